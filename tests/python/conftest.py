@@ -1,0 +1,65 @@
+"""Fixtures that the tests share: private servers, a clean environment, the real sample."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from servers import MariaDBServer, PostgresServer, Server, ServerError
+
+REPO = Path(__file__).resolve().parents[2]
+REQUIRE_SERVERS = os.environ.get("REQUIRE_SERVERS", "") not in ("", "0")
+CLASSICMODELS_SQL = os.environ.get("CLASSICMODELS_SQL", "")
+
+# What a developer's shell may hold and what would lead a test to a database that is not its own.
+_PREFIXES = ("PG", "DBT_", "MYSQL_")
+_NAMES = ("SOURCE", "TARGET", "DUCKDB_PATH", "SOURCE_URL", "SOURCE_PASSWORD", "MAKEFLAGS", "MFLAGS")
+
+
+def require(server: type[Server]) -> None:
+    """Skip a test whose server is not installed; under REQUIRE_SERVERS let it fail."""
+    try:
+        server.find_binaries()
+    except ServerError as error:
+        if REQUIRE_SERVERS:
+            pytest.fail(f"REQUIRE_SERVERS is set, but {error}", pytrace=False)
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDBServer]:
+    """A MariaDB server for the whole session; make a database of your own on it."""
+    require(MariaDBServer)
+    with MariaDBServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the whole session; make a database of your own on it."""
+    require(PostgresServer)
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def classicmodels_sql() -> Path:
+    """The dump of the real sample, which is not part of the repository."""
+    if not CLASSICMODELS_SQL:
+        pytest.skip("CLASSICMODELS_SQL does not name a dump of the classicmodels sample")
+    path = Path(CLASSICMODELS_SQL).resolve()
+    if not path.is_file():
+        pytest.fail(f"CLASSICMODELS_SQL names {path}, which is no file", pytrace=False)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the developer's shell reaches a test."""
+    for name in list(os.environ):
+        if name.startswith(_PREFIXES) or name in _NAMES:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
