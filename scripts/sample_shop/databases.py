@@ -1,0 +1,332 @@
+"""SQLite, MySQL/MariaDB and PostgreSQL behind one small interface.
+
+SQL is written once, with quoted names and `%s` for values; see `Database`.
+"""
+
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from sample_shop.generate import Row, Value
+from sample_shop.schema import TABLES, Dialect, Table
+
+URL_FORMS = (
+    "sqlite:///shop.sqlite, mysql://user:password@host:3306/database "
+    "or postgresql://user:password@host:5432/database"
+)
+CONNECT_SECONDS = 10
+
+
+class ShopError(Exception):
+    """What went wrong and what to do about it, in one sentence for the user."""
+
+
+class UsageError(ShopError):
+    """The arguments cannot be right, whatever the database holds."""
+
+
+class Database(ABC):
+    """An open connection with a transaction under way.
+
+    `place` names the database in messages, without user and password.
+    """
+
+    dialect: ClassVar[Dialect]
+    error: type[Exception]
+    place: str
+
+    @abstractmethod
+    def execute(self, sql: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows, if it has any."""
+
+    @abstractmethod
+    def insert(self, table: Table, rows: Sequence[Row]) -> None:
+        """Add many rows, the fastest way there is without a file on the server."""
+
+    @abstractmethod
+    def table_names(self) -> set[str]:
+        """The tables and views in the place where unqualified names lead."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """End the transaction."""
+
+    @abstractmethod
+    def rollback(self) -> None:
+        """Undo the transaction as far as the database can."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the connection back."""
+
+    @abstractmethod
+    def begin_load(self) -> None:
+        """Relax what costs time while rows come in that need no checking."""
+
+    def shop_tables(self) -> list[str]:
+        """Those of the shop's tables that exist."""
+        present = self.table_names()
+        return [name for name in TABLES if name in present]
+
+
+class Sqlite(Database):
+    """A file, written in one transaction."""
+
+    dialect = "sqlite"
+    error = sqlite3.Error
+
+    def __init__(self, path: str, create: bool) -> None:
+        self.place = f"the SQLite file {path}"
+        if not create and not Path(path).is_file():
+            raise ShopError(f"There is no file {path}; make a shop there first, without --events.")
+        if not Path(path).absolute().parent.is_dir():
+            raise ShopError(f"Cannot make {path}: the directory does not exist; make it first.")
+        self.connection = sqlite3.connect(path, timeout=CONNECT_SECONDS, isolation_level=None)
+        self.connection.execute("begin immediate")
+
+    def begin_load(self) -> None:
+        pass
+
+    def execute(self, sql: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        return self.connection.execute(sql.replace("%s", "?"), values).fetchall()
+
+    def insert(self, table: Table, rows: Sequence[Row]) -> None:
+        marks = ", ".join("?" * len(table.columns))
+        self.connection.executemany(f'insert into "{table.name}" values ({marks})', rows)
+
+    def table_names(self) -> set[str]:
+        return {name for (name,) in self.execute("select name from sqlite_master")}
+
+    def commit(self) -> None:
+        self.connection.execute("commit")
+
+    def rollback(self) -> None:
+        if self.connection.in_transaction:
+            self.connection.execute("rollback")
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class MySql(Database):
+    """MySQL or MariaDB, fed with long `insert` statements.
+
+    Creating and dropping tables commits there: `rollback` drops what this session has created.
+    """
+
+    dialect = "mysql"
+
+    def __init__(self, url: SplitResult) -> None:
+        import pymysql
+
+        self.error = pymysql.Error
+        self.place = place_of(url)
+        self.escape: Callable[[str], str] = pymysql.converters.escape_string
+        self.created: list[str] = []
+        settings: dict[str, Any] = {
+            "host": url.hostname or "localhost",
+            "port": url.port or 3306,
+            "user": unquote(url.username or "root"),
+            "password": unquote(url.password or ""),
+            "database": database_name(url),
+            "charset": "utf8mb4",
+            "connect_timeout": CONNECT_SECONDS,
+            **dict(parse_qsl(url.query)),
+        }
+        self.connection = pymysql.connect(**settings)
+        self.cursor = self.connection.cursor()
+        # So that names are quoted as in standard SQL, and nothing is cut to fit.
+        self.execute("set session sql_mode = 'STRICT_ALL_TABLES,ANSI_QUOTES'")
+
+    def begin_load(self) -> None:
+        self.execute("set session unique_checks = 0, foreign_key_checks = 0")
+
+    def execute(self, sql: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        self.cursor.execute(sql, values or None)
+        if sql.startswith("create table"):
+            self.created.append(sql.split('"')[1])
+        return list(self.cursor.fetchall())
+
+    def insert(self, table: Table, rows: Sequence[Row]) -> None:
+        values = ",".join(f"({','.join(map(self.literal, row))})" for row in rows)
+        self.cursor.execute(f'insert into "{table.name}" values {values}')
+
+    def literal(self, value: Value) -> str:
+        match value:
+            case int():
+                return str(value)
+            case str():
+                return f"'{self.escape(value)}'"
+            case bytes():
+                return f"x'{value.hex()}'"
+            case None:
+                return "null"
+
+    def table_names(self) -> set[str]:
+        sql = "select table_name from information_schema.tables where table_schema = database()"
+        return {name for (name,) in self.execute(sql)}
+
+    def commit(self) -> None:
+        self.connection.commit()
+
+    def rollback(self) -> None:
+        if self.connection.open:
+            self.connection.rollback()
+            for name in reversed(self.created):
+                self.execute(f'drop table if exists "{name}"')
+
+    def close(self) -> None:
+        if self.connection.open:
+            self.connection.close()
+
+
+class PostgreSql(Database):
+    """PostgreSQL, fed by COPY."""
+
+    dialect = "postgresql"
+
+    def __init__(self, url: SplitResult) -> None:
+        import psycopg
+
+        self.error = psycopg.Error
+        self.place = place_of(url)
+        # What the URL leaves out comes from libpq's environment variables.
+        settings = {
+            "host": url.hostname,
+            "port": url.port,
+            "user": unquote(url.username or "") or None,
+            "password": unquote(url.password or "") or None,
+            "dbname": database_name(url) or None,
+            "connect_timeout": CONNECT_SECONDS,
+            **dict(parse_qsl(url.query)),
+        }
+        self.connection = psycopg.connect(psycopg.conninfo.make_conninfo("", **settings))
+
+    def begin_load(self) -> None:
+        pass
+
+    def execute(self, sql: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        cursor = self.connection.execute(sql.encode(), values or None)
+        return cursor.fetchall() if cursor.description else []
+
+    def insert(self, table: Table, rows: Sequence[Row]) -> None:
+        sql = f'copy "{table.name}" ({table.column_list}) from stdin'
+        with self.connection.cursor().copy(sql.encode()) as copy:
+            copy.write("".join(["\t".join(map(copy_text, row)) + "\n" for row in rows]))
+
+    def table_names(self) -> set[str]:
+        sql = "select relname from pg_class where relkind in ('r', 'v', 'p', 'f', 'm')"
+        return {name for (name,) in self.execute(f"{sql} and pg_table_is_visible(oid)")}
+
+    def commit(self) -> None:
+        self.connection.commit()
+
+    def rollback(self) -> None:
+        if not self.connection.closed:
+            self.connection.rollback()
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+COPY_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
+
+def copy_text(value: Value) -> str:
+    """A value in the text format of PostgreSQL's COPY."""
+    match value:
+        case int():
+            return str(value)
+        case str():
+            return value.translate(COPY_ESCAPES)
+        case bytes():
+            return rf"\\x{value.hex()}"
+        case None:
+            return r"\N"
+
+
+@contextmanager
+def session(url: str, *, create: bool) -> Iterator[Database]:
+    """A connection to `url`; what is done with it is committed at the end, or undone on any error.
+
+    `create` allows an SQLite file to be made. Raises ShopError in place of the drivers' errors.
+    """
+    database = connect(url, create)
+    try:
+        yield database
+        database.commit()
+    except BaseException as error:
+        database.rollback()
+        if isinstance(error, database.error):
+            raise ShopError(f"{sentence(error)} (in {database.place}; nothing changed).") from error
+        raise
+    finally:
+        database.close()
+
+
+def connect(url: str, create: bool) -> Database:
+    """Open `url`.
+
+    Raises UsageError when it cannot be read, ShopError when nothing answers there.
+    """
+    parts = read_url(url)
+    try:
+        match parts.scheme.partition("+")[0]:
+            case "sqlite":
+                return Sqlite(url.partition(":///")[2], create)
+            case "mysql" | "mariadb":
+                return MySql(parts)
+            case _:
+                return PostgreSql(parts)
+    except ShopError:
+        raise
+    except Exception as error:
+        place = place_of(parts)
+        raise ShopError(f"Cannot open {place}: {sentence(error)}.") from error
+
+
+def read_url(url: str) -> SplitResult:
+    """Split `url` after the checks that need no connection; no message repeats its password."""
+    scheme, separator, rest = url.partition("://")
+    name = scheme.partition("+")[0]
+    if not separator or name not in ("sqlite", "mysql", "mariadb", "postgresql", "postgres"):
+        shown = f"the scheme {scheme}://" if separator else "this source"
+        raise UsageError(f"Cannot tell what database {shown} means; write {URL_FORMS}.")
+    if name == "sqlite":
+        if not rest.startswith("/") or rest == "/":
+            raise UsageError("An SQLite URL has three slashes and a file: sqlite:///shop.sqlite.")
+        return urlsplit("sqlite:")
+    parts = urlsplit(url)
+    try:
+        readable = parts.port != 0 and "@" not in parts.path + parts.query + parts.fragment
+    except ValueError:
+        readable = False
+    if not readable or parts.fragment:
+        raise UsageError(
+            f"Cannot read the {name}:// URL: the port is a number from 1 to 65535, and in user and "
+            "password write @ as %40, / as %2F, : as %3A, ? as %3F, # as %23."
+        )
+    if name in ("mysql", "mariadb") and not database_name(parts):
+        raise UsageError(f"The {name}:// URL names no database: add /database at its end.")
+    return parts
+
+
+def database_name(url: SplitResult) -> str:
+    """The decoded path; empty when there is none."""
+    return unquote(url.path.removeprefix("/"))
+
+
+def place_of(url: SplitResult) -> str:
+    """`scheme://host:port/database`, fit for a message."""
+    port = f":{url.port}" if url.port else ""
+    return f"{url.scheme}://{url.hostname or ''}{port}/{database_name(url)}"
+
+
+def sentence(error: BaseException) -> str:
+    """The driver's own words on one line, without a full stop."""
+    words = error.args[-1] if error.args else error
+    return " ".join(str(words).split()).rstrip(".")

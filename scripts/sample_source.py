@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""Make an invented shop to try the pipeline on, or let time pass in a shop that exists.
+
+    python scripts/sample_source.py sqlite:///shop.sqlite
+    python scripts/sample_source.py mysql://shop:secret@localhost:3306/shop --scale 1000
+    python scripts/sample_source.py sqlite:///shop.sqlite --events 20
+
+The eight tables carry the names and types of MySQL's `classicmodels`; every row is invented. The
+same seed, scale and `--as-of` give the same rows on SQLite, MySQL, MariaDB and PostgreSQL.
+
+At scale 1: 122 customers, 110 products, 326 orders with about 3,000 lines over the 29 months up
+to `--as-of` (more of them in autumn and every year), 273 payments, 23 employees, 7 offices.
+
+What is wrong in it, on purpose, at every seed:
+
+- customers: one in five has no orders, no sales representative and no credit; a few more have
+  orders but no representative; postal codes are missing as null and as an empty string; Malmö and
+  Lund share one postal code, Kansas City lies in two states; names, cities and countries with
+  spaces around them; empty strings mixed with nulls in addressLine2 and state; names in
+  several scripts, one of them outside Unicode's first plane; a credit limit that is null
+- products: one in 110 is never ordered; names and vendors with trailing spaces; descriptions with
+  quotes, tabs and newlines
+- productlines: Trains has neither HTML nor image, Planes has an image of all 256 byte values,
+  others an empty one
+- orders: all six statuses; some not shipped; some shipped after the required date; comments
+  that are null, empty, or full of newlines, tabs, quotes, backslashes, emoji, `NULL` and `\\N`
+- payments: a buyer who always overpays, one who never pays, orders half paid, paid in two parts
+  or not at all
+- employees: a president without a manager, at the top of the chain of `reportsTo`
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from sample_shop.databases import ShopError, UsageError, session
+from sample_shop.generate import Plan, batches
+from sample_shop.schema import TABLES
+
+__all__ = ["ShopError", "UsageError", "create_shop"]
+
+# Called after each batch with the table, its rows so far, and about how many there will be.
+Progress = Callable[[str, int, int], None]
+
+LARGEST_SCALE = 100_000
+LOG_SECONDS = 10.0
+
+
+def create_shop(
+    url: str,
+    *,
+    scale: int = 1,
+    seed: int = 1,
+    as_of: date | None = None,
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, int]:
+    """Write a shop to the database at `url` and return its rows per table.
+
+    `scale` multiplies customers, orders, lines and payments; the last order is placed on `as_of`
+    (default: today). On SQLite and PostgreSQL it is one transaction; on MySQL a failure drops the
+    tables again.
+
+    Raises ShopError when a table of that name is there already and `replace` is false, or when
+    the database fails; UsageError when an argument cannot be right.
+    """
+    if not 1 <= scale <= LARGEST_SCALE:
+        raise UsageError(f"The scale is a whole number from 1 to {LARGEST_SCALE:,}, not {scale}.")
+    plan = Plan(scale, seed, as_of or date.today())
+    expected = plan.expected_rows
+    written = dict.fromkeys(TABLES, 0)
+    with session(url, create=True) as database:
+        found = database.shop_tables()
+        if found and not replace:
+            raise ShopError(
+                f"There is a shop already in {database.place} ({', '.join(found)}); "
+                "name another database, or overwrite it with --replace."
+            )
+        database.begin_load()
+        for name in reversed(found):
+            database.execute(f'drop table "{name}"')
+        for table in TABLES.values():
+            database.execute(table.create_sql(database.dialect))
+        for name, rows in batches(plan):
+            database.insert(TABLES[name], rows)
+            written[name] += len(rows)
+            if progress:
+                progress(name, written[name], expected[name])
+        for table in TABLES.values():
+            for sql in table.after_load_sql(database.dialect):
+                database.execute(sql)
+    return written
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    summary, _, rest = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=summary,
+        epilog=rest,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "url",
+        help="sqlite:///file, mysql://user:password@host:port/database or postgresql://...; "
+        "special characters in a password are percent-encoded",
+    )
+    parser.add_argument("--scale", type=int, default=1, help="how many times the small shop")
+    parser.add_argument("--seed", type=int, default=1, help="another seed, another shop")
+    parser.add_argument(
+        "--as-of",
+        type=day,
+        metavar="YYYY-MM-DD",
+        help="the day of the last order (default: today); with --events, the last day they reach",
+    )
+    parser.add_argument("--replace", action="store_true", help="overwrite a shop that is there")
+    return parser.parse_args(arguments)
+
+
+def day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a day; write 2026-11-20") from None
+
+
+@contextmanager
+def shown_progress() -> Iterator[Progress]:
+    """A bar on a terminal; in a log, a line each ten seconds."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        next_line = time.monotonic() + LOG_SECONDS
+
+        def log(table: str, rows: int, expected: int) -> None:
+            nonlocal next_line
+            if time.monotonic() >= next_line:
+                next_line = time.monotonic() + LOG_SECONDS
+                print(f"{table}: {rows:,} of about {expected:,} rows", file=sys.stderr, flush=True)
+
+        yield log
+        return
+    columns = (TextColumn("{task.description:<14}"), BarColumn(), TextColumn("{task.fields[rows]}"))
+    with Bars(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def draw(table: str, rows: int, expected: int) -> None:
+            if table not in tasks:
+                tasks[table] = bars.add_task(table, rows="")
+            total = max(rows, expected)
+            bars.update(tasks[table], completed=rows, total=total, rows=f"{rows:>12,} rows")
+
+        yield draw
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line says; 0 done, 1 failed with nothing changed, 2 wrong usage."""
+    options = parse_arguments(arguments)
+    try:
+        with shown_progress() as progress:
+            written = create_shop(
+                options.url,
+                scale=options.scale,
+                seed=options.seed,
+                as_of=options.as_of,
+                replace=options.replace,
+                progress=progress,
+            )
+        print("\n".join(f"{name:<14}{rows:>12,} rows" for name, rows in written.items()))
+    except ShopError as error:
+        print(f"sample_source: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
