@@ -1,0 +1,12 @@
+{#- Text of any length. On Redshift a plain varchar ends at 256 bytes. -#}
+{% macro type_text() -%}
+    {{ return(adapter.dispatch('type_text')()) }}
+{%- endmacro %}
+
+{% macro default__type_text() -%}
+    varchar
+{%- endmacro %}
+
+{% macro redshift__type_text() -%}
+    varchar(65535)
+{%- endmacro %}

@@ -1,0 +1,9 @@
+{#- A day as the integer yyyymmdd, the key of dim_dates; -1, the unknown day, when it is null. -#}
+{% macro date_key(column) -%}
+    cast(coalesce(
+        extract(year from {{ column }}) * 10000
+        + extract(month from {{ column }}) * 100
+        + extract(day from {{ column }}),
+        -1
+    ) as integer)
+{%- endmacro %}

@@ -1,0 +1,10 @@
+{#- Hash of a natural key; '-1', the key of the unknown member, when its first column is null. -#}
+{% macro entity_key(columns) -%}
+    cast(
+        case
+            when {{ columns[0] }} is null then '-1'
+            else {{ dbt_utils.generate_surrogate_key(columns) }}
+        end
+        as varchar(32)
+    )
+{%- endmacro %}

@@ -1,0 +1,19 @@
+{#- One amount as a percentage of another, two decimals, halves away from zero; null when either is
+    null or the whole is not positive. Counted in whole cents, because DuckDB divides decimals as
+    floats, and a float that ends in 5 may round the other way than PostgreSQL's numeric. -#}
+{% macro percent_of(part, whole) -%}
+    {%- set part_cents = 'cast(abs(' ~ part ~ ') * 100 as bigint)' -%}
+    {%- set whole_cents = 'cast(' ~ whole ~ ' * 100 as bigint)' -%}
+    case
+        when {{ whole }} > 0
+            then cast(
+                sign({{ part }}) * cast({{
+                    integer_divide(
+                        part_cents ~ ' * 20000 + ' ~ whole_cents,
+                        whole_cents ~ ' * 2'
+                    )
+                }} as numeric(18, 0)) * 0.01
+                as numeric(18, 2)
+            )
+    end
+{%- endmacro %}

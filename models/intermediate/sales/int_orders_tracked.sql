@@ -1,0 +1,37 @@
+with orders as (
+
+    select * from {{ ref('stg_classicmodels__orders') }}
+
+),
+
+tracked as (
+
+    select
+        -- keys
+        order_number,
+        customer_number,
+
+        -- attributes
+        order_status,
+        order_comments,
+
+        -- numbers
+        cast({{ dbt.datediff('order_date', 'shipped_date', 'day') }} as integer) as days_to_ship,
+
+        -- flags
+        coalesce(order_status = 'Cancelled', false) as is_cancelled,
+        shipped_date is not null as is_shipped,
+        shipped_date is null
+        and coalesce(order_status <> 'Cancelled', true) as is_open,
+        coalesce(shipped_date > required_date, false) as is_late,
+
+        -- dates
+        order_date,
+        required_date,
+        shipped_date
+
+    from orders
+
+)
+
+select * from tracked

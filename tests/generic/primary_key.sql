@@ -1,0 +1,13 @@
+{#- Rows whose key is not a key: a part of it is null, or another row has the same one. -#}
+{% test primary_key(model, columns) %}
+select
+    {{ columns | join(', ') }},
+    count(*) as row_count
+from {{ model }}
+group by {{ columns | join(', ') }}
+having
+    count(*) > 1
+    {%- for column in columns %}
+    or {{ column }} is null
+    {%- endfor %}
+{% endtest %}

@@ -1,0 +1,16 @@
+-- As many days as lie between the first and the last, which are the ends of a year.
+with days as (
+
+    select
+        min(date_day) as first_day,
+        max(date_day) as last_day,
+        count(date_day) as day_count
+    from {{ ref('dim_dates') }}
+
+)
+
+select * from days
+where
+    day_count <> {{ dbt.datediff('first_day', 'last_day', 'day') }} + 1
+    or extract(doy from first_day) <> 1
+    or extract(month from last_day) * 100 + extract(day from last_day) <> 1231

@@ -1,0 +1,23 @@
+-- A dimension has one row per row of the shop, plus the unknown member.
+{% set dimensions = {
+    'dim_customers': 'customers', 'dim_products': 'products', 'dim_employees': 'employees',
+    'dim_offices': 'offices',
+} -%}
+
+with counted as (
+
+    {% for dimension, entity in dimensions.items() %}
+    select
+        '{{ dimension }}' as dimension,
+        (select count(*) from {{ ref(dimension) }}) - 1 as dimension_rows,
+        (
+            select count(*) from {{ source('classicmodels', entity) }}
+            where _deleted_at is null
+        ) as raw_rows
+    {{ 'union all' if not loop.last }}
+    {%- endfor %}
+
+)
+
+select * from counted
+where dimension_rows <> raw_rows

@@ -1,0 +1,9 @@
+-- Countries that seeds/countries.csv does not know: add the spelling there, with its territory.
+select
+    country,
+    count(*) as locations
+from {{ ref('dim_locations') }}
+where
+    location_key <> '-1'
+    and country_iso_alpha2 is null
+group by country

@@ -1,0 +1,10 @@
+-- Each order has as many lines, and the same amount to the cent, as the shop's own table says.
+{{ reconciles(
+    left={
+        'relation': source('classicmodels', 'orderdetails'),
+        'key': 'ordernumber',
+        'amount': 'quantityordered * priceeach',
+        'where': '_deleted_at is null',
+    },
+    right={'relation': ref('fact_orders'), 'key': 'order_number', 'amount': 'order_amount'},
+) }}

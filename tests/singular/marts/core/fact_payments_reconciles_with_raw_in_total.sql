@@ -1,0 +1,9 @@
+-- No payment lost or doubled, no cent more or less, over all customers.
+{{ reconciles(
+    left={
+        'relation': source('classicmodels', 'payments'),
+        'amount': 'amount',
+        'where': '_deleted_at is null',
+    },
+    right={'relation': ref('fact_payments'), 'amount': 'payment_amount'},
+) }}
