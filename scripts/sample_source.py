@@ -32,6 +32,7 @@ What is wrong in it, on purpose, at every seed:
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -41,16 +42,18 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from sample_shop.databases import ShopError, UsageError, session
+from sample_shop.events import Event, Player
 from sample_shop.generate import Plan, batches
 from sample_shop.schema import TABLES
 
-__all__ = ["ShopError", "UsageError", "create_shop"]
+__all__ = ["Event", "ShopError", "UsageError", "create_shop", "play_events"]
 
 # Called after each batch with the table, its rows so far, and about how many there will be.
 Progress = Callable[[str, int, int], None]
 
 LARGEST_SCALE = 100_000
 LOG_SECONDS = 10.0
+SHOWN_EVENTS = 20
 
 
 def create_shop(
@@ -99,6 +102,21 @@ def create_shop(
     return written
 
 
+def play_events(url: str, count: int, *, seed: int = 1, as_of: date | None = None) -> list[Event]:
+    """Play `count` random business events on the shop at `url`, in one transaction.
+
+    They happen after the shop's last order, up to `as_of` (default: today); in a shop that is
+    already that far, on the day of its last order. From nine events on, each kind happens, where
+    the shop has room for it.
+
+    Raises ShopError when there is no shop or the database fails; UsageError for a bad argument.
+    """
+    if count < 1:
+        raise UsageError(f"The number of events is a whole number from 1 on, not {count}.")
+    with session(url, create=False) as database:
+        return Player(database, seed).play(count, as_of or date.today())
+
+
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     summary, _, rest = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
@@ -120,7 +138,16 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="the day of the last order (default: today); with --events, the last day they reach",
     )
     parser.add_argument("--replace", action="store_true", help="overwrite a shop that is there")
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--events",
+        type=int,
+        metavar="N",
+        help="play N business events on the shop that is there, instead of making one",
+    )
+    options = parser.parse_args(arguments)
+    if options.events is not None and (options.replace or options.scale != 1):
+        parser.error("--events plays on the shop as it is: leave out --scale and --replace")
+    return options
 
 
 def day(text: str) -> date:
@@ -158,10 +185,28 @@ def shown_progress() -> Iterator[Progress]:
         yield draw
 
 
+def report_events(events: list[Event]) -> None:
+    """Print the first events in words, and how many there were of each kind."""
+    for event in events[:SHOWN_EVENTS]:
+        print(f"{event.day}  {event.text}")
+    if len(events) > SHOWN_EVENTS:
+        print(f"... and {len(events) - SHOWN_EVENTS:,} more")
+    kinds = Counter(event.kind for event in events)
+    print(
+        f"\n{len(events):,} events: "
+        + ", ".join(f"{n:,} {kind}" for kind, n in kinds.most_common())
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; 0 done, 1 failed with nothing changed, 2 wrong usage."""
     options = parse_arguments(arguments)
     try:
+        if options.events is not None:
+            report_events(
+                play_events(options.url, options.events, seed=options.seed, as_of=options.as_of)
+            )
+            return 0
         with shown_progress() as progress:
             written = create_shop(
                 options.url,
@@ -171,7 +216,8 @@ def main(arguments: list[str] | None = None) -> int:
                 replace=options.replace,
                 progress=progress,
             )
-        print("\n".join(f"{name:<14}{rows:>12,} rows" for name, rows in written.items()))
+        for name, rows in written.items():
+            print(f"{name:<14}{rows:>12,} rows")
     except ShopError as error:
         print(f"sample_source: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1

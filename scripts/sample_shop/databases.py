@@ -56,8 +56,8 @@ class Database(ABC):
         """End the transaction."""
 
     @abstractmethod
-    def rollback(self) -> None:
-        """Undo the transaction as far as the database can."""
+    def rollback(self) -> str:
+        """Undo the transaction as far as the database can; returns how things are now, in words."""
 
     @abstractmethod
     def close(self) -> None:
@@ -86,6 +86,8 @@ class Sqlite(Database):
         if not Path(path).absolute().parent.is_dir():
             raise ShopError(f"Cannot make {path}: the directory does not exist; make it first.")
         self.connection = sqlite3.connect(path, timeout=CONNECT_SECONDS, isolation_level=None)
+        # While a shop is made, its rows need no checking.
+        self.connection.execute(f"pragma foreign_keys = {'off' if create else 'on'}")
         self.connection.execute("begin immediate")
 
     def begin_load(self) -> None:
@@ -104,9 +106,10 @@ class Sqlite(Database):
     def commit(self) -> None:
         self.connection.execute("commit")
 
-    def rollback(self) -> None:
+    def rollback(self) -> str:
         if self.connection.in_transaction:
             self.connection.execute("rollback")
+        return "nothing changed"
 
     def close(self) -> None:
         self.connection.close()
@@ -115,7 +118,7 @@ class Sqlite(Database):
 class MySql(Database):
     """MySQL or MariaDB, fed with long `insert` statements.
 
-    Creating and dropping tables commits there: `rollback` drops what this session has created.
+    Creating and dropping tables commits there, so `rollback` drops a shop that is half made.
     """
 
     dialect = "mysql"
@@ -126,7 +129,7 @@ class MySql(Database):
         self.error = pymysql.Error
         self.place = place_of(url)
         self.escape: Callable[[str], str] = pymysql.converters.escape_string
-        self.created: list[str] = []
+        self.loading = False
         settings: dict[str, Any] = {
             "host": url.hostname or "localhost",
             "port": url.port or 3306,
@@ -143,12 +146,11 @@ class MySql(Database):
         self.execute("set session sql_mode = 'STRICT_ALL_TABLES,ANSI_QUOTES'")
 
     def begin_load(self) -> None:
+        self.loading = True
         self.execute("set session unique_checks = 0, foreign_key_checks = 0")
 
     def execute(self, sql: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         self.cursor.execute(sql, values or None)
-        if sql.startswith("create table"):
-            self.created.append(sql.split('"')[1])
         return list(self.cursor.fetchall())
 
     def insert(self, table: Table, rows: Sequence[Row]) -> None:
@@ -173,11 +175,17 @@ class MySql(Database):
     def commit(self) -> None:
         self.connection.commit()
 
-    def rollback(self) -> None:
-        if self.connection.open:
-            self.connection.rollback()
-            for name in reversed(self.created):
+    def rollback(self) -> str:
+        if not self.loading:
+            if self.connection.open:
+                self.connection.rollback()
+            return "nothing changed"
+        try:
+            for name in reversed(TABLES):
                 self.execute(f'drop table if exists "{name}"')
+        except self.error:
+            return "a part of the shop is left there"
+        return "its tables are dropped again"
 
     def close(self) -> None:
         if self.connection.open:
@@ -225,9 +233,10 @@ class PostgreSql(Database):
     def commit(self) -> None:
         self.connection.commit()
 
-    def rollback(self) -> None:
+    def rollback(self) -> str:
         if not self.connection.closed:
             self.connection.rollback()
+        return "nothing changed"
 
     def close(self) -> None:
         self.connection.close()
@@ -260,9 +269,9 @@ def session(url: str, *, create: bool) -> Iterator[Database]:
         yield database
         database.commit()
     except BaseException as error:
-        database.rollback()
+        state = database.rollback()
         if isinstance(error, database.error):
-            raise ShopError(f"{sentence(error)} (in {database.place}; nothing changed).") from error
+            raise ShopError(f"{sentence(error)} (in {database.place}; {state}).") from error
         raise
     finally:
         database.close()
