@@ -1,0 +1,62 @@
+"""The audit tables that every run writes into the raw schema."""
+
+from dataclasses import dataclass
+
+from .schema import BIGINT, INTEGER, TEXT, TIMESTAMP, Kind, Type
+
+SECONDS = Type(Kind.DECIMAL, 12, 3)
+
+# Table -> columns. All timestamps are UTC; a source is named without its password.
+TABLES: dict[str, dict[str, Type]] = {
+    "_load_runs": {
+        "batch_id": TEXT,
+        "source": TEXT,
+        "target": TEXT,
+        "started_at": TIMESTAMP,
+        "finished_at": TIMESTAMP,
+        "status": TEXT,
+        "error": TEXT,
+        "tables": INTEGER,
+        "rows_read": BIGINT,
+        "rows_inserted": BIGINT,
+        "rows_updated": BIGINT,
+        "rows_deleted": BIGINT,
+        "issues": BIGINT,
+    },
+    "_load_tables": {
+        "batch_id": TEXT,
+        "table_name": TEXT,
+        "source_table": TEXT,
+        "mode": TEXT,
+        "status": TEXT,
+        "rows_read": BIGINT,
+        "rows_inserted": BIGINT,
+        "rows_updated": BIGINT,
+        "rows_deleted": BIGINT,
+        "rows_live": BIGINT,
+        "bytes_read": BIGINT,
+        "seconds": SECONDS,
+        "error": TEXT,
+    },
+    "_load_issues": {
+        "batch_id": TEXT,
+        "table_name": TEXT,
+        "column_name": TEXT,
+        "reason": TEXT,
+        "value_count": BIGINT,
+        "sample_key": TEXT,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of an audit table; columns that are not named are null."""
+
+    table: str
+    values: dict[str, object]
+
+    @property
+    def row(self) -> list[object]:
+        """The values in the table's column order."""
+        return [self.values.get(column) for column in TABLES[self.table]]

@@ -1,0 +1,70 @@
+"""Destinations: each stages rows, reads them back, and publishes all tables in one transaction."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from ..audit import Record
+from ..schema import Table, Type
+from ..wire import Block, Tally
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What marks the rows that a run writes."""
+
+    batch_id: str
+    # UTC, without a zone; later than that of every earlier run.
+    loaded_at: datetime
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Rows of one table that a run wrote, and how many live ones there are now."""
+
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    live: int = 0
+
+
+class Destination(Protocol):
+    """What a destination module offers. Nothing is visible to readers before `commit`."""
+
+    # For the audit and for messages; never with a password.
+    description: str
+    # Text may hold a NUL character.
+    keeps_nul: bool
+    # Bytes that a name can have, or none.
+    name_limit: int | None
+
+    def open(self) -> None:
+        """Take the loader's lock and look around. Raises LoadError; changes nothing."""
+
+    def last_loaded_at(self) -> datetime | None:
+        """The newest stamp of an earlier run."""
+
+    def columns(self, raw_table: str) -> dict[str, Type | None] | None:
+        """Columns and types of a raw table (None: a type that is not the loader's), or None."""
+
+    def stage(self, table: Table, blocks: Iterator[Block], stamp: Stamp) -> Tally:
+        """Write the rows where nobody sees them; what is returned was counted while sending."""
+
+    def read_back(self, table: Table) -> Tally:
+        """The staged rows, rendered as wire text again, in the order of staging."""
+
+    def begin_publish(self) -> None:
+        """Start the part that readers will see at once."""
+
+    def publish(self, table: Table, stamp: Stamp, *, keyed: bool) -> Changes:
+        """Bring the raw table to the staged state. `keyed`: the key is unique and never null."""
+
+    def commit(self, records: list[Record]) -> None:
+        """Make everything visible together with the audit."""
+
+    def record_failure(self, records: list[Record]) -> None:
+        """Drop all that was staged; write the audit of a failed run where an audit exists already."""
+
+    def close(self) -> None:
+        """Let go of everything; safe to call twice."""

@@ -1,0 +1,98 @@
+"""The one type system that sources and destinations share, and what a table looks like in it."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+METADATA_COLUMNS = ("_loaded_at", "_batch_id", "_deleted_at")
+
+
+class Kind(Enum):
+    """The types that a value can have on its way into the warehouse."""
+
+    BOOLEAN = "boolean"
+    SMALLINT = "smallint"
+    INTEGER = "integer"
+    BIGINT = "bigint"
+    DECIMAL = "decimal"
+    DOUBLE = "double"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+    TEXT = "text"
+    BINARY = "binary"
+
+
+@dataclass(frozen=True)
+class Type:
+    """A warehouse type; `precision` and `scale` (decimal digits) only for decimals."""
+
+    kind: Kind
+    precision: int = 0
+    scale: int = 0
+
+    def __str__(self) -> str:
+        if self.kind is Kind.DECIMAL:
+            return f"decimal({self.precision},{self.scale})"
+        return self.kind.value
+
+
+BOOLEAN = Type(Kind.BOOLEAN)
+SMALLINT = Type(Kind.SMALLINT)
+INTEGER = Type(Kind.INTEGER)
+BIGINT = Type(Kind.BIGINT)
+DOUBLE = Type(Kind.DOUBLE)
+DATE = Type(Kind.DATE)
+TIMESTAMP = Type(Kind.TIMESTAMP)
+TEXT = Type(Kind.TEXT)
+BINARY = Type(Kind.BINARY)
+UNSIGNED_BIGINT = Type(Kind.DECIMAL, 20, 0)
+
+MAX_DECIMAL_DIGITS = 38
+
+
+def decimal_type(precision: int, scale: int) -> Type:
+    """The exact type for a decimal: itself to 38 digits, beyond that text."""
+    if 0 < precision <= MAX_DECIMAL_DIGITS and 0 <= scale <= precision:
+        return Type(Kind.DECIMAL, precision, scale)
+    return TEXT
+
+
+def integer_type(bits: int, *, unsigned: bool = False) -> Type:
+    """The smallest integer type that holds every value of `bits` bits."""
+    needed = bits + 1 if unsigned else bits
+    if needed <= 16:
+        return SMALLINT
+    if needed <= 32:
+        return INTEGER
+    return BIGINT if needed <= 64 else UNSIGNED_BIGINT
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a source table: its name there, its name in raw, its type there and here."""
+
+    name: str
+    raw_name: str
+    declared: str
+    type: Type
+    nullable: bool = True
+    # Said of the whole column when the type above is a refuge, not a match (a decimal kept as text).
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A source table or view. `key` holds the source names of a unique, not-null key, or nothing."""
+
+    name: str
+    raw_name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
+    estimated_rows: int | None = None
+    # What the source's module needs to read the table; nobody else looks inside.
+    detail: dict[str, object] = field(default_factory=dict, compare=False)
+
+    @property
+    def key_columns(self) -> tuple[Column, ...]:
+        """The key's columns in the key's order."""
+        by_name = {column.name: column for column in self.columns}
+        return tuple(by_name[name] for name in self.key)

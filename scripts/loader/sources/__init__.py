@@ -1,0 +1,50 @@
+"""Sources: each lists its tables inside one consistent snapshot and yields their rows as wire text."""
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Protocol
+
+from ..errors import UsageError
+from ..schema import Table
+from ..urls import SourceUrl, parse_url
+from ..wire import Block, Issues
+
+# URL scheme -> module of this package. A new source is one module and a row here.
+MODULES = {
+    "mysql": "mysql",
+    "mariadb": "mysql",
+    "postgresql": "postgres",
+    "postgres": "postgres",
+    "sqlite": "sqlite",
+}
+
+
+class Source(Protocol):
+    """What a source module offers. It is open from creation to `close`, within one snapshot."""
+
+    url: SourceUrl
+    # NaN and infinity arrive as words in decimal and date columns.
+    marks_infinity: bool
+
+    def tables(self, wanted: Callable[[str], bool] | None) -> list[Table]:
+        """Every base table; views too when `wanted` names them."""
+
+    def read(self, table: Table, issues: Issues) -> Iterator[Block]:
+        """The table's rows; values that the type cannot hold are marked or counted in `issues`."""
+
+    def close(self) -> None:
+        """End the snapshot and the connection; safe to call twice."""
+
+
+def open_source(url: str) -> Source:
+    """Connect to the source and begin its snapshot.
+
+    Raises UsageError for a URL that cannot be, LoadError when the source cannot be reached.
+    """
+    parsed = parse_url(url)
+    module = MODULES.get(parsed.scheme)
+    if module is None:
+        known = ", ".join(f"{scheme}://" for scheme in MODULES)
+        raise UsageError(f"{parsed.scheme}:// is not a source that the loader knows; use {known}.")
+    source: Source = import_module(f".{module}", __name__).open_source(parsed)
+    return source

@@ -1,0 +1,442 @@
+"""MySQL and MariaDB.
+
+The server writes the wire text itself. Where a table has an integer key, whole key ranges come as one
+`group_concat` of their lines, megabytes at a time, so that the driver is not the bound; other tables come
+a line per row. Rows too long for the server's packets come value by value and are written here.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pymysql
+from pymysql.cursors import SSCursor
+
+from ..errors import LoadError, UsageError
+from ..schema import (
+    BIGINT,
+    BINARY,
+    BOOLEAN,
+    DATE,
+    DOUBLE,
+    INTEGER,
+    MAX_DECIMAL_DIGITS,
+    SMALLINT,
+    TEXT,
+    TIMESTAMP,
+    UNSIGNED_BIGINT,
+    Column,
+    Kind,
+    Table,
+    Type,
+    decimal_type,
+    integer_type,
+)
+from ..urls import SourceUrl
+from ..wire import Block, Issues, binary_field, double_sql, escape
+
+INTEGER_BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
+TEXTS = {"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set", "json"}
+BINARIES = {"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector"}
+GEOMETRIES = {
+    "geometry",
+    "point",
+    "linestring",
+    "polygon",
+    "multipoint",
+    "multilinestring",
+    "multipolygon",
+    "geometrycollection",
+    "geomcollection",
+}
+
+BLOCK_BYTES = 1_000_000
+ROWS_PER_BLOCK = 5_000
+# Text or bytes of a declared length above this may make a line longer than a server packet.
+LONG_VALUE = 1_000_000
+
+SPLIT = "substring_index(substring_index(concat({text}, '{mark}'), '{mark}', {n}), '{mark}', -1)"
+
+_DENIED = {1044, 1045, 1698}
+_GONE = {2003, 2005, 2006, 2013}
+
+
+def open_source(url: SourceUrl) -> "MySQLSource":
+    """Connect and begin a read-only snapshot. Raises LoadError in one sentence."""
+    if not url.database:
+        raise UsageError(
+            f"The source URL names no database: write {url.scheme}://user:password@host:port/database."
+        )
+    return MySQLSource(url)
+
+
+class MySQLSource:
+    """One connection with `start transaction with consistent snapshot`: no locks, all tables as of now."""
+
+    marks_infinity = False
+
+    def __init__(self, url: SourceUrl) -> None:
+        self.url = url
+        self._connection = _connect(url)
+        self._cursor = self._connection.cursor()
+        # No sql_mode: backslash escapes work and char columns are not padded. UTC: a timestamp is an
+        # instant. Patience: the warehouse may be slower than the server's 60 s.
+        self._run(
+            "set session sql_mode = '', time_zone = '+00:00', group_concat_max_len = 4294967295,"
+            " net_write_timeout = 3600, net_read_timeout = 3600"
+        )
+        self._run("set session transaction isolation level repeatable read")
+        self._run("start transaction with consistent snapshot, read only")
+
+    def close(self) -> None:
+        """Leave the snapshot and the server."""
+        # Not a polite goodbye: an unread result would have to be read to its end first.
+        self._connection._force_close()  # type: ignore[attr-defined]
+
+    def tables(self, wanted: Callable[[str], bool] | None = None) -> list[Table]:
+        """Base tables of the database, and the views that `wanted` asks for."""
+        found = self._rows(
+            "select table_name, table_type, engine, table_rows from information_schema.tables"
+            " where table_schema = database() and table_type in ('BASE TABLE', 'VIEW')"
+            " order by table_name"
+        )
+        columns: dict[str, list[Column]] = {}
+        details: dict[str, dict[str, dict[str, Any]]] = {}
+        for name, column, details_of in self._columns():
+            columns.setdefault(name, []).append(column)
+            details.setdefault(name, {})[column.name] = details_of
+        keys = self._keys(columns)
+        tables = []
+        for name, table_type, engine, estimate in found:
+            if table_type == "VIEW" and not (wanted and wanted(name)):
+                continue
+            detail = {"columns": details.get(name, {}), "engine": engine}
+            key = keys.get(name, ())
+            tables.append(
+                Table(name, name.lower(), tuple(columns.get(name, ())), key, estimate, detail)
+            )
+        return tables
+
+    def read(self, table: Table, issues: Issues) -> Iterator[Block]:
+        """The rows of a table, by key range where the key allows it."""
+        lines = [_line_field(column, table) for column in table.columns]
+        line = f"concat_ws('\\t', {', '.join(lines)})"
+        try:
+            if _range_column(table) is not None:
+                yield from self._read_ranges(table, line)
+            elif self._lines_fit(table):
+                yield from self._read_lines(table, line)
+            else:
+                yield from self._read_values(table, "")
+        except pymysql.MySQLError as error:
+            raise self._failed(f"reading the source table {table.name}", error) from None
+
+    def _read_ranges(self, table: Table, line: str) -> Iterator[Block]:
+        key = _quote(str(_range_column(table)))
+        low, high = self._row(f"select min({key}), max({key}) from {_quote(table.name)}")
+        if low is None:
+            return
+        width = 1_000
+        while low <= high:
+            last = min(low + width - 1, high)
+            block = yield from self._read_range(table, line, key, low, last)
+            if block == 0 and last < high:
+                (low,) = self._row(
+                    f"select min({key}) from {_quote(table.name)} where {key} > {last}"
+                )
+            else:
+                low = last + 1
+            width = max(1, min(int(width * min(4.0, BLOCK_BYTES / max(block, 1))), 2**40))
+        return
+
+    def _read_range(
+        self, table: Table, line: str, key: str, low: int, high: int
+    ) -> Iterator[Block]:
+        """One key range; in halves when the server's packets cannot hold it. Returns its bytes."""
+        where = f"where {key} between {low} and {high}"
+        cursor = self._cursor
+        cursor.execute(
+            f"select count(*), group_concat({line} separator '\\n') from {_quote(table.name)} {where}"
+        )
+        rows, data = cursor.fetchone()
+        whole = not self._cut() and (rows == 0 or data is not None)
+        if whole and rows:
+            data = _bytes(data) + b"\n"
+            whole = data.count(b"\n") == rows
+        if whole:
+            if rows:
+                yield Block(data, rows)
+                return len(data)
+            return 0
+        if low == high:
+            size = 0
+            for block in self._read_values(table, where):
+                size += len(block.data)
+                yield block
+            return size
+        middle = (low + high) // 2
+        size = yield from self._read_range(table, line, key, low, middle)
+        size += yield from self._read_range(table, line, key, middle + 1, high)
+        return size
+
+    def _cut(self) -> bool:
+        """Whether the server said that the last group_concat lost something."""
+        if not self._cursor.warning_count:
+            return False
+        return any(code in (1260, 1301) for _, code, _ in self._rows("show warnings"))
+
+    def _lines_fit(self, table: Table) -> bool:
+        """Whether every line stays far below the server's packet size."""
+        long = [c for c in table.columns if _detail(table, c)["length"] > LONG_VALUE]
+        if not long:
+            return True
+        lengths = " + ".join(f"coalesce(octet_length({_quote(c.name)}), 0)" for c in long)
+        longest, packet = self._row(
+            f"select max({lengths}), @@max_allowed_packet from {_quote(table.name)}"
+        )
+        return (longest or 0) * 4 + LONG_VALUE < int(packet)
+
+    def _read_lines(self, table: Table, line: str) -> Iterator[Block]:
+        with self._connection.cursor(SSCursor) as cursor:
+            cursor.execute(f"select {line} from {_quote(table.name)}")
+            while rows := cursor.fetchmany(ROWS_PER_BLOCK):
+                yield Block(b"\n".join([_bytes(row[0]) for row in rows]) + b"\n", len(rows))
+
+    def _read_values(self, table: Table, where: str) -> Iterator[Block]:
+        fields = ", ".join(_value_field(column, table) for column in table.columns)
+        writers = [_writer(column) for column in table.columns]
+        with self._connection.cursor(SSCursor) as cursor:
+            cursor.execute(f"select {fields} from {_quote(table.name)} {where}")
+            lines: list[bytes] = []
+            size = 0
+            while row := cursor.fetchone():
+                line = "\t".join(
+                    "\\N" if value is None else write(value)
+                    for write, value in zip(writers, row, strict=True)
+                )
+                lines.append(line.encode() + b"\n")
+                size += len(lines[-1])
+                if size > BLOCK_BYTES:
+                    yield Block(b"".join(lines), len(lines))
+                    lines, size = [], 0
+            if lines:
+                yield Block(b"".join(lines), len(lines))
+
+    def _columns(self) -> Iterator[tuple[str, Column, dict[str, Any]]]:
+        rows = self._rows(
+            "select table_name, column_name, data_type, column_type, is_nullable, numeric_precision,"
+            " numeric_scale, character_octet_length, datetime_precision"
+            " from information_schema.columns where table_schema = database()"
+            " order by table_name, ordinal_position"
+        )
+        for name, column, base, declared, nullable, precision, scale, octets, fraction in rows:
+            kind = _type_of(base, declared, precision, scale)
+            note = None
+            if base == "decimal" and kind is TEXT:
+                note = f"{declared} kept as text: wider than {MAX_DECIMAL_DIGITS} digits"
+            detail = {"base": base, "length": octets or 0, "fraction": fraction or 0}
+            if base in GEOMETRIES:
+                detail["length"] = 2**32 - 1
+            yield (
+                name,
+                Column(column, column.lower(), declared, kind, nullable == "YES", note),
+                detail,
+            )
+
+    def _keys(self, columns: dict[str, list[Column]]) -> dict[str, tuple[str, ...]]:
+        """The primary key of each table, or else its first unique key without nulls or prefixes."""
+        rows = self._rows(
+            "select table_name, index_name, column_name, sub_part from information_schema.statistics"
+            " where table_schema = database() and non_unique = 0"
+            " order by table_name, index_name <> 'PRIMARY', index_name, seq_in_index"
+        )
+        nullable = {
+            (table, column.name)
+            for table, all_ in columns.items()
+            for column in all_
+            if column.nullable
+        }
+        indexes: dict[str, dict[str, list[str]]] = {}
+        unfit: set[tuple[str, str]] = set()
+        for table, index, column, prefix in rows:
+            indexes.setdefault(table, {}).setdefault(index, []).append(column)
+            if column is None or prefix is not None or (table, column) in nullable:
+                unfit.add((table, index))
+        keys = {}
+        for table, by_name in indexes.items():
+            usable = [
+                tuple(names) for index, names in by_name.items() if (table, index) not in unfit
+            ]
+            if usable:
+                keys[table] = usable[0]
+        return keys
+
+    def _run(self, sql: str) -> None:
+        try:
+            self._cursor.execute(sql)
+        except pymysql.MySQLError as error:
+            raise self._failed("preparing the source's snapshot", error) from None
+
+    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            try:
+                cursor.execute(sql)
+                return list(cursor.fetchall())
+            except pymysql.MySQLError as error:
+                raise self._failed("reading the source's catalog", error) from None
+
+    def _row(self, sql: str) -> tuple[Any, ...]:
+        return self._rows(sql)[0]
+
+    def _failed(self, doing: str, error: pymysql.MySQLError) -> LoadError:
+        code, text = (*error.args, "")[:2] if error.args else (0, str(error))
+        if code == 1412:
+            text = "a table was altered while it was being read; run the load again"
+        elif code in _GONE or not text:
+            text = f"the connection to {self.url.address} was lost"
+        elif code in (1142, 1143):
+            text = f"{text}; grant SELECT on it to the user {self.url.user}"
+        return LoadError(f"MySQL source, {doing}: {text}.")
+
+
+def _connect(url: SourceUrl) -> "pymysql.connections.Connection[Any]":
+    try:
+        return pymysql.connect(
+            host=url.host or "localhost",
+            port=url.port or 3306,
+            user=url.user,
+            password=url.password or "",
+            database=url.database,
+            charset="utf8mb4",
+            unix_socket=url.options.get("unix_socket"),
+            connect_timeout=10,
+        )
+    except pymysql.MySQLError as error:
+        code = error.args[0] if error.args else 0
+        if code in _DENIED:
+            reason = f"refused the user {url.user or '(none)'}: check user, password and grants"
+        elif code == 1049:
+            reason = f"has no database {url.database}"
+        elif code in _GONE:
+            reason = "cannot be reached: check host and port, and that the server runs"
+        else:
+            reason = f"said: {error.args[-1] if error.args else error}"
+        raise LoadError(f"The MySQL server at {url.address} {reason}.") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise LoadError(f"The MySQL server at {url.address} cannot be used: {error}.") from None
+
+
+def _type_of(
+    base: str, declared: str, precision: int | str | None, scale: int | str | None
+) -> Type:
+    """The warehouse type of a MySQL type; what is unknown arrives as text."""
+    unsigned = "unsigned" in declared
+    if base in INTEGER_BITS:
+        return integer_type(INTEGER_BITS[base], unsigned=unsigned)
+    if base == "bit":
+        bits = int(precision or 1)
+        return BOOLEAN if bits == 1 else integer_type(bits, unsigned=True)
+    if base == "decimal":
+        return decimal_type(int(precision or 0), int(scale or 0))
+    if base in BINARIES or base in GEOMETRIES:
+        return BINARY
+    others = {
+        "float": DOUBLE,
+        "double": DOUBLE,
+        "year": SMALLINT,
+        "date": DATE,
+        "datetime": TIMESTAMP,
+        "timestamp": TIMESTAMP,
+    }
+    return others.get(base, TEXT)
+
+
+def _range_column(table: Table) -> str | None:
+    """The leading key column when key ranges over it can be asked for as integers."""
+    if not table.key:
+        return None
+    first = table.key_columns[0]
+    plain = first.type in (SMALLINT, INTEGER, BIGINT, UNSIGNED_BIGINT)
+    return first.name if plain and _detail(table, first)["base"] in INTEGER_BITS else None
+
+
+def _plain_text(column: Column, table: Table) -> str:
+    """SQL for a value's one spelling, unescaped; null stays null, a loss becomes its mark."""
+    name, detail = _quote(column.name), _detail(table, column)
+    base = detail["base"]
+    if column.type.kind is Kind.BOOLEAN:
+        return f"if({name} is null, null, if({name} = b'1', 't', 'f'))"
+    if base == "bit" or base == "year" or "zerofill" in column.declared:
+        return f"({name} + 0)"
+    if column.type is DOUBLE:
+        return _double(name)
+    if base == "date":
+        return f"if({_impossible_date(name)}, '\\\\?Z', cast({name} as char))"
+    if base in ("datetime", "timestamp"):
+        text = f"cast({name} as char)"
+        if detail["fraction"]:
+            text = f"trim(trailing '.' from trim(trailing '0' from {text}))"
+        return f"if({_impossible_date(name)}, '\\\\?Z', {text})"
+    if base in GEOMETRIES:
+        return f"st_aswkb({name})"
+    if column.type is TEXT and base != "decimal":
+        cast = name if base in TEXTS - {"json"} else f"cast({name} as char)"
+        return f"convert({cast} using utf8mb4)"
+    return name
+
+
+def _impossible_date(name: str) -> str:
+    """True for a zero or partial date, the year 0, and a day that its month does not have."""
+    return (
+        f"{name} is not null and (year({name}) = 0 or month({name}) = 0 or day({name}) = 0"
+        f" or (day({name}) > 28 and to_days(concat({name}, '')) is null))"
+    )
+
+
+def _double(name: str) -> str:
+    text = f"cast(cast({name} as double) as char)"
+    spelled = double_sql(f"trim(leading '-' from {text})", split=SPLIT, integer="signed")
+    return f"if({name} is null, null, concat(if({text} like '-%', '-', ''), {spelled}))"
+
+
+def _line_field(column: Column, table: Table) -> str:
+    """SQL for the field of a line: the value's spelling, escaped, or the mark of null."""
+    text = _plain_text(column, table)
+    if column.type is BINARY:
+        text = f"concat('\\\\x5Cx', lower(hex({text})))"
+    elif column.type is TEXT:
+        for plain, escaped in (
+            ("\\\\", "\\\\x5C"),
+            ("\\t", "\\\\t"),
+            ("\\n", "\\\\n"),
+            ("\\r", "\\\\r"),
+        ):
+            text = f"replace({text}, '{plain}', '{escaped}')"
+    return f"coalesce({text}, '\\\\N')"
+
+
+def _value_field(column: Column, table: Table) -> str:
+    text = _plain_text(column, table)
+    return text if column.type in (BINARY, TEXT) else f"cast({text} as char)"
+
+
+def _writer(column: Column) -> Callable[[Any], str]:
+    if column.type is BINARY:
+        return lambda value: binary_field(_bytes(value))
+    if column.type is TEXT:
+        return lambda value: escape(_bytes(value).decode())
+    return lambda value: _bytes(value).decode()
+
+
+def _detail(table: Table, column: Column) -> dict[str, Any]:
+    columns: Any = table.detail["columns"]
+    detail: dict[str, Any] = columns[column.name]
+    return detail
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _quote(name: str) -> str:
+    return "`" + re.sub("`", "``", name) + "`"

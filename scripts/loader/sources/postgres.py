@@ -1,0 +1,271 @@
+"""PostgreSQL: `COPY (select ...) to stdout` inside one repeatable-read, read-only transaction."""
+
+from collections.abc import Callable, Iterator
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from ..errors import LoadError, UsageError
+from ..schema import (
+    BIGINT,
+    BINARY,
+    BOOLEAN,
+    DATE,
+    DOUBLE,
+    INTEGER,
+    SMALLINT,
+    TEXT,
+    TIMESTAMP,
+    Column,
+    Table,
+    Type,
+    decimal_type,
+    integer_type,
+)
+from ..urls import SourceUrl
+from ..wire import Block, Issues, double_sql, normalise_copy
+
+BLOCK_BYTES = 1_000_000
+SPLIT = "split_part({text}, '{mark}', {n})"
+
+TYPES = {
+    "bool": BOOLEAN,
+    "int2": SMALLINT,
+    "int4": INTEGER,
+    "int8": BIGINT,
+    "oid": BIGINT,
+    "float4": DOUBLE,
+    "float8": DOUBLE,
+    "date": DATE,
+    "timestamp": TIMESTAMP,
+    "timestamptz": TIMESTAMP,
+    "bytea": BINARY,
+    # Cents of the server's currency; its text depends on the locale, its value does not.
+    "money": Type(decimal_type(19, 2).kind, 19, 2),
+}
+
+# One row per column of the schema's relations: base types behind domains, type modifiers decoded.
+COLUMNS = """
+select
+    c.relname, c.relkind, c.reltuples::bigint, a.attname, not a.attnotnull, t.typname,
+    format_type(a.atttypid, a.atttypmod), coalesce(nullif(a.atttypmod, -1), d.typtypmod)
+from pg_class as c
+inner join pg_namespace as n on c.relnamespace = n.oid
+inner join pg_attribute as a on c.oid = a.attrelid and a.attnum > 0 and not a.attisdropped
+inner join pg_type as d on a.atttypid = d.oid
+inner join pg_type as t on coalesce(nullif(d.typbasetype, 0), d.oid) = t.oid
+where
+    n.nspname = %s and c.relkind in ('r', 'p', 'f', 'v', 'm') and not c.relispartition
+order by c.relname, a.attnum
+"""
+
+# Unique, immediate, whole indexes over columns that are never null; the primary key first.
+KEYS = """
+select c.relname, i.indexrelid, a.attname
+from pg_index as i
+inner join pg_class as c on i.indrelid = c.oid
+inner join pg_namespace as n on c.relnamespace = n.oid
+cross join unnest(i.indkey::smallint []) with ordinality as k (attnum, position)
+left join pg_attribute as a on c.oid = a.attrelid and k.attnum = a.attnum
+where
+    n.nspname = %s and i.indisunique and i.indimmediate and i.indisvalid
+    and i.indpred is null and i.indexprs is null and k.position <= i.indnkeyatts
+    and not exists (
+        select 1 from pg_attribute as o
+        where
+            o.attrelid = c.oid and not o.attnotnull
+            and o.attnum = any((i.indkey::smallint [])[0:i.indnkeyatts - 1])
+    )
+order by c.relname, i.indisprimary desc, i.indexrelid, k.position
+"""
+
+
+def open_source(url: SourceUrl) -> "PostgresSource":
+    """Connect and begin the snapshot. Raises LoadError in one sentence."""
+    return PostgresSource(url)
+
+
+class PostgresSource:
+    """One connection in one REPEATABLE READ, READ ONLY transaction."""
+
+    marks_infinity = True
+
+    def __init__(self, url: SourceUrl) -> None:
+        self.url = url
+        self.schema = url.options.get("schema", "public")
+        self._connection = _connect(url)
+        self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        self._connection.read_only = True
+        try:
+            for setting in (
+                "datestyle = 'ISO, YMD'",
+                "intervalstyle = 'iso_8601'",
+                "timezone = 'UTC'",
+                "bytea_output = 'hex'",
+                "extra_float_digits = 1",
+            ):
+                self._connection.execute(sql.SQL(f"set local {setting}"))
+            exists = self._connection.execute(
+                "select 1 from pg_namespace where nspname = %s", [self.schema]
+            ).fetchone()
+        except psycopg.Error as error:
+            raise self._failed("preparing the source's snapshot", error) from None
+        if not exists:
+            raise LoadError(
+                f"The PostgreSQL database {url.database} at {url.address} has no schema {self.schema}:"
+                " name another with ?schema=... in the source URL."
+            )
+
+    def close(self) -> None:
+        """End the transaction and the connection."""
+        self._connection.close()
+
+    def tables(self, wanted: Callable[[str], bool] | None = None) -> list[Table]:
+        """Base and partitioned tables of the schema; views and foreign tables that are wanted."""
+        try:
+            columns = self._connection.execute(COLUMNS, [self.schema]).fetchall()
+            keys = self._keys()
+        except psycopg.Error as error:
+            raise self._failed("reading the source's catalog", error) from None
+        by_table: dict[str, list[Column]] = {}
+        estimates: dict[str, int | None] = {}
+        details: dict[str, dict[str, object]] = {}
+        for name, relkind, estimate, column, nullable, base, declared, modifier in columns:
+            if relkind in "vmf" and not (wanted and wanted(name)):
+                continue
+            kind = _type_of(base, modifier)
+            note = None
+            if base == "numeric" and kind is TEXT:
+                note = f"{declared} kept as text: no precision of at most 38 digits"
+            by_table.setdefault(name, []).append(
+                Column(column, column.lower(), declared, kind, nullable, note)
+            )
+            estimates[name] = estimate if estimate >= 0 else None
+            details.setdefault(name, {})[column] = base
+        return [
+            Table(
+                name, name.lower(), tuple(found), keys.get(name, ()), estimates[name], details[name]
+            )
+            for name, found in by_table.items()
+        ]
+
+    def read(self, table: Table, issues: Issues) -> Iterator[Block]:
+        """The rows of a table as the server's COPY writes them, respelled for the wire."""
+        fields = sql.SQL(", ").join(_field(column, table) for column in table.columns)
+        query = sql.SQL("copy (select {} from {}.{}) to stdout").format(
+            fields, sql.Identifier(self.schema), sql.Identifier(table.name)
+        )
+        try:
+            with self._connection.cursor() as cursor, cursor.copy(query) as copy:
+                parts: list[bytes] = []
+                size = 0
+                for part in copy:
+                    parts.append(bytes(part))
+                    size += len(part)
+                    if size > BLOCK_BYTES:
+                        data = normalise_copy(b"".join(parts))
+                        yield Block(data, data.count(b"\n"))
+                        parts, size = [], 0
+                if parts:
+                    data = normalise_copy(b"".join(parts))
+                    yield Block(data, data.count(b"\n"))
+        except psycopg.Error as error:
+            raise self._failed(f"reading the source table {table.name}", error) from None
+
+    def _keys(self) -> dict[str, tuple[str, ...]]:
+        indexes: dict[str, dict[int, list[str]]] = {}
+        for table, index, column in self._connection.execute(KEYS, [self.schema]):
+            indexes.setdefault(table, {}).setdefault(index, []).append(column)
+        return {table: tuple(next(iter(by_index.values()))) for table, by_index in indexes.items()}
+
+    def _failed(self, doing: str, error: psycopg.Error) -> LoadError:
+        if self._connection.broken or isinstance(error, psycopg.errors.AdminShutdown):
+            text = f"the connection to {self.url.address} was lost"
+        else:
+            text = error.diag.message_primary or str(error).strip()
+            if isinstance(error, psycopg.errors.InsufficientPrivilege):
+                text += f"; grant SELECT on it to the user {self.url.user}"
+        return LoadError(f"PostgreSQL source, {doing}: {text}.")
+
+
+def _connect(url: SourceUrl) -> psycopg.Connection:
+    options = {"connect_timeout": "10"} | url.options | {"client_encoding": "utf8"}
+    options.pop("schema", None)
+    login = {
+        "host": url.host,
+        "port": url.port,
+        "user": url.user,
+        "password": url.password,
+        "dbname": url.database,
+    }
+    try:
+        return psycopg.connect(
+            make_conninfo(**{key: value for key, value in login.items() if value} | options)
+        )
+    except psycopg.ProgrammingError as error:
+        raise UsageError(
+            f"The source URL has an option PostgreSQL does not know: {error}"
+        ) from None
+    except (psycopg.Error, ValueError) as error:
+        raise LoadError(
+            f"The PostgreSQL source at {url.address} cannot be opened: {connection_problem(error)}"
+        ) from None
+
+
+def connection_problem(error: Exception) -> str:
+    """What went wrong when connecting, in one line that ends with what to check."""
+    text = " ".join(str(error).split())
+    if "password" in text or "authentication" in text:
+        return "user or password was refused: check both, and pg_hba.conf on the server."
+    if "does not exist" in text:
+        return text.rsplit("FATAL: ", 1)[-1].strip() + ": check the database and user name."
+    if "Connection refused" in text or "No such file" in text or "timeout" in text.lower():
+        return "nothing answers there: check host and port, and that the server runs."
+    if "resolve host" in text or "translate host" in text:
+        return "the host name is unknown: check its spelling."
+    return text.rsplit("failed: ", 1)[-1].removeprefix("FATAL: ").strip()
+
+
+def _type_of(base: str, modifier: int | None) -> Type:
+    """The warehouse type of a PostgreSQL base type; what is unknown arrives as the server prints it."""
+    if base == "numeric":
+        if modifier is None or modifier < 4:
+            return TEXT
+        precision = ((modifier - 4) >> 16) & 0xFFFF
+        # Since 15 the scale is a signed 11-bit number.
+        scale = (((modifier - 4) & 0x7FF) ^ 1024) - 1024
+        return decimal_type(precision, scale)
+    if base == "bit":
+        bits = modifier or 1
+        if bits == 1:
+            return BOOLEAN
+        return integer_type(bits, unsigned=True) if bits <= 64 else TEXT
+    return TYPES.get(base, TEXT)
+
+
+def _field(column: Column, table: Table) -> sql.Composable:
+    """SQL for a value's one spelling; COPY escapes it."""
+    name = sql.Identifier(column.name)
+    base = table.detail[column.name]
+    if base in ("float4", "float8"):
+        spelled = double_sql("abs(cast({0} as float8))::text", split=SPLIT, integer="integer")
+        return sql.SQL(
+            "case when {0} is null then null"
+            " when {0} in ('NaN', 'Infinity', '-Infinity') then {0}::text"
+            f" else (case when {{0}}::text like '-%' then '-' else '' end) || {spelled} end"
+        ).format(name)
+    if base == "timestamptz":
+        return sql.SQL("{} at time zone 'UTC'").format(name)
+    if base == "money":
+        return sql.SQL("{}::numeric(19, 2)").format(name)
+    if base == "bit" and column.type is BOOLEAN:
+        return sql.SQL("{} = b'1'").format(name)
+    if base == "bit" and column.type is not TEXT:
+        if column.type.precision:  # 64 bits: the top one would read as a sign
+            return sql.SQL(
+                "case when {0}::bigint < 0 then {0}::bigint::numeric + 18446744073709551616"
+                " else {0}::bigint end"
+            ).format(name)
+        return sql.SQL("{}::bigint").format(name)
+    return name

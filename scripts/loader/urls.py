@@ -1,0 +1,76 @@
+"""Source URLs: `scheme://user:password@host:port/database?option=value`, or a file's path."""
+
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from .errors import UsageError
+
+
+@dataclass(frozen=True)
+class SourceUrl:
+    """A source URL in its parts, percent-decoded. Printing it hides the password."""
+
+    scheme: str
+    host: str = ""
+    port: int | None = None
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    database: str = ""
+    options: dict[str, str] = field(default_factory=dict, compare=False)
+
+    def __str__(self) -> str:
+        user = quote(self.user, safe="") if self.user is not None else ""
+        login = f"{user}:***@" if self.password is not None else (f"{user}@" if user else "")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = f":{self.port}" if self.port is not None else ""
+        return f"{self.scheme}://{login}{host}{port}/{self.database}"
+
+    @property
+    def address(self) -> str:
+        """Where the server is, for messages."""
+        return f"{self.host or 'localhost'}{f':{self.port}' if self.port else ''}"
+
+
+def parse_url(text: str) -> SourceUrl:
+    """Take a source URL apart.
+
+    Raises UsageError, without repeating a password, when it cannot be read.
+    """
+    scheme, separator, rest = text.partition("://")
+    scheme = scheme.lower()
+    if not separator:
+        raise UsageError(
+            "The source is not a URL: write it as sqlite:///shop.sqlite,"
+            " mysql://user:password@host:3306/database or postgresql://user:password@host/database."
+        )
+    if scheme == "sqlite":
+        path, _, query = rest.partition("?")
+        if not path.startswith("/") or len(path) < 2:
+            raise UsageError(
+                "The SQLite source names no file: write sqlite:///shop.sqlite (relative)"
+                " or sqlite:////data/shop.sqlite (absolute)."
+            )
+        return SourceUrl("sqlite", database=unquote(path[1:]), options=dict(parse_qsl(query)))
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise UsageError(
+            f"The {scheme} source URL cannot be read: write"
+            f" {scheme}://user:password@host:port/database, with special characters of the password"
+            " percent-encoded (@ is %40, / is %2F, : is %3A, # is %23)."
+        ) from None
+    if parts.fragment:
+        raise UsageError(
+            f"The {scheme} source URL has a bare #: percent-encode it as %23 when it belongs"
+            " to the password."
+        )
+    return SourceUrl(
+        scheme=scheme,
+        host=unquote(parts.hostname or ""),
+        port=port,
+        user=unquote(parts.username) if parts.username is not None else None,
+        password=unquote(parts.password) if parts.password is not None else None,
+        database=unquote(parts.path.lstrip("/")),
+        options=dict(parse_qsl(parts.query)),
+    )

@@ -1,0 +1,210 @@
+"""Rows on the wire: lines of text, as PostgreSQL's COPY reads them, with one spelling per value.
+
+A line is a row, its fields stand between tabs, `\\N` is null. In a field a backslash is written
+`\\x5C`, a newline `\\n`, a carriage return `\\r`, a tab `\\t`; nothing else is escaped. Every value
+has exactly one spelling:
+
+    boolean    t or f
+    integers   digits
+    decimal    all digits of the scale
+    double     0.<digits>e<exponent>, shortest digits that give the same double; 0, -0, NaN, Infinity
+    date       YYYY-MM-DD[ BC]
+    timestamp  YYYY-MM-DD HH:MM:SS[.ffffff without trailing zeros][ BC]
+    text       its characters in UTF-8
+    binary     \\x5Cx and lower-case hex
+
+So what was sent and what the warehouse holds can be compared byte by byte: a destination renders the
+stored rows in this form again, in the order in which they were staged.
+
+A value that no warehouse type can hold is sent as `\\?` and a letter (see REASONS); the pipeline turns it
+into null and counts it. Such a mark cannot be confused with data, whose backslashes are written `\\x5C`.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .schema import Column, Kind, Table
+
+NULL = b"\\N"
+REASONS = {
+    "Z": "zero or partial date, loaded as null",
+    "I": "infinite or not a number, loaded as null",
+}
+NUL_REMOVED = "NUL character removed from text"
+
+_ESCAPES = str.maketrans({"\\": "\\x5C", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some rows of a table: `data` holds whole lines, each with its newline."""
+
+    data: bytes
+    rows: int
+
+
+def escape(text: str) -> str:
+    """Text as it stands in a field."""
+    return text.translate(_ESCAPES)
+
+
+def binary_field(value: bytes) -> str:
+    """Bytes as they stand in a field."""
+    return "\\x5Cx" + value.hex()
+
+
+def double_field(value: float) -> str:
+    """A double in its one spelling, the same that `double_sql` builds inside a database."""
+    if not math.isfinite(value):
+        return "NaN" if value != value else ("Infinity" if value > 0 else "-Infinity")
+    sign = "-" if math.copysign(1.0, value) < 0 else ""
+    mantissa, _, exponent = repr(abs(value)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits = (whole + fraction).lstrip("0")
+    leading = len(whole) + len(fraction) - len(digits)
+    digits = digits.rstrip("0")
+    if not digits:
+        return sign + "0"
+    return f"{sign}0.{digits}e{int(exponent or 0) + len(whole) - leading}"
+
+
+def double_sql(text: str, *, split: str, integer: str) -> str:
+    """SQL that respells a finite double's shortest decimal text as `double_field` does.
+
+    `text` is the SQL of the value's text without a sign, `split` a template that gives part {n} of
+    {text} at {mark} (empty when there is none), `integer` the integer type to cast to.
+    """
+    mantissa = split.format(text=text, mark="e", n=1)
+    exponent = split.format(text=text, mark="e", n=2)
+    whole = split.format(text=mantissa, mark=".", n=1)
+    digits = f"replace({mantissa}, '.', '')"
+    shift = (
+        f"cast(coalesce(nullif({exponent}, ''), '0') as {integer}) + length({whole})"
+        f" - length({digits}) + length(trim(leading '0' from {digits}))"
+    )
+    shown = f"trim(both '0' from {digits})"
+    return f"case when {shown} = '' then '0' else concat('0.', {shown}, 'e', {shift}) end"
+
+
+def normalise_copy(data: bytes) -> bytes:
+    """PostgreSQL's COPY output respelled for the wire.
+
+    COPY doubles a backslash and escapes backspace, form feed and vertical tab. A run of backslashes
+    begins at an escape, so replacing pairs from the left is exact.
+    """
+    if b"\\" not in data:
+        return data
+    data = data.replace(b"\\\\", b"\\x5C")
+    return data.replace(b"\\b", b"\b").replace(b"\\f", b"\f").replace(b"\\v", b"\v")
+
+
+def readable(value: bytes) -> str:
+    """A field as a person would write it, for samples in messages."""
+    text = value.decode("utf-8", "replace")
+    for escaped, plain in (("\\n", "\n"), ("\\r", "\r"), ("\\t", "\t"), ("\\x5C", "\\")):
+        text = text.replace(escaped, plain)
+    return text
+
+
+@dataclass
+class Issue:
+    """How many values of a column could not be kept as they were, with one row's key."""
+
+    count: int = 0
+    sample_key: str | None = None
+
+
+@dataclass
+class Issues:
+    """What could not be kept exactly in one table, by column and reason."""
+
+    table: Table
+    found: dict[tuple[str, str], Issue] = field(default_factory=dict)
+
+    def add(self, column: Column, reason: str, sample_key: str | None, count: int = 1) -> None:
+        """Count values of a column; the first sample key stays."""
+        issue = self.found.setdefault((column.raw_name, reason), Issue())
+        issue.count += count
+        if issue.sample_key is None:
+            issue.sample_key = sample_key
+
+    def touches_key(self) -> bool:
+        """Whether a key column lost something, so that the key may no longer be unique."""
+        names = {column.raw_name for column in self.table.key_columns}
+        return any(column in names for column, _ in self.found)
+
+
+@dataclass
+class Tally:
+    """What went by on a stream: rows, bytes and a digest of every byte in order."""
+
+    rows: int = 0
+    size: int = 0
+    _hash: "hashlib._Hash" = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
+
+    def add(self, data: bytes | memoryview, rows: int = 0) -> None:
+        """Count some more bytes."""
+        self.rows += rows
+        self.size += len(data)
+        self._hash.update(data)
+
+    @property
+    def digest(self) -> str:
+        """The digest so far, in hex."""
+        return self._hash.hexdigest()
+
+
+_DATED = (Kind.DECIMAL, Kind.DATE, Kind.TIMESTAMP)
+
+
+def without_losses(
+    blocks: Iterator[Block], issues: Issues, *, keeps_nul: bool, marks_infinity: bool
+) -> Iterator[Block]:
+    """The same rows with what no warehouse can hold turned into null (or removed) and counted.
+
+    A block without such a value passes untouched; only one that has some is looked at field by field.
+    `keeps_nul`: the destination's text can hold a NUL. `marks_infinity`: the source writes NaN and
+    infinity as words into decimal and date columns (PostgreSQL does).
+    """
+    for block in blocks:
+        data = block.data
+        suspect = (
+            b"\\?" in data
+            or (not keeps_nul and b"\0" in data)
+            or (marks_infinity and (b"NaN" in data or b"nfinity" in data))
+        )
+        if suspect:
+            lines = data.split(b"\n")
+            lines.pop()
+            mended = [_mend(line, issues, keeps_nul, marks_infinity) for line in lines]
+            block = Block(b"\n".join(mended) + b"\n", block.rows)
+        yield block
+
+
+def _mend(line: bytes, issues: Issues, keeps_nul: bool, marks_infinity: bool) -> bytes:
+    fields = line.split(b"\t")
+    columns = issues.table.columns
+    original: list[bytes] | None = None
+    for position, value in enumerate(fields):
+        column = columns[position]
+        if value.startswith(b"\\?"):
+            reason, kept = REASONS[value[2:].decode()], NULL
+        elif marks_infinity and column.type.kind in _DATED and value.lstrip(b"-+").isalpha():
+            reason, kept = REASONS["I"], NULL
+        elif not keeps_nul and b"\0" in value:
+            reason, kept = NUL_REMOVED, value.replace(b"\0", b"")
+        else:
+            continue
+        original = original or list(fields)
+        issues.add(column, reason, _key_of(original, issues.table))
+        fields[position] = kept
+    return b"\t".join(fields)
+
+
+def _key_of(fields: list[bytes], table: Table) -> str | None:
+    if not table.key:
+        return None
+    positions = {column.name: n for n, column in enumerate(table.columns)}
+    return ", ".join(readable(fields[positions[name]]) for name in table.key)
