@@ -1,5 +1,3 @@
-{#- Space, tab, line feed, vertical tab, form feed, carriage return, no-break space, narrow no-break
-    space, zero-width space, ideographic space, byte-order mark: what people paste and trim() keeps. -#}
 {% macro clean_text(column) -%}
     {%- set blanks = ' \t\n\x0b\x0c\r\u00a0\u202f\u200b\u3000\ufeff' -%}
     cast(nullif(trim(both '{{ blanks }}' from {{ column }}), '') as {{ type_text() }})

@@ -1,4 +1,3 @@
-{#- A day as the integer yyyymmdd, the key of dim_dates; -1, the unknown day, when it is null. -#}
 {% macro date_key(column) -%}
     cast(coalesce(
         extract(year from {{ column }}) * 10000

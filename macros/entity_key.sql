@@ -1,4 +1,3 @@
-{#- Hash of a natural key; '-1', the key of the unknown member, when its first column is null. -#}
 {% macro entity_key(columns) -%}
     cast(
         case

@@ -1,6 +1,3 @@
-{#- One amount as a percentage of another, two decimals, halves away from zero; null when either is
-    null or the whole is not positive. Counted in whole cents, because DuckDB divides decimals as
-    floats, and a float that ends in 5 may round the other way than PostgreSQL's numeric. -#}
 {% macro percent_of(part, whole) -%}
     {%- set part_cents = 'cast(abs(' ~ part ~ ') * 100 as bigint)' -%}
     {%- set whole_cents = 'cast(' ~ whole ~ ' * 100 as bigint)' -%}

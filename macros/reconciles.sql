@@ -1,6 +1,3 @@
-{#- Rows per key in which two relations differ in the number of rows or in an amount, to the cent.
-    Each side is a dictionary: relation, key, amount (SQL expressions), where (optional). Without keys
-    the whole relations are compared. -#}
 {% macro reconciles(left, right) -%}
 with compared as (
 

@@ -1,4 +1,3 @@
-{#- Quotient of two non-negative integers, without its fraction. DuckDB's / always makes a float. -#}
 {% macro integer_divide(numerator, denominator) -%}
     {{ return(adapter.dispatch('integer_divide')(numerator, denominator)) }}
 {%- endmacro %}

@@ -1,4 +1,3 @@
-{#- Text of any length. On Redshift a plain varchar ends at 256 bytes. -#}
 {% macro type_text() -%}
     {{ return(adapter.dispatch('type_text')()) }}
 {%- endmacro %}

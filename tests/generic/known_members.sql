@@ -1,4 +1,3 @@
-{#- Rows of a fact that point to the unknown member although their parent must exist. -#}
 {% test known_members(model, columns) %}
 select
     {{ columns | join(', ') }},

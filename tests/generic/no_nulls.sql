@@ -1,4 +1,3 @@
-{#- Rows in which one of several required columns is null, found in one pass. -#}
 {% test no_nulls(model, columns) %}
 select
     {%- for column in columns %}

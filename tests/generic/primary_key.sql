@@ -1,4 +1,3 @@
-{#- Rows whose key is not a key: a part of it is null, or another row has the same one. -#}
 {% test primary_key(model, columns) %}
 select
     {{ columns | join(', ') }},

@@ -1,4 +1,3 @@
--- Values of the latest run that the warehouse could not hold exactly, as the loader counted them.
 {{ config(severity='warn') }}
 
 with issues as (

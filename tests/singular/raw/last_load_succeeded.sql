@@ -1,4 +1,3 @@
--- The latest run of the loader ended well; otherwise the raw tables still hold the run before it.
 with runs as (
 
     select * from {{ source('load_audit', '_load_runs') }}

@@ -1,4 +1,3 @@
--- Money must arrive as a decimal with two places: a float loses cents before anyone can see it.
 {% set money = [
     ('customers', 'creditlimit'), ('products', 'buyprice'), ('products', 'msrp'),
     ('orderdetails', 'priceeach'), ('payments', 'amount'),

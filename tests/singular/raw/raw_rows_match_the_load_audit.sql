@@ -1,4 +1,3 @@
--- The rows that exist in the raw tables are those the loader counted when it last wrote each table.
 {% set tables = [
     'customers', 'products', 'productlines', 'orders', 'orderdetails', 'payments', 'employees',
     'offices',

@@ -1,4 +1,3 @@
--- As many days as lie between the first and the last, which are the ends of a year.
 with days as (
 
     select

@@ -1,4 +1,3 @@
--- A dimension has one row per row of the shop, plus the unknown member.
 {% set dimensions = {
     'dim_customers': 'customers', 'dim_products': 'products', 'dim_employees': 'employees',
     'dim_offices': 'offices',

@@ -1,4 +1,3 @@
--- Facts without a parent point to the row '-1' of its dimension: each dimension has exactly one.
 {% set dimensions = {
     'dim_customers': 'customer_key', 'dim_products': 'product_key', 'dim_locations': 'location_key',
     'dim_employees': 'employee_key', 'dim_offices': 'office_key', 'dim_dates': 'date_key',

@@ -1,4 +1,3 @@
--- Countries that seeds/countries.csv does not know: add the spelling there, with its territory.
 select
     country,
     count(*) as locations

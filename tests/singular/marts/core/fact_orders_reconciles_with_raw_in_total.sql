@@ -1,4 +1,3 @@
--- No line lost or doubled, no cent more or less, over all orders.
 {{ reconciles(
     left={
         'relation': source('classicmodels', 'orderdetails'),

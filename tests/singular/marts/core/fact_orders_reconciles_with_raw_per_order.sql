@@ -1,4 +1,3 @@
--- Each order has as many lines, and the same amount to the cent, as the shop's own table says.
 {{ reconciles(
     left={
         'relation': source('classicmodels', 'orderdetails'),

@@ -1,4 +1,3 @@
--- No payment lost or doubled, no cent more or less, over all customers.
 {{ reconciles(
     left={
         'relation': source('classicmodels', 'payments'),

@@ -1,4 +1,3 @@
--- Each customer has as many payments, and the same sum to the cent, as the shop's own table says.
 {{ reconciles(
     left={
         'relation': source('classicmodels', 'payments'),
