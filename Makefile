@@ -1,0 +1,56 @@
+# Everything here is an ordinary command; `make -n <target>` shows it.
+# SOURCE, TARGET, DUCKDB_PATH and PG* reach the commands through the environment, where `make` puts
+# what stands on its own command line. A dollar sign in a URL is %24.
+
+VENV ?= .venv
+PORT ?= 8080
+PYTHON_IN_VENV = "$(VENV)/bin/python"
+export VENV
+
+.DEFAULT_GOAL := help
+.PHONY: help build test docs lint clean requirements runtime-environment dev-environment
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo '  make build SOURCE=mysql://user:password@host:3306/shop TARGET=postgres'
+	@echo '      SOURCE       the shop: mysql://, postgresql:// or sqlite:/// (default: a sample shop)'
+	@echo '      TARGET       the warehouse: duckdb (default) or postgres'
+	@echo '      DUCKDB_PATH  the file of the DuckDB warehouse (default: warehouse.duckdb)'
+	@echo '      PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE   the PostgreSQL warehouse'
+
+build: runtime-environment ## load the shop, build and test all models, write the catalog
+	@$(PYTHON_IN_VENV) scripts/build.py
+
+test: dev-environment ## run all tests: Python, and dbt on DuckDB and PostgreSQL (PYTEST=... for options)
+	@$(PYTHON_IN_VENV) scripts/servers.py --install || true
+	@$(PYTHON_IN_VENV) -m pytest $(PYTEST)
+
+docs: runtime-environment ## serve the catalog that `make build` wrote on localhost (PORT=8080)
+	@test -f target/catalog.json || { echo 'There is no catalog yet: run make build first.'; exit 1; }
+	@"$(VENV)/bin/dbt" --quiet docs serve --host 127.0.0.1 --port "$(PORT)" --no-browser
+
+lint: dev-environment ## check style and types: sqlfluff, ruff, mypy
+	@$(PYTHON_IN_VENV) scripts/build.py --prepare
+	@$(PYTHON_IN_VENV) -m sqlfluff lint --disable-progress-bar
+	@$(PYTHON_IN_VENV) -m ruff check
+	@$(PYTHON_IN_VENV) -m ruff format --check
+	@$(PYTHON_IN_VENV) -m mypy
+
+clean: ## remove what a build made: sample shop, warehouse.duckdb, catalog, packages (not .venv)
+	@rm -rf target logs dbt_packages shop.sqlite* warehouse.duckdb*
+	@if cmp -s profiles.yml profiles.example.yml; then rm profiles.yml; fi
+
+requirements: dev-environment ## pin the newest versions that requirements*.in allow
+	@$(PYTHON_IN_VENV) -m pip install --quiet --disable-pip-version-check uv
+	@$(call pin,requirements-dev)
+	@$(call pin,requirements,--constraints requirements-dev.txt)
+
+pin = $(PYTHON_IN_VENV) -m uv pip compile --quiet --universal --generate-hashes --no-strip-extras \
+	--no-header --no-emit-index-url --python-version 3.11 --upgrade $(2) $(1).in --output-file $(1).txt
+
+runtime-environment:
+	@sh scripts/environment.sh requirements.txt
+
+dev-environment:
+	@sh scripts/environment.sh requirements-dev.txt

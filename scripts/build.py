@@ -1,0 +1,255 @@
+"""What `make build` runs: load the shop, build and test every model, write the catalog.
+
+    python scripts/build.py            everything
+    python scripts/build.py --prepare  only what dbt needs to start: its packages and a profile
+
+SOURCE, TARGET, DUCKDB_PATH and the libpq variables say from where and to where; see `make help`.
+Everything dbt does happens in this one process. Exit status: 0 all green, 1 something failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+STARTED = time.monotonic()  # before the imports, which are the slowest step of a small build
+
+import yaml
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+
+from build_summary import (
+    Figure,
+    closing_lines,
+    count_line,
+    failure_paragraphs,
+    figure_lines,
+    figures_of,
+    figures_query,
+    freshness_line,
+)
+from dbt_packages import PackageError, install_packages
+from dbt_profile import ProfileError, Target, ensure_profile, resolve_target
+from loader import DuckDBDestination, LoadError, PostgresDestination, load
+from loader.progress import Silent
+from loader.schema import Table
+from sample_source import ShopError, create_shop
+
+PROJECT = Path(__file__).resolve().parents[1]
+SAMPLE = PROJECT / "shop.sqlite"
+
+
+class BuildError(RuntimeError):
+    """The build cannot go on; the text says why and what to do."""
+
+
+class Steps:
+    """Prints one line per step: its name, the seconds it took and what came of it."""
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self._terminal = sys.stdout.isatty()
+
+    @contextlib.contextmanager
+    def step(self, name: str, since: float | None = None) -> Iterator[list[str]]:
+        """Time a step; what the caller puts into the list is printed at its end."""
+        began = since or time.monotonic()
+        notes: list[str] = []
+        self.progress(name)
+        try:
+            yield notes
+        finally:
+            self._erase()
+        seconds = time.monotonic() - began
+        first, *others = notes or [""]
+        print(f"  {name:<12}{seconds:5.1f} s  {first}".rstrip())
+        for line in others:
+            print(f"{'':<21}{line}")
+        sys.stdout.flush()
+
+    def progress(self, text: str) -> None:
+        """Show what happens now, where somebody watches."""
+        if self._terminal:
+            sys.stdout.write(f"\r\033[K  {text[:76]}")
+            sys.stdout.flush()
+
+    def _erase(self) -> None:
+        if self._terminal:
+            sys.stdout.write("\r\033[K")
+
+
+class LoadProgress(Silent):
+    """Passes the loader's progress on to the line of its step."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._name = ""
+        self._rows = 0
+
+    def table(self, table: Table) -> None:
+        """Start counting anew."""
+        self._name, self._rows = table.raw_name, 0
+
+    def advance(self, rows: int, size: int) -> None:
+        """Show the rows so far."""
+        self._rows += rows
+        self._steps.progress(f"load  {self._name}: {self._rows:,} rows")
+
+
+class Dbt:
+    """dbt in this process: parsed once, silent, its progress passed on."""
+
+    def __init__(self, steps: Steps, target: Target) -> None:
+        self._steps = steps
+        self._options = [*target.options, "--log-level", "none"]
+        self._options += ["--log-level-file", "debug"]  # "none" would silence logs/dbt.log too
+        self._runner = dbtRunner(callbacks=[self._on_event])
+        self.manifest: Any = self.run("parse").result
+        self._runner.manifest = self.manifest
+
+    def run(self, *arguments: str) -> dbtRunnerResult:
+        """Run one dbt command. Raises BuildError when dbt could not even start on it."""
+        result = self._runner.invoke([*arguments, *self._options])
+        if result.exception is not None:
+            said = "\n  ".join(str(result.exception).strip().splitlines())
+            raise BuildError(f"dbt {arguments[0]} stopped. {said}")
+        return result
+
+    def public_models(self) -> list[str]:
+        """The marts, by name: what the project lets others read."""
+        nodes = self.manifest.nodes.values()
+        return sorted(n.name for n in nodes if n.resource_type == "model" and n.access == "public")
+
+    def _on_event(self, event: Any) -> None:
+        data = event.data
+        total = getattr(data, "total", 0) or getattr(data, "num_models", 0)
+        if total and getattr(data, "index", 0):
+            self._steps.progress(f"dbt  {data.index}/{total}  {data.node_info.node_name}")
+
+
+def prepare(steps: Steps) -> Target:
+    """Give dbt its packages and a profile. Raises PackageError, ProfileError."""
+    with steps.step("packages") as notes:
+        notes.append(install_packages(PROJECT))
+    return resolve_target(PROJECT, ensure_profile(PROJECT), os.environ.get("TARGET") or None)
+
+
+def make_sample(steps: Steps) -> None:
+    """Make the sample shop unless it is there. Raises ShopError."""
+    if SAMPLE.exists():
+        return
+    with steps.step("sample shop") as notes:
+        fresh = SAMPLE.with_name(f"{SAMPLE.name}.{os.getpid()}.tmp")
+        try:
+            rows = create_shop(f"sqlite:///{quote(str(fresh))}")
+            fresh.rename(SAMPLE)
+        finally:
+            fresh.unlink(missing_ok=True)
+        notes.append(f"{SAMPLE.name}: {sum(rows.values()):,} rows in {len(rows)} tables")
+
+
+def load_shop(steps: Steps, target: Target, url: str) -> None:
+    """Load the shop into the warehouse that dbt's target names. Raises LoadError."""
+    project: dict[str, Any] = yaml.safe_load((PROJECT / "dbt_project.yml").read_text("utf-8"))
+    schema = project["vars"]["raw_schema"]
+    destination: DuckDBDestination | PostgresDestination
+    if target.kind == "duckdb":
+        destination = DuckDBDestination(schema, target.connection["path"])
+    else:
+        options = {name: str(value) for name, value in target.connection.items()}
+        destination = PostgresDestination(schema, **options)
+    with steps.step("load") as notes:
+        result = load(url, destination, progress=LoadProgress(steps))
+        changes = [entry.changes for entry in result.tables]
+        notes.append(
+            f"{result.source}: {sum(entry.rows_read for entry in result.tables):,} rows in"
+            f" {len(result.tables)} tables ({sum(c.inserted for c in changes):,} new,"
+            f" {sum(c.updated for c in changes):,} changed,"
+            f" {sum(c.deleted for c in changes):,} gone)"
+        )
+        if result.issue_count:
+            notes.append(
+                f"WARNING: {result.issue_count:,} values could not be kept exactly:"
+                f" {schema}._load_issues lists them"
+            )
+
+
+def build(steps: Steps) -> bool:
+    """Do everything; True when all is green."""
+    target = prepare(steps)
+    url = os.environ.get("SOURCE", "")
+    if not url:
+        make_sample(steps)
+        url = f"sqlite:///{SAMPLE.name}"
+    load_shop(steps, target, url)
+    with steps.step("dbt parse"):
+        dbt = Dbt(steps, target)
+    with steps.step("dbt build") as notes:
+        built = dbt.run("build")
+        results: list[Any] = list(built.result.results)
+        notes.append(count_line(results))
+    with steps.step("freshness") as notes:
+        freshness = dbt.run("source", "freshness")
+        results += freshness.result.results
+        notes.append(freshness_line(freshness.result.results))
+    with steps.step("catalog") as notes:
+        # The models are compiled already; compiling them again would also ask the warehouse again.
+        catalog = dbt.run("docs", "generate", "--static", "--no-compile")
+        notes.append(
+            "target/static_index.html" if catalog.success else "incomplete: see logs/dbt.log"
+        )
+    with steps.step("figures"):
+        figures = read_figures(dbt)
+
+    green = bool(built.success and freshness.success and catalog.success)
+    paragraphs = [
+        figure_lines(figures),
+        *failure_paragraphs(results),
+        closing_lines(target, sample=not os.environ.get("SOURCE"), green=green),
+    ]
+    print("\n" + "\n\n".join("\n".join(lines) for lines in paragraphs if lines))
+    print(f"\n{'Green' if green else 'FAILED'} after {time.monotonic() - steps.started:.1f} s.")
+    return green
+
+
+def read_figures(dbt: Dbt) -> list[Figure]:
+    """Ask the warehouse for the summary's figures; none when a mart is missing."""
+    # Without artifacts: run_results.json stays that of the build, which `dbt retry` reads.
+    query = figures_query(dbt.public_models())
+    try:
+        answer = dbt.run("show", "--inline", query, "--limit", "-1", "--no-write-json")
+    except BuildError:
+        return []
+    return figures_of(answer.result.results[0].agate_table) if answer.success else []
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the build; every error that a person can mend is one sentence."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--prepare", action="store_true", help="only packages and profile")
+    options = parser.parse_args(arguments)
+    os.chdir(PROJECT)
+    steps = Steps(STARTED)
+    try:
+        with steps.step("start", since=STARTED):
+            pass
+        if options.prepare:
+            prepare(steps)
+            return 0
+        return 0 if build(steps) else 1
+    except (BuildError, LoadError, PackageError, ProfileError, ShopError) as error:
+        print(f"make build: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("make build: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

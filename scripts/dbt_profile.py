@@ -1,0 +1,127 @@
+"""Which warehouse a dbt target means: the profile that dbt finds, and the connection in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from argparse import Namespace
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dbt.config.profile import read_profile
+from dbt.config.runtime import load_profile
+from dbt.flags import set_from_args
+from dbt_common.context import set_invocation_context
+from dbt_common.exceptions import DbtBaseException
+
+PROFILE = "classicmodels"
+EXAMPLE = "profiles.example.yml"
+SUPPORTED = ("duckdb", "postgres")
+
+
+class ProfileError(RuntimeError):
+    """No usable profile or target; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One output of the profile and the connection that dbt would open.
+
+    `options` are what a dbt command needs on its line to use it: nothing for the default output.
+    """
+
+    name: str
+    kind: str
+    connection: dict[str, Any] = field(repr=False)
+    options: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where the warehouse lies, for people: a path, or host, port and database."""
+        if self.kind == "duckdb":
+            return str(self.connection["path"])
+        return "{host}:{port}/{dbname}".format(**self.connection)
+
+
+def ensure_profile(project: Path) -> Path:
+    """Return the folder of the profiles.yml that dbt will read, made from the example if need be.
+
+    Raises ProfileError when there is a profiles.yml that has no profile of this project.
+    """
+    chosen = os.environ.get("DBT_PROFILES_DIR")
+    if chosen:
+        folder = Path(chosen)
+    elif (project / "profiles.yml").exists():
+        folder = project
+    else:
+        folder = Path.home() / ".dbt"
+    if _has_profile(folder):
+        return folder
+    if chosen or folder == project:
+        raise ProfileError(
+            f"{folder / 'profiles.yml'} has no profile named {PROFILE}: "
+            f"copy the one in {EXAMPLE} into it."
+        )
+    fresh = project / f"profiles.{os.getpid()}.tmp"
+    shutil.copyfile(project / EXAMPLE, fresh)
+    fresh.rename(project / "profiles.yml")
+    return project
+
+
+def _has_profile(folder: Path) -> bool:
+    try:
+        return PROFILE in read_profile(str(folder))
+    except DbtBaseException as error:
+        raise ProfileError(f"{folder / 'profiles.yml'} is not valid YAML: {error}") from error
+
+
+def resolve_target(project: Path, profiles: Path, name: str | None) -> Target:
+    """Read the profile as dbt does and return the output called `name`, or its default.
+
+    Raises ProfileError when there is no such output, or its warehouse is not supported.
+    """
+    outputs = read_profile(str(profiles))[PROFILE].get("outputs", {})
+    if name and name not in outputs:
+        example = yaml.safe_load((project / EXAMPLE).read_text("utf-8"))[PROFILE]["outputs"]
+        if name in example:
+            remedy = f"{EXAMPLE} has it: copy it from there."
+        elif name == "redshift":
+            remedy = "Amazon Redshift is not supported yet."
+        else:
+            remedy = f"It has {' and '.join(sorted(outputs))}."
+        raise ProfileError(f"TARGET={name} is no output of {profiles / 'profiles.yml'}. {remedy}")
+    set_invocation_context(dict(os.environ))
+    set_from_args(Namespace(profiles_dir=str(profiles), project_dir=str(project)), None)
+    try:
+        profile = load_profile(str(project), {})
+        is_default = name in (None, profile.target_name)
+        if not is_default:
+            profile = load_profile(str(project), {}, target_override=name)
+    except DbtBaseException as error:
+        raise ProfileError(
+            f"{profiles / 'profiles.yml'}: {' '.join(str(error).split())}"
+        ) from error
+    credentials = profile.credentials
+    if credentials.type not in SUPPORTED:
+        raise ProfileError(
+            f"The output {profile.target_name} of {profiles / 'profiles.yml'} is of type "
+            f"{credentials.type}; this project loads into {' and '.join(SUPPORTED)}."
+        )
+    return Target(
+        name=profile.target_name,
+        kind=credentials.type,
+        connection=_connection(credentials),
+        options=() if is_default else ("--target", profile.target_name),
+    )
+
+
+def _connection(credentials: Any) -> dict[str, Any]:
+    """What a driver needs to reach the warehouse: a path, or libpq's parameters."""
+    if credentials.type == "duckdb":
+        return {"path": credentials.path}
+    names = ("host", "port", "user", "password", "sslmode", "sslcert", "sslkey", "sslrootcert")
+    found = {name: getattr(credentials, name) for name in names}
+    found["dbname"] = credentials.database
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,60 @@
+#!/bin/sh
+# Make the virtual environment hold exactly what a requirements file pins.
+#   sh scripts/environment.sh requirements.txt
+# Does nothing when it already does: a copy of what was installed last lies in the environment.
+# VENV (default .venv) says where it is, PYTHON which interpreter makes it (default: the newest fit).
+set -eu
+
+requirements=$1
+venv=${VENV:-.venv}
+installed=$venv/installed/$requirements
+
+fail() {
+    echo "$1" >&2
+    exit 1
+}
+
+is_right() {
+    cmp -s "$requirements" "$installed" && "$venv/bin/python" -c '' 2>/dev/null
+}
+
+find_python() {
+    for candidate in ${PYTHON:-python3.13 python3.12 python3.11 python3}; do
+        found=$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) ||
+            continue
+        case $found in
+            3.11 | 3.12 | 3.13) ;;
+            *) other="$candidate is Python $found" && continue ;;
+        esac
+        if "$candidate" -c 'import ensurepip, venv' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+        other="$candidate has no venv module (on Debian: apt-get install python$found-venv)"
+    done
+    fail "Python 3.11, 3.12 or 3.13 is needed${other:+, but $other}."
+}
+
+is_right && exit 0
+
+# One at a time: a second make waits for the first and then finds the work done.
+exec 9<"$requirements"
+if command -v flock >/dev/null; then flock 9; fi
+is_right && exit 0
+
+# A half-made environment has no working pip: start again.
+if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ]; then
+        fail "$venv is in the way: it is no virtual environment. Move it, or set VENV to another path."
+    fi
+    python=$(find_python)
+    "$python" -m venv --clear "$venv" || fail "$python could not make a virtual environment in $venv."
+fi
+
+rm -f "$installed"
+echo "Installing $(grep -c '==' "$requirements") pinned packages into $venv ..."
+"$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
+    --require-hashes --requirement "$requirements" ||
+    fail "The packages of $requirements could not be installed; pip says above why."
+mkdir -p "$venv/installed"
+cp "$requirements" "$installed"
