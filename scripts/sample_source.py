@@ -76,7 +76,7 @@ def create_shop(
     """
     if not 1 <= scale <= LARGEST_SCALE:
         raise UsageError(f"The scale is a whole number from 1 to {LARGEST_SCALE:,}, not {scale}.")
-    plan = Plan(scale, seed, as_of or date.today())
+    plan = Plan(scale, seed, checked_day(as_of))
     expected = plan.expected_rows
     written = dict.fromkeys(TABLES, 0)
     with session(url, create=True) as database:
@@ -113,8 +113,16 @@ def play_events(url: str, count: int, *, seed: int = 1, as_of: date | None = Non
     """
     if count < 1:
         raise UsageError(f"The number of events is a whole number from 1 on, not {count}.")
+    last_day = checked_day(as_of)
     with session(url, create=False) as database:
-        return Player(database, seed).play(count, as_of or date.today())
+        return Player(database, seed).play(count, last_day)
+
+
+def checked_day(as_of: date | None) -> date:
+    """`as_of`, or today; databases disagree on dates much before or after."""
+    if as_of and not 1900 <= as_of.year <= 2999:
+        raise UsageError(f"The day is one from 1900 to 2999, not {as_of}.")
+    return as_of or date.today()
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:

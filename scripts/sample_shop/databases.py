@@ -9,15 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+import loader.errors
+from loader.urls import SourceUrl, parse_url
 from sample_shop.generate import Row, Value
-from sample_shop.schema import TABLES, Dialect, Table
+from sample_shop.schema import TABLES, Dialect, Table, quoted
 
-URL_FORMS = (
-    "sqlite:///shop.sqlite, mysql://user:password@host:3306/database "
-    "or postgresql://user:password@host:5432/database"
-)
 CONNECT_SECONDS = 10
 
 
@@ -79,11 +76,12 @@ class Sqlite(Database):
     dialect = "sqlite"
     error = sqlite3.Error
 
-    def __init__(self, path: str, create: bool) -> None:
-        self.place = f"the SQLite file {path}"
-        if not create and not Path(path).is_file():
+    def __init__(self, source: SourceUrl, create: bool) -> None:
+        path = Path(source.database)
+        self.place = place_of(source)
+        if not create and not path.is_file():
             raise ShopError(f"There is no file {path}; make a shop there first, without --events.")
-        if not Path(path).absolute().parent.is_dir():
+        if not path.absolute().parent.is_dir():
             raise ShopError(f"Cannot make {path}: the directory does not exist; make it first.")
         self.connection = sqlite3.connect(path, timeout=CONNECT_SECONDS, isolation_level=None)
         # While a shop is made, its rows need no checking.
@@ -123,24 +121,23 @@ class MySql(Database):
 
     dialect = "mysql"
 
-    def __init__(self, url: SplitResult) -> None:
+    def __init__(self, source: SourceUrl, create: bool) -> None:
         import pymysql
 
         self.error = pymysql.Error
-        self.place = place_of(url)
+        self.place = place_of(source)
         self.escape: Callable[[str], str] = pymysql.converters.escape_string
         self.loading = False
-        settings: dict[str, Any] = {
-            "host": url.hostname or "localhost",
-            "port": url.port or 3306,
-            "user": unquote(url.username or "root"),
-            "password": unquote(url.password or ""),
-            "database": database_name(url),
-            "charset": "utf8mb4",
-            "connect_timeout": CONNECT_SECONDS,
-            **dict(parse_qsl(url.query)),
-        }
-        self.connection = pymysql.connect(**settings)
+        self.connection = pymysql.connect(
+            host=source.host or "localhost",
+            port=source.port or 3306,
+            user=source.user,
+            password=source.password or "",
+            database=source.database,
+            charset="utf8mb4",
+            unix_socket=source.options.get("unix_socket"),
+            connect_timeout=CONNECT_SECONDS,
+        )
         self.cursor = self.connection.cursor()
         # So that names are quoted as in standard SQL, and nothing is cut to fit.
         self.execute("set session sql_mode = 'STRICT_ALL_TABLES,ANSI_QUOTES'")
@@ -156,6 +153,8 @@ class MySql(Database):
     def insert(self, table: Table, rows: Sequence[Row]) -> None:
         values = ",".join(f"({','.join(map(self.literal, row))})" for row in rows)
         self.cursor.execute(f'insert into "{table.name}" values {values}')
+        # Nothing to undo here but by dropping the tables, so spare the server a long undo log.
+        self.connection.commit()
 
     def literal(self, value: Value) -> str:
         match value:
@@ -197,22 +196,26 @@ class PostgreSql(Database):
 
     dialect = "postgresql"
 
-    def __init__(self, url: SplitResult) -> None:
+    def __init__(self, source: SourceUrl, create: bool) -> None:
         import psycopg
 
         self.error = psycopg.Error
-        self.place = place_of(url)
+        self.place = place_of(source)
         # What the URL leaves out comes from libpq's environment variables.
         settings = {
-            "host": url.hostname,
-            "port": url.port,
-            "user": unquote(url.username or "") or None,
-            "password": unquote(url.password or "") or None,
-            "dbname": database_name(url) or None,
+            "host": source.host or None,
+            "port": source.port,
+            "user": source.user,
+            "password": source.password,
+            "dbname": source.database or None,
             "connect_timeout": CONNECT_SECONDS,
-            **dict(parse_qsl(url.query)),
+            **source.options,
+            "client_encoding": "utf8",
         }
+        schema = settings.pop("schema", None)
         self.connection = psycopg.connect(psycopg.conninfo.make_conninfo("", **settings))
+        if schema:
+            self.execute(f"set search_path to {quoted(str(schema))}")
 
     def begin_load(self) -> None:
         pass
@@ -241,6 +244,14 @@ class PostgreSql(Database):
     def close(self) -> None:
         self.connection.close()
 
+
+DATABASES: dict[str, type[Sqlite] | type[MySql] | type[PostgreSql]] = {
+    "sqlite": Sqlite,
+    "mysql": MySql,
+    "mariadb": MySql,
+    "postgresql": PostgreSql,
+    "postgres": PostgreSql,
+}
 
 COPY_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
@@ -282,60 +293,49 @@ def connect(url: str, create: bool) -> Database:
 
     Raises UsageError when it cannot be read, ShopError when nothing answers there.
     """
-    parts = read_url(url)
+    source = read_url(url)
     try:
-        match parts.scheme.partition("+")[0]:
-            case "sqlite":
-                return Sqlite(url.partition(":///")[2], create)
-            case "mysql" | "mariadb":
-                return MySql(parts)
-            case _:
-                return PostgreSql(parts)
+        return DATABASES[source.scheme](source, create)
     except ShopError:
         raise
     except Exception as error:
-        place = place_of(parts)
-        raise ShopError(f"Cannot open {place}: {sentence(error)}.") from error
+        check = (
+            "the path, and whether you may write there"
+            if source.scheme == "sqlite"
+            else "host, port, user, password, database and options in the URL"
+        )
+        raise ShopError(
+            f"Cannot open {place_of(source)}: {sentence(error)}; check {check}."
+        ) from error
 
 
-def read_url(url: str) -> SplitResult:
-    """Split `url` after the checks that need no connection; no message repeats its password."""
-    scheme, separator, rest = url.partition("://")
-    name = scheme.partition("+")[0]
-    if not separator or name not in ("sqlite", "mysql", "mariadb", "postgresql", "postgres"):
-        shown = f"the scheme {scheme}://" if separator else "this source"
-        raise UsageError(f"Cannot tell what database {shown} means; write {URL_FORMS}.")
-    if name == "sqlite":
-        if not rest.startswith("/") or rest == "/":
-            raise UsageError("An SQLite URL has three slashes and a file: sqlite:///shop.sqlite.")
-        return urlsplit("sqlite:")
-    parts = urlsplit(url)
+def read_url(url: str) -> SourceUrl:
+    """Take `url` apart as the loader does, with the checks that need no connection."""
     try:
-        readable = parts.port != 0 and "@" not in parts.path + parts.query + parts.fragment
-    except ValueError:
-        readable = False
-    if not readable or parts.fragment:
+        source = parse_url(url)
+    except loader.errors.UsageError as error:
+        raise UsageError(str(error)) from error
+    if source.scheme not in DATABASES:
+        known = ", ".join(f"{scheme}://" for scheme in DATABASES)
+        raise UsageError(f"{source.scheme}:// is no database a shop can be in; use {known}.")
+    if source.scheme != "sqlite" and "@" in source.database + "".join(source.options):
         raise UsageError(
-            f"Cannot read the {name}:// URL: the port is a number from 1 to 65535, and in user and "
+            f"Cannot tell where the host of the {source.scheme}:// URL begins: in user and "
             "password write @ as %40, / as %2F, : as %3A, ? as %3F, # as %23."
         )
-    if name in ("mysql", "mariadb") and not database_name(parts):
-        raise UsageError(f"The {name}:// URL names no database: add /database at its end.")
-    return parts
+    if DATABASES[source.scheme] is MySql and not source.database:
+        raise UsageError(f"The {source.scheme}:// URL names no database: add /database at its end.")
+    return source
 
 
-def database_name(url: SplitResult) -> str:
-    """The decoded path; empty when there is none."""
-    return unquote(url.path.removeprefix("/"))
-
-
-def place_of(url: SplitResult) -> str:
-    """`scheme://host:port/database`, fit for a message."""
-    port = f":{url.port}" if url.port else ""
-    return f"{url.scheme}://{url.hostname or ''}{port}/{database_name(url)}"
+def place_of(source: SourceUrl) -> str:
+    """Where `source` leads, for a message: without user and password."""
+    if source.scheme == "sqlite":
+        return f"the SQLite file {source.database}"
+    return f"{source.scheme}://{source.address}/{source.database}"
 
 
 def sentence(error: BaseException) -> str:
-    """The driver's own words on one line, without a full stop."""
-    words = error.args[-1] if error.args else error
-    return " ".join(str(words).split()).rstrip(".")
+    """The first line of the driver's own words, without a full stop."""
+    words = str(error.args[-1] if error.args else error).strip()
+    return words.partition("\n")[0].rstrip(".") or type(error).__name__
