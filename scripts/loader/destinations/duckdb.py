@@ -120,7 +120,7 @@ class DuckDBDestination:
         tally = Tally()
         try:
             result = self._execute(f"select {line} as line from {_staged(table)}")
-            for batch in result.fetch_record_batch(ROWS_PER_BATCH):
+            for batch in result.to_arrow_reader(ROWS_PER_BATCH):
                 lines = batch.column(0)
                 _, offsets, data = lines.buffers()
                 if data is None:
@@ -407,7 +407,9 @@ def _value(name: str, kind: Type) -> str:
     if kind.kind is Kind.BINARY:
         return f"unhex(substr({name}, 6))"
     if kind.kind in (Kind.DATE, Kind.TIMESTAMP):
-        return f"cast(replace({name}, ' BC', ' (BC)') as {_type_name(kind)})"
+        # DuckDB wants the era behind the date, in parentheses.
+        era = f"regexp_replace({name}, '^(\\S+)(.*) BC$', '\\1 (BC)\\2')"
+        return f"cast(case when {name} like '%C' then {era} else {name} end as {_type_name(kind)})"
     return f"cast({name} as {_type_name(kind)})"
 
 
@@ -431,7 +433,10 @@ def _wire(name: str, kind: Type) -> str:
     if kind.kind is Kind.BINARY:
         return f"'\\x5Cx' || lower(hex({name}))"
     if kind.kind in (Kind.DATE, Kind.TIMESTAMP):
-        return f"replace(cast({name} as varchar), ' (BC)', ' BC')"
+        return f"regexp_replace(cast({name} as varchar), '^(.*) \\(BC\\)(.*)$', '\\1\\2 BC')"
+    if kind.kind is Kind.DECIMAL and kind.scale == kind.precision:
+        # DuckDB leaves out the zero before the point where no digit can stand.
+        return f"regexp_replace(cast({name} as varchar), '^(-?)\\.', '\\10.')"
     if kind.kind is Kind.DOUBLE:
         spelled = double_sql(f"cast(abs({name}) as varchar)", split=SPLIT, integer="integer")
         return (
