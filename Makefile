@@ -52,5 +52,5 @@ pin = $(PYTHON_IN_VENV) -m uv pip compile --quiet --universal --generate-hashes 
 runtime-environment:
 	@sh scripts/environment.sh requirements.txt
 
-dev-environment:
+dev-environment: runtime-environment
 	@sh scripts/environment.sh requirements-dev.txt

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,18 @@ from servers import MariaDBServer, PostgresServer, Server, ServerError
 REPO = Path(__file__).resolve().parents[2]
 REQUIRE_SERVERS = os.environ.get("REQUIRE_SERVERS", "") not in ("", "0")
 CLASSICMODELS_SQL = os.environ.get("CLASSICMODELS_SQL", "")
+
+# What stands in .gitignore, for a tree that came without git.
+MADE = (
+    ".venv",
+    "*.sqlite*",
+    "*.duckdb*",
+    "profiles.yml",
+    "dbt_packages",
+    "target",
+    "logs",
+    ".*_cache",
+)
 
 # What a developer's shell may hold and what would lead a test to a database that is not its own.
 _PREFIXES = ("PG", "DBT_", "MYSQL_")
@@ -27,6 +41,22 @@ def require(server: type[Server]) -> None:
         if REQUIRE_SERVERS:
             pytest.fail(f"REQUIRE_SERVERS is set, but {error}", pytrace=False)
         pytest.skip(str(error))
+
+
+def copy_project(folder: Path) -> Path:
+    """A fresh clone of the working tree: what git knows or would add, and nothing that was made."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=REPO, capture_output=True
+    )
+    if listed.returncode == 0:
+        names = [name for name in listed.stdout.decode().split("\0") if name]
+        for name in names:
+            if (REPO / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(REPO / name, folder / name)
+    else:  # an archive without a repository
+        shutil.copytree(REPO, folder, ignore=shutil.ignore_patterns(*MADE), dirs_exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
