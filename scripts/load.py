@@ -29,17 +29,19 @@ targets
   duckdb    the file that --duckdb-path or DUCKDB_PATH names (warehouse.duckdb)
   postgres  what PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE say, as for psql
 
-All tables are read in one snapshot of the source, compared with what the warehouse holds, and become
-visible together. A row that did not change keeps its _loaded_at; a row that is gone from the source
-stays, with _deleted_at set. Each run leaves its account in _load_runs, _load_tables and _load_issues.
+All tables are read in one snapshot of the source, compared with what the warehouse holds, and
+become visible together. A row that did not change keeps its _loaded_at; a row that is gone from
+the source stays, with _deleted_at set. Each run leaves its account in the tables _load_runs,
+_load_tables and _load_issues.
 
 exit codes
-  0 done   1 failed, nothing changed   2 wrong usage   3 done, but some values could not be kept exactly
+  0 done               1 failed, nothing changed
+  2 wrong usage        3 done, but some values could not be kept exactly
 
 examples
   python scripts/load.py --source sqlite:///shop.sqlite --target duckdb
   SOURCE=mysql://reader:secret@shop.example/classicmodels python scripts/load.py
-  python scripts/load.py --source mysql://reader@shop.example/classicmodels --select 'order*,customers'
+  python scripts/load.py --source postgresql://reader@shop.example/shop --select 'order*,customers'
 """
 
 
@@ -73,7 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def summary(result: LoadResult) -> str:
     """What a run did, as a table and a sentence for each thing to know."""
-    rows = [("table", "read", "inserted", "updated", "deleted", "MB", "seconds")]
+    rows: list[tuple[str, ...]] = [
+        ("table", "read", "inserted", "updated", "deleted", "MB", "seconds")
+    ]
     for entry in result.tables:
         counts = (
             entry.rows_read,

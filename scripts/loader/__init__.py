@@ -1,7 +1,7 @@
 """The loader: replicates an operational database into the raw schema, exactly or loudly.
 
-`run.load` is one load; `sources` and `destinations` hold a module for each database; `schema` is the type
-system that they share, `wire` the one spelling of every value on its way.
+`run.load` is one load; `sources` and `destinations` hold a module for each database; `schema` is
+the type system that they share, `wire` the one spelling of every value on its way.
 """
 
 from .destinations.duckdb import DuckDBDestination

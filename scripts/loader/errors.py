@@ -2,7 +2,7 @@
 
 
 class LoadError(Exception):
-    """A load that failed and left the warehouse as it was; the text is one sentence for a person."""
+    """A load that failed and left the warehouse as it was; one sentence for a person."""
 
 
 class UsageError(LoadError):

@@ -25,7 +25,7 @@ BLOCKS_AHEAD = 4
 
 @dataclass
 class TableResult:
-    """What a run did to one table. `seconds` is its wall time, `bytes_read` what the source sent."""
+    """What a run did to one table; `seconds` of wall time, `bytes_read` as the source sent them."""
 
     table: Table
     issues: Issues
@@ -197,14 +197,14 @@ def _shorten(table: Table, limit: int | None) -> Table:
 
 
 def _check_existing(table: Table, destination: Destination) -> None:
-    """A raw table that is there already must be the loader's, and its types must hold the source's."""
+    """A raw table that is there must be the loader's, and its types must hold the source's."""
     existing = destination.columns(table.raw_name)
     if existing is None:
         return
     if not all(name in existing for name in METADATA_COLUMNS):
         raise LoadError(
-            f"The relation {table.raw_name} in the raw schema was not made by this loader (it has no"
-            " _loaded_at): move it away, or choose another --raw-schema."
+            f"The relation {table.raw_name} in the raw schema was not made by this loader (it has"
+            " no _loaded_at): move it away, or choose another --raw-schema."
         )
     for column in table.columns:
         kind = existing.get(column.raw_name, column.type)
@@ -242,9 +242,9 @@ def _stage(
         held = destination.read_back(table)
         if (sent.rows, sent.size, sent.digest) != (held.rows, held.size, held.digest):
             raise LoadError(
-                f"The table {table.raw_name} does not read back as it was sent ({sent.rows} rows and"
-                f" {sent.size} bytes sent, {held.rows} rows and {held.size} bytes in the warehouse):"
-                " nothing was published."
+                f"The table {table.raw_name} does not read back as it was sent ({sent.rows} rows"
+                f" and {sent.size} bytes sent, {held.rows} rows and {held.size} bytes in the"
+                " warehouse): nothing was published."
             )
     except LoadError as error:
         entry.status, entry.error = "failed", str(error)
@@ -264,8 +264,8 @@ def _publish(entry: TableResult, destination: Destination, stamp: Stamp) -> None
         entry.changes = destination.publish(entry.table, stamp, keyed=keyed)
         if entry.changes.live != entry.rows_read:
             raise LoadError(
-                f"The table {entry.table.raw_name} has {entry.changes.live} live rows after the load,"
-                f" but the source has {entry.rows_read}: nothing was published."
+                f"The table {entry.table.raw_name} has {entry.changes.live} live rows after the"
+                f" load, but the source has {entry.rows_read}: nothing was published."
             )
     except LoadError as error:
         entry.status, entry.error = "failed", str(error)
@@ -321,8 +321,8 @@ def _strict_message(result: LoadResult) -> str:
     )
     at = f" (for example where the key is {issue.sample_key})" if issue.sample_key else ""
     return (
-        f"With --strict nothing was published: {table.name}.{column}: {reason}, {issue.count} rows{at};"
-        f" {result.issue_count} values in all."
+        f"With --strict nothing was published: {table.name}.{column}: {reason}, {issue.count}"
+        f" rows{at}; {result.issue_count} values in all."
     )
 
 

@@ -32,7 +32,7 @@ class Type:
     def __str__(self) -> str:
         if self.kind is Kind.DECIMAL:
             return f"decimal({self.precision},{self.scale})"
-        return self.kind.value
+        return str(self.kind.value)
 
 
 BOOLEAN = Type(Kind.BOOLEAN)
@@ -75,13 +75,13 @@ class Column:
     declared: str
     type: Type
     nullable: bool = True
-    # Said of the whole column when the type above is a refuge, not a match (a decimal kept as text).
+    # Said of a column whose type is a refuge, not a match (a decimal kept as text).
     note: str | None = None
 
 
 @dataclass(frozen=True)
 class Table:
-    """A source table or view. `key` holds the source names of a unique, not-null key, or nothing."""
+    """A source table or view; `key`: the source names of a unique, not-null key, or nothing."""
 
     name: str
     raw_name: str

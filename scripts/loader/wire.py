@@ -7,17 +7,19 @@ has exactly one spelling:
     boolean    t or f
     integers   digits
     decimal    all digits of the scale
-    double     0.<digits>e<exponent>, shortest digits that give the same double; 0, -0, NaN, Infinity
+    double     0.<digits>e<exponent>, the shortest digits that give the same double;
+               0, -0, NaN, Infinity, -Infinity
     date       YYYY-MM-DD[ BC]
     timestamp  YYYY-MM-DD HH:MM:SS[.ffffff without trailing zeros][ BC]
     text       its characters in UTF-8
     binary     \\x5Cx and lower-case hex
 
-So what was sent and what the warehouse holds can be compared byte by byte: a destination renders the
-stored rows in this form again, in the order in which they were staged.
+So what was sent and what the warehouse holds can be compared byte by byte: a destination renders
+the stored rows in this form again, in the order in which they were staged.
 
-A value that no warehouse type can hold is sent as `\\?` and a letter (see REASONS); the pipeline turns it
-into null and counts it. Such a mark cannot be confused with data, whose backslashes are written `\\x5C`.
+A value that no warehouse type can hold is sent as `\\?` and a letter (see REASONS); the pipeline
+turns it into null and counts it. Such a mark cannot be confused with data, whose backslashes are
+written `\\x5C`.
 """
 
 import hashlib
@@ -142,7 +144,7 @@ class Tally:
 
     rows: int = 0
     size: int = 0
-    _hash: "hashlib._Hash" = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
+    _hash: hashlib.blake2b = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
 
     def add(self, data: bytes | memoryview, rows: int = 0) -> None:
         """Count some more bytes."""
@@ -164,7 +166,7 @@ def without_losses(
 ) -> Iterator[Block]:
     """The same rows with what no warehouse can hold turned into null (or removed) and counted.
 
-    A block without such a value passes untouched; only one that has some is looked at field by field.
+    A block without such a value passes untouched; others are looked at field by field.
     `keeps_nul`: the destination's text can hold a NUL. `marks_infinity`: the source writes NaN and
     infinity as words into decimal and date columns (PostgreSQL does).
     """

@@ -1,7 +1,7 @@
 """Values that loaders lose or bend: for each source (type, literal, what must arrive).
 
-The expected values are written by hand, not computed by the loader's own rules; LOST means null in the
-warehouse, counted as an issue.
+The expected values are written by hand, not computed by the loader's own rules; LOST means null in
+the warehouse, counted as an issue.
 """
 
 from datetime import date, datetime
@@ -148,12 +148,16 @@ MYSQL: list[Case] = [
     ("blob", f"x'{ALL_BYTES.hex()}'", ALL_BYTES),
     ("mediumblob", "x'FFFE'", b"\xff\xfe"),
     ("longblob", "x''", b""),
-    ("json", "'{\"b\": 1, \"a\":  \"ü\\\\n\"}'", '{"b": 1, "a":  "ü\\n"}'),
+    ("json", '\'{"b": 1, "a":  "ü\\\\n"}\'', '{"b": 1, "a":  "ü\\n"}'),
     ("json", "'null'", "null"),
     ("uuid", "'123e4567-e89b-12d3-a456-426655440000'", "123e4567-e89b-12d3-a456-426655440000"),
     ("inet6", "'2001:db8::ff00:42:8329'", "2001:db8::ff00:42:8329"),
     ("inet4", "'192.0.2.1'", "192.0.2.1"),
-    ("point", "st_geomfromtext('POINT(1 2)')", bytes.fromhex("0101000000000000000000f03f" "0000000000000040")),
+    (
+        "point",
+        "st_geomfromtext('POINT(1 2)')",
+        bytes.fromhex("0101000000000000000000f03f0000000000000040"),
+    ),
     ("int generated always as (6 * 7) virtual", "default", 42),
     ("varchar(9) generated always as ('st\\\\ored') stored", "default", "st\\ored"),
     ("int invisible", "7", 7),
@@ -247,8 +251,8 @@ POSTGRES: list[Case] = [
     ("bytea", "''", b""),
     ("bytea", f"'\\x{ALL_BYTES.hex()}'", ALL_BYTES),
     ("bytea", "'\\x5c4e'", b"\\N"),
-    ("json", "'{\"b\":  1, \"a\": \"\\u00fc\"}'", '{"b":  1, "a": "\\u00fc"}'),
-    ("jsonb", "'{\"b\":  1, \"a\": \"ü\"}'", '{"a": "ü", "b": 1}'),
+    ("json", '\'{"b":  1, "a": "\\u00fc"}\'', '{"b":  1, "a": "\\u00fc"}'),
+    ("jsonb", '\'{"b":  1, "a": "ü"}\'', '{"a": "ü", "b": 1}'),
     ("jsonb", "'null'", "null"),
     ("uuid", "'123E4567-e89b-12d3-a456-426655440000'", "123e4567-e89b-12d3-a456-426655440000"),
     ("inet", "'192.0.2.1'", "192.0.2.1"),

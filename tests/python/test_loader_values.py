@@ -1,4 +1,4 @@
-"""Every difficult value arrives as it was, or is null and counted: by every way a row can travel."""
+"""Every difficult value arrives as it was, or is null and counted, by every way there is."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -118,10 +118,13 @@ def duckdb_warehouse(tmp_path: Path) -> Warehouse:
 
     def query(sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(path), read_only=True) as connection:
-            return connection.execute(sql).fetchall()
+            rows: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
+        return rows
 
     return Warehouse(
-        lambda: DuckDBDestination("raw", path), query, r"regexp_replace(cast({} as varchar), '(.*) .BC.(.*)', '\1\2 BC')"
+        lambda: DuckDBDestination("raw", path),
+        query,
+        r"regexp_replace(cast({} as varchar), '(.*) .BC.(.*)', '\1\2 BC')",
     )
 
 
@@ -132,7 +135,7 @@ def postgres_warehouse(postgres: PostgresServer, request: pytest.FixtureRequest)
 
     def query(sql: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(url) as connection:
-            return connection.execute(sql).fetchall()  # type: ignore[arg-type]
+            return connection.execute(sql).fetchall()
 
     options = psycopg.conninfo.conninfo_to_dict(url)
     return Warehouse(
@@ -168,7 +171,9 @@ def _check(warehouse: Warehouse, shop: Shop) -> None:
         held = _held(warehouse, table, shop.cases, "1")
         wrong = [
             (f"v{n:03}", kind, literal, expected if expected is not LOST else "LOST", value)
-            for n, ((kind, literal, expected), value) in enumerate(zip(shop.cases, held, strict=True))
+            for n, ((kind, literal, expected), value) in enumerate(
+                zip(shop.cases, held, strict=True)
+            )
             if not _same(None if expected is LOST else expected, value)
         ]
         assert not wrong, table

@@ -64,7 +64,7 @@ class Destination(Protocol):
         """Make everything visible together with the audit."""
 
     def record_failure(self, records: list[Record]) -> None:
-        """Drop all that was staged; write the audit of a failed run where an audit exists already."""
+        """Drop all that was staged; write the failure into the audit, if there is one already."""
 
     def close(self) -> None:
         """Let go of everything; safe to call twice."""

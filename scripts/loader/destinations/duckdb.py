@@ -1,7 +1,8 @@
 """DuckDB as the warehouse: rows are staged in a file beside it, then published in one transaction.
 
-DuckDB lets one process write. So the warehouse is opened for a look at the start and for the publish at
-the end, not while the source is being read; the staging file is the lock against a second loader.
+DuckDB lets one process write. So the warehouse is opened for a look at the start and for the
+publish at the end, not while the source is being read; the staging file is the lock against a
+second loader.
 """
 
 import contextlib
@@ -62,7 +63,8 @@ class DuckDBDestination:
         folder = self.path.resolve().parent
         if not folder.is_dir():
             raise LoadError(
-                f"The folder {folder} of the warehouse does not exist: create it, or change DUCKDB_PATH."
+                f"The folder {folder} of the warehouse does not exist: create it, or change"
+                " DUCKDB_PATH."
             )
         if self.path.is_dir():
             raise LoadError(
@@ -276,7 +278,8 @@ class DuckDBDestination:
         mark = [stamp.loaded_at, stamp.batch_id]
         deleted = self._count(
             f"update {target} as t set _deleted_at = ?, _loaded_at = ?, _batch_id = ?"
-            f" where t._deleted_at is null and not exists (select 1 from {staged} as s where {match})",
+            " where t._deleted_at is null"
+            f" and not exists (select 1 from {staged} as s where {match})",
             [stamp.loaded_at, *mark],
         )
         revived = self._count(
@@ -286,7 +289,8 @@ class DuckDBDestination:
         )
         updated = self._count(
             f"update {target} as t set {assign}, _loaded_at = ?, _batch_id = ?"
-            f" from {staged} as s where {match} and t._deleted_at is null and ({differs or 'false'})",
+            f" from {staged} as s"
+            f" where {match} and t._deleted_at is null and ({differs or 'false'})",
             mark,
         )
         names = ", ".join(map(_quote, values))
@@ -299,7 +303,7 @@ class DuckDBDestination:
         return inserted + revived, updated, deleted
 
     def _apply_whole_rows(self, table: Table, stamp: Stamp) -> tuple[int, int, int]:
-        """For tables without a usable key: rows that are gone get a tombstone, new ones are inserted.
+        """For tables without a usable key: what is gone gets a tombstone, what is new is inserted.
 
         Equal rows are told apart by their count only.
         """
@@ -316,7 +320,8 @@ class DuckDBDestination:
             f" numbered as (select rowid as id, {names}, {number} as n from {target}"
             " where _deleted_at is null)"
             f" update {target} as t set _deleted_at = ?, _loaded_at = ?, _batch_id = ?"
-            f" from (select o.id from numbered as o inner join counted as g on {same} and o.n = g.n) as x"
+            " from (select o.id from numbered as o"
+            f" inner join counted as g on {same} and o.n = g.n) as x"
             " where t.rowid = x.id",
             [stamp.loaded_at, *mark],
         )
@@ -359,7 +364,7 @@ class DuckDBDestination:
         return self._open().execute(sql, parameters)
 
     def _row(self, sql: str) -> tuple[Any, ...]:
-        row = self._execute(sql).fetchone()
+        row: tuple[Any, ...] | None = self._execute(sql).fetchone()
         assert row is not None
         return row
 

@@ -1,14 +1,14 @@
 """PostgreSQL as the warehouse: COPY in, COPY out to compare, one transaction from lock to audit.
 
-A table that is not there yet is filled in place: the transaction hides it until the commit. One that is
-there keeps its identity, views and grants: rows are staged in a temporary table, then the difference is
-applied.
+A table that is not there yet is filled in place: the transaction hides it until the commit. One
+that is there keeps its identity, views and grants: rows are staged in a temporary table, then the
+difference is applied.
 """
 
 import os
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, LiteralString, cast
+from typing import Any, cast
 
 import psycopg
 from psycopg import sql
@@ -241,7 +241,8 @@ class PostgresDestination:
         parts = self._parts(table, stamp)
         deleted = self._execute(
             "update {target} as t set _deleted_at = {at}, _loaded_at = {at}, _batch_id = {batch}"
-            " where t._deleted_at is null and not exists (select 1 from {staged} as s where {match})",
+            " where t._deleted_at is null"
+            " and not exists (select 1 from {staged} as s where {match})",
             **parts,
         ).rowcount
         revived = self._execute(
@@ -262,7 +263,7 @@ class PostgresDestination:
         return inserted + revived, updated, deleted
 
     def _apply_whole_rows(self, table: Table, stamp: Stamp) -> tuple[int, int, int]:
-        """For tables without a usable key: rows that are gone get a tombstone, new ones are inserted.
+        """For tables without a usable key: what is gone gets a tombstone, what is new is inserted.
 
         Equal rows are told apart by their count only.
         """
@@ -270,7 +271,8 @@ class PostgresDestination:
         deleted = self._execute(
             "with surplus as (select {names} from {target} where _deleted_at is null"
             " except all select {values} from {staged} as s),"
-            " counted as (select t.*, row_number() over (partition by {names}) as n from surplus as t),"
+            " counted as"
+            " (select t.*, row_number() over (partition by {names}) as n from surplus as t),"
             " numbered as (select t.ctid as id, row_number() over (partition by {names}) as n,"
             " {names} from {target} as t where _deleted_at is null)"
             " update {target} as t set _deleted_at = {at}, _loaded_at = {at}, _batch_id = {batch}"
@@ -302,7 +304,7 @@ class PostgresDestination:
         others = [name for name in names if name not in key]
 
         def each(template: str, columns: list[str], glue: str) -> sql.Composable:
-            return sql.SQL(cast("LiteralString", glue)).join(
+            return sql.SQL(glue).join(
                 self._sql(
                     template,
                     name=sql.Identifier(name),
@@ -355,10 +357,10 @@ class PostgresDestination:
 
     @staticmethod
     def _sql(text: str, *parts: sql.Composable, **named: sql.Composable) -> sql.Composed:
-        return sql.SQL(cast("LiteralString", text)).format(*parts, **named)
+        return sql.SQL(text).format(*parts, **named)
 
     def _run(self, text: str) -> None:
-        self._open().execute(sql.SQL(cast("LiteralString", text)))
+        self._open().execute(sql.SQL(text))
 
     def _execute(
         self, text: str, *parts: sql.Composable, **named: sql.Composable
@@ -406,5 +408,5 @@ def _wire(name: str, kind: Type) -> sql.Composable:
             "case when {0} in ('NaN', 'Infinity', '-Infinity') then {0}::text when {0} is not null"
             f" then (case when {{0}}::text like '-%' then '-' else '' end) || {spelled} end"
         )
-        return sql.SQL(cast("LiteralString", template)).format(column)
+        return sql.SQL(template).format(column)
     return column

@@ -1,4 +1,4 @@
-"""Sources: each lists its tables inside one consistent snapshot and yields their rows as wire text."""
+"""Sources: each lists its tables in one consistent snapshot and yields their rows as wire text."""
 
 from collections.abc import Callable, Iterator
 from importlib import import_module

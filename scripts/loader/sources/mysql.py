@@ -1,8 +1,9 @@
 """MySQL and MariaDB.
 
-The server writes the wire text itself. Where a table has an integer key, whole key ranges come as one
-`group_concat` of their lines, megabytes at a time, so that the driver is not the bound; other tables come
-a line per row. Rows too long for the server's packets come value by value and are written here.
+The server writes the wire text itself. Where a table has an integer key, whole key ranges come as
+one `group_concat` of their lines, megabytes at a time, so that the driver is not the bound; other
+tables come a line per row. Rows too long for the server's packets come value by value and are
+written here.
 """
 
 import re
@@ -71,7 +72,7 @@ def open_source(url: SourceUrl) -> "MySQLSource":
 
 
 class MySQLSource:
-    """One connection with `start transaction with consistent snapshot`: no locks, all tables as of now."""
+    """One connection in one consistent snapshot: no locks, all tables as of one moment."""
 
     marks_infinity = False
 
@@ -79,8 +80,8 @@ class MySQLSource:
         self.url = url
         self._connection = _connect(url)
         self._cursor = self._connection.cursor()
-        # No sql_mode: backslash escapes work and char columns are not padded. UTC: a timestamp is an
-        # instant. Patience: the warehouse may be slower than the server's 60 s.
+        # No sql_mode: backslash escapes work and char columns are not padded. UTC: a timestamp is
+        # an instant. Patience: the warehouse may be slower than the server's 60 s.
         self._run(
             "set session sql_mode = '', time_zone = '+00:00', group_concat_max_len = 4294967295,"
             " net_write_timeout = 3600, net_read_timeout = 3600"
@@ -156,7 +157,8 @@ class MySQLSource:
         where = f"where {key} between {low} and {high}"
         cursor = self._cursor
         cursor.execute(
-            f"select count(*), group_concat({line} separator '\\n') from {_quote(table.name)} {where}"
+            f"select count(*), group_concat({line} separator '\\n')"
+            f" from {_quote(table.name)} {where}"
         )
         rows, data = cursor.fetchone()
         whole = not self._cut() and (rows == 0 or data is not None)
@@ -224,8 +226,8 @@ class MySQLSource:
 
     def _columns(self) -> Iterator[tuple[str, Column, dict[str, Any]]]:
         rows = self._rows(
-            "select table_name, column_name, data_type, column_type, is_nullable, numeric_precision,"
-            " numeric_scale, character_octet_length, datetime_precision"
+            "select table_name, column_name, data_type, column_type, is_nullable,"
+            " numeric_precision, numeric_scale, character_octet_length, datetime_precision"
             " from information_schema.columns where table_schema = database()"
             " order by table_name, ordinal_position"
         )
@@ -246,8 +248,8 @@ class MySQLSource:
     def _keys(self, columns: dict[str, list[Column]]) -> dict[str, tuple[str, ...]]:
         """The primary key of each table, or else its first unique key without nulls or prefixes."""
         rows = self._rows(
-            "select table_name, index_name, column_name, sub_part from information_schema.statistics"
-            " where table_schema = database() and non_unique = 0"
+            "select table_name, index_name, column_name, sub_part"
+            " from information_schema.statistics where table_schema = database() and non_unique = 0"
             " order by table_name, index_name <> 'PRIMARY', index_name, seq_in_index"
         )
         nullable = {

@@ -113,8 +113,8 @@ class PostgresSource:
             raise self._failed("preparing the source's snapshot", error) from None
         if not exists:
             raise LoadError(
-                f"The PostgreSQL database {url.database} at {url.address} has no schema {self.schema}:"
-                " name another with ?schema=... in the source URL."
+                f"The PostgreSQL database {url.database} at {url.address} has no schema"
+                f" {self.schema}: name another with ?schema=... in the source URL."
             )
 
     def close(self) -> None:
@@ -192,9 +192,9 @@ class PostgresSource:
 def _connect(url: SourceUrl) -> psycopg.Connection:
     options = {"connect_timeout": "10"} | url.options | {"client_encoding": "utf8"}
     options.pop("schema", None)
-    login = {
+    login: dict[str, str | None] = {
         "host": url.host,
-        "port": url.port,
+        "port": str(url.port or ""),
         "user": url.user,
         "password": url.password,
         "dbname": url.database,
@@ -228,7 +228,7 @@ def connection_problem(error: Exception) -> str:
 
 
 def _type_of(base: str, modifier: int | None) -> Type:
-    """The warehouse type of a PostgreSQL base type; what is unknown arrives as the server prints it."""
+    """The warehouse type of a base type; what is unknown arrives as the server prints it."""
     if base == "numeric":
         if modifier is None or modifier < 4:
             return TEXT

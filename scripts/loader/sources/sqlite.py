@@ -35,7 +35,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?\s*(Z|[+-]\d\d:?\d\d)?")
 
 
-class Misfit(ValueError):
+class MisfitError(ValueError):
     """A value that does not fit the declared type of its column."""
 
 
@@ -102,7 +102,7 @@ class SQLiteSource:
                 for position, value in enumerate(row):
                     try:
                         fields.append("\\N" if value is None else writers[position](value))
-                    except Misfit:
+                    except MisfitError:
                         column = table.columns[position]
                         key = ", ".join(str(row[n]) for n in key_positions) or None
                         reason = (
@@ -133,7 +133,7 @@ class SQLiteSource:
             kind = _type_of(declared)
             columns.append(Column(column, column.lower(), declared, kind, not not_null))
             if key_position:
-                # An INTEGER PRIMARY KEY is the rowid; any other key may hold nulls unless it says not.
+                # An INTEGER PRIMARY KEY is the rowid; any other may hold nulls unless it says not.
                 key.append((key_position, column, bool(not_null) or declared.upper() == "INTEGER"))
         usable = bool(key) and all(never_null for _, _, never_null in key)
         names = tuple(column for _, column, _ in sorted(key)) if usable else ()
@@ -153,7 +153,7 @@ def _type_of(declared: str) -> Type:
         return DATE
     if base in ("datetime", "timestamp", "timestamptz"):
         return TIMESTAMP
-    # SQLite's own rules of affinity, in their order; its integers have 64 bits whatever they are called.
+    # SQLite's own rules of affinity, in their order; its integers have 64 bits by any name.
     if "int" in base:
         return BIGINT
     if any(word in base for word in ("char", "clob", "text")):
@@ -182,13 +182,13 @@ def _writer(kind: Type) -> Callable[[Value], str]:
 def _integer(value: Value) -> str:
     if isinstance(value, int):
         return str(value)
-    raise Misfit
+    raise MisfitError
 
 
 def _boolean(value: Value) -> str:
     if value in (0, 1) and isinstance(value, int):
         return "t" if value else "f"
-    raise Misfit
+    raise MisfitError
 
 
 def _decimal(value: Value, kind: Type) -> str:
@@ -198,16 +198,16 @@ def _decimal(value: Value, kind: Type) -> str:
     elif isinstance(value, int | str):
         text = str(value)
     else:
-        raise Misfit
+        raise MisfitError
     try:
         number = Decimal(text)
     except InvalidOperation:
-        raise Misfit from None
+        raise MisfitError from None
     if not number.is_finite():
-        raise Misfit
+        raise MisfitError
     _, digits, exponent = number.normalize().as_tuple()
     if -int(exponent) > kind.scale or len(digits) + int(exponent) > kind.precision - kind.scale:
-        raise Misfit
+        raise MisfitError
     shown = format(number, f".{kind.scale}f")
     return shown.lstrip("-") if not number else shown
 
@@ -215,11 +215,11 @@ def _decimal(value: Value, kind: Type) -> str:
 def _double(value: Value) -> str:
     if isinstance(value, int):
         if int(float(value)) != value:
-            raise Misfit
+            raise MisfitError
         value = float(value)
     if isinstance(value, float):
         return double_field(value)
-    raise Misfit
+    raise MisfitError
 
 
 def _date(value: Value) -> str:
@@ -227,7 +227,7 @@ def _date(value: Value) -> str:
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError:
-        raise Misfit from None
+        raise MisfitError from None
 
 
 def _timestamp(value: Value) -> str:
@@ -236,7 +236,7 @@ def _timestamp(value: Value) -> str:
     try:
         moment = datetime.fromisoformat(_known_text(value, _TIMESTAMP))
     except ValueError:
-        raise Misfit from None
+        raise MisfitError from None
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)
     shown = moment.isoformat(" ")
@@ -246,7 +246,7 @@ def _timestamp(value: Value) -> str:
 def _known_text(value: Value, pattern: re.Pattern[str]) -> str:
     if isinstance(value, str) and pattern.fullmatch(value):
         return value
-    raise Misfit
+    raise MisfitError
 
 
 def _binary(value: Value) -> str:
@@ -254,7 +254,7 @@ def _binary(value: Value) -> str:
         value = value.encode()
     if isinstance(value, bytes):
         return binary_field(value)
-    raise Misfit
+    raise MisfitError
 
 
 def _text(value: Value) -> str:
@@ -262,7 +262,7 @@ def _text(value: Value) -> str:
         try:
             value = value.decode()
         except UnicodeDecodeError:
-            raise Misfit from None
+            raise MisfitError from None
     return escape(value) if isinstance(value, str) else repr(value)
 
 
