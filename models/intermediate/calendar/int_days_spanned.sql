@@ -32,7 +32,7 @@ bounds as (
 
 ),
 
--- 100 years are enough for a shop; a stray date beyond them fails the tests on the facts' date keys.
+-- 100 years are enough for a shop: a stray date beyond them fails the tests on the date keys.
 numbers as (
 
     {{ dbt.generate_series(upper_bound=36525) }}
@@ -42,9 +42,7 @@ numbers as (
 days as (
 
     select
-        cast({{ dbt.dateadd(
-            'day', 'cast(numbers.generated_number as integer) - 1', 'bounds.first_day'
-        ) }} as date) as date_day,
+        bounds.first_day + (cast(numbers.generated_number as integer) - 1) as date_day,
         bounds.last_year
     from numbers
     cross join bounds

@@ -16,7 +16,7 @@ tracked as (
         order_comments,
 
         -- numbers
-        cast({{ dbt.datediff('order_date', 'shipped_date', 'day') }} as integer) as days_to_ship,
+        cast(shipped_date - order_date as integer) as days_to_ship,
 
         -- flags
         coalesce(order_status = 'Cancelled', false) as is_cancelled,

@@ -22,11 +22,7 @@ parts as (
         cast(extract(month from date_day) as integer) as month_number,
         cast(extract(day from date_day) as integer) as day_of_month,
         cast(extract(doy from date_day) as integer) as day_of_year,
-        cast(
-            mod({{ dbt.datediff("cast('0001-01-01' as date)", 'date_day', 'day') }}, 7) + 1
-            as integer
-        ) as weekday_number,
-        cast({{ dbt.dateadd('day', 1, 'date_day') }} as date) as next_day
+        cast(mod(date_day - cast('0001-01-01' as date), 7) + 1 as integer) as weekday_number
     from days
 
 ),
@@ -36,10 +32,9 @@ weeks as (
 
     select
         *,
-        cast({{ dbt.dateadd('day', '1 - weekday_number', 'date_day') }} as date)
-            as week_start_date,
-        cast({{ dbt.dateadd('day', '4 - weekday_number', 'date_day') }} as date)
-            as week_thursday
+        date_day + (1 - weekday_number) as week_start_date,
+        date_day + (4 - weekday_number) as week_thursday,
+        extract(day from date_day + 1) = 1 as is_month_end
     from parts
 
 ),
@@ -86,8 +81,8 @@ known as (
 
         -- flags
         weekday_number >= 6 as is_weekend,
-        extract(day from next_day) = 1 as is_month_end,
-        extract(day from next_day) = 1 and month_number in (3, 6, 9, 12) as is_quarter_end,
+        is_month_end,
+        is_month_end and month_number in (3, 6, 9, 12) as is_quarter_end,
         month_number = 12 and day_of_month = 31 as is_year_end,
 
         -- dates

@@ -52,11 +52,12 @@ business_days as (
 
 as_of as (
 
-    {% if var('as_of_date') -%}
-        select cast('{{ var("as_of_date") }}' as date) as as_of_date
-    {%- else -%}
-        select max(business_date) as as_of_date from business_days
-    {%- endif %}
+    select
+        coalesce(
+            cast(nullif('{{ var("as_of_date") }}', '') as date),
+            max(business_date)
+        ) as as_of_date
+    from business_days
 
 ),
 

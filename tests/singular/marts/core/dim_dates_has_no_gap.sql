@@ -10,6 +10,6 @@ with days as (
 
 select * from days
 where
-    day_count <> {{ dbt.datediff('first_day', 'last_day', 'day') }} + 1
+    day_count <> last_day - first_day + 1
     or extract(doy from first_day) <> 1
     or extract(month from last_day) * 100 + extract(day from last_day) <> 1231
