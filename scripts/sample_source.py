@@ -24,8 +24,8 @@ What is wrong in it, on purpose, at every seed:
   others an empty one
 - orders: all six statuses; some not shipped; some shipped after the required date; comments
   that are null, empty, or full of newlines, tabs, quotes, backslashes, emoji, `NULL` and `\\N`
-- payments: a buyer who always overpays, one who never pays, orders half paid, paid in two parts
-  or not at all
+- payments: a buyer who pays in advance and too much, one who never pays, orders half paid, paid in
+  two parts or not at all
 - employees: a president without a manager, at the top of the chain of `reportsTo`
 """
 

@@ -222,19 +222,24 @@ def money(cents: int) -> str:
 def customer_rows(plan: Plan, representatives: dict[str, list[int]]) -> Iterator[Row]:
     """The customers: first one for each place, then wherever chance puts them."""
     random = plan.random("customers")
+    met: set[str] = set()
     for i in range(plan.customers):
         place = PLACES[i] if i < len(PLACES) else random.choice(PLACES)
         country = COUNTRIES[place.country]
         locale = LOCALES[country.locale]
         prospect = i % 5 == 4
-        last = random.choice(locale.last)
+        first, last = random.choice(locale.first), random.choice(locale.last)
+        if country.locale not in met:
+            # So that the oddest name of each locale is there at every seed.
+            met.add(country.locale)
+            first, last = locale.first[0], locale.last[0]
         rep = random.choice(representatives[country.territory])
         credit = 0 if prospect else random.randrange(110, 2_300) * 10_000
         yield (
             customer_number(i),
             firm(random, locale, last) + "  " * (i % 40 == 5),
             last,
-            random.choice(locale.first) + " " * (i % 40 == 30),
+            first + " " * (i % 40 == 30),
             fill(random, country.phone),
             random.choice(locale.streets).format(n=random.randint(1, 199)),
             (f"Suite {i % 90 + 10}", "", None, None)[i % 4],
@@ -303,6 +308,8 @@ def sales(plan: Plan, products: list[Row]) -> Iterator[Batch]:
         orders.append((number, iso(day), iso(required), shipped_date, status, comment, customer))
         total = add_lines(number, lines)
         paid = (shipped if has_left else day) + 3 + int(random() * 27)
+        if index % 50 == OVERPAYS:
+            paid = day
         for part, cents in enumerate(payment_amounts(k, index, total)):
             if paid + 11 * part <= today:
                 letters = ascii_uppercase[k % 26] + ascii_uppercase[index % 26]
@@ -393,10 +400,10 @@ def order_comment(status: str, k: int) -> str | None:
 
 def payment_amounts(k: int, index: int, total: int) -> tuple[int, ...]:
     """What the `index`-th buyer pays, in cents, for the k-th order: not always what it cost."""
-    if index % 50 == NEVER_PAYS or k % 9 == 4:
-        return ()
     if index % 50 == OVERPAYS:
         return (total + 25_000,)
+    if index % 50 == NEVER_PAYS or k % 9 == 4:
+        return ()
     if k % 25 == 8:
         return (total // 2,)
     if k % 40 == 12:

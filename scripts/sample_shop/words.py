@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Locale:
-    """How people, streets and firms are called; `{last}`, `{word}` and `{n}` are filled in."""
+    """How people, streets and firms are called; `{last}`, `{word}` and `{n}` are filled in.
+
+    The first of `first` and `last` make a name that is met in every shop.
+    """
 
     first: tuple[str, ...]
     last: tuple[str, ...]
@@ -53,7 +56,7 @@ class Line:
 LOCALES = {
     "english": Locale(
         ("Ada", "Brendan", "Chloë", "Dominic", "Eleanor", "Fergus", "Grace", "Hamish", "Imogen"),
-        ("Ashdown", "Brightwell", "Carrow", "D'Arcy", "Ellery", "Fenwick", "O'Hara", "Wray"),
+        ("D'Arcy", "Ashdown", "Brightwell", "Carrow", "Ellery", "Fenwick", "O'Hara", "Wray"),
         ("{n} Harbour Road", "{n} Mill Lane", "{n} Station Street", "{n} Kings Parade"),
         ("{last} & Sons", "{word} Models Ltd", "The {word} Toy Company", "{last}'s Hobby Shop"),
     ),
@@ -94,7 +97,7 @@ LOCALES = {
         ("{last} Modelbouw B.V.", "Speelgoedhuis {word}", "{word} & Zoon N.V."),
     ),
     "nordic": Locale(
-        ("Åse", "Bjørn", "Dagny", "Göran", "Håkan", "Jørgen", "Søren", "Päivi"),
+        ("Søren", "Åse", "Bjørn", "Dagny", "Göran", "Håkan", "Jørgen", "Päivi"),
         ("Ångström", "Bækkelund", "Dahl", "Grønvold", "Hämäläinen", "Sørensen", "Öberg"),
         ("Havnegata {n}", "Skeppsbron {n}", "Østergade {n}", "Satamakatu {n}"),
         ("{last} Modeller AS", "{word} Hobby AB", "{last} & Søn A/S", "{word} Lelut Oy"),
@@ -107,7 +110,7 @@ LOCALES = {
     ),
     "japanese": Locale(
         ("花子", "健太", "美咲", "Haruki", "Sōichirō"),
-        ("佐藤", "山本", "𠮷田", "Ōtani", "高橋"),
+        ("𠮷田", "佐藤", "山本", "Ōtani", "高橋"),
         ("港町{n}丁目", "{n}-4 Nishi-machi", "駅前通り{n}"),
         ("株式会社{last}模型", "{last}ホビー", "{word} Models K.K."),
     ),
