@@ -223,7 +223,7 @@ def test_orders_spread_with_season_and_growth(shop: Shop) -> None:
     assert max(days) == "2026-11-20"
     months = Counter(day[:7] for day in days)
     assert len(months) == 30
-    assert months["2025-11"] > months["2025-08"]
+    assert months["2025-11"] > months["2026-01"]
     assert sum(day > "2025-11-20" for day in days) > sum(day <= "2025-11-20" for day in days) * 0.8
 
 
@@ -474,6 +474,15 @@ def test_event_price_change(url: str) -> None:
     assert f"{column} {before[column] / 100:.2f} -> {after[column] / 100:.2f}" in text
 
 
+def test_price_changes_keep_a_margin(url: str) -> None:
+    with session(url, create=False) as database:
+        database.execute('update products set "MSRP" = round("buyPrice" + 0.02, 2)')
+        player = Player(database, seed=1)
+        for _ in range(100):
+            KINDS["price change"].play(player)
+    assert all(row["buyPrice"] < row["MSRP"] for row in read_shop(url)["products"])
+
+
 def test_event_customer_moves(url: str) -> None:
     found, text = happen(url, "customer moves")
     assert found.keys() == {"customers"}
@@ -545,7 +554,9 @@ def test_the_same_events_on_the_same_shop_only(tmp_path: Path) -> None:
     first = play_events(urls[0], 30, seed=1)
     assert first == play_events(urls[1], 30, seed=1)
     assert first != play_events(urls[2], 30, seed=2)
-    assert first != play_events(urls[0], 30, seed=1)
+    # With the same seed, a shop goes on; it does not live through the same kinds of days again.
+    later = play_events(urls[0], 30, seed=1)
+    assert sum(a.kind == b.kind for a, b in zip(first, later, strict=True)) < 20
 
 
 def test_events_wear_a_shop_down_without_breaking_it(url: str) -> None:
