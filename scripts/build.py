@@ -209,7 +209,7 @@ def build(steps: Steps) -> bool:
 
     green = bool(built.success and freshness.success and catalog.success)
     paragraphs = [
-        figure_lines(figures),
+        figure_lines(figures, results),
         *failure_paragraphs(results),
         closing_lines(target, sample=not os.environ.get("SOURCE"), green=green),
     ]

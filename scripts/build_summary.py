@@ -51,7 +51,7 @@ def figures_of(table: Any) -> list[Figure]:
     return sorted(rows, key=lambda row: (row.topic, -row.value, row.name))
 
 
-def figure_lines(figures: Sequence[Figure]) -> list[str]:
+def figure_lines(figures: Sequence[Figure], results: Sequence[Any]) -> list[str]:
     """Rows per mart beside revenue by product line and by territory."""
     if not figures:
         return []
@@ -70,7 +70,14 @@ def figure_lines(figures: Sequence[Figure]) -> list[str]:
         revenue += [("total", f"{sum((f.value for f in rows), Decimal()):,.2f}")]
     height = max(len(marts), len(revenue))
     left, right = _column(marts, height), _column(revenue, height)
-    return [f"  {a}     {b}".rstrip() for a, b in zip(left, right, strict=True)]
+    lines = [f"  {a}     {b}".rstrip() for a, b in zip(left, right, strict=True)]
+    old = sum(r.node.resource_type == "model" and r.status not in GOOD for r in results)
+    if old:
+        lines += [
+            "",
+            f"  {old} models were not rebuilt: figures from them are of an earlier build.",
+        ]
+    return lines
 
 
 def _column(rows: Sequence[tuple[str, str]], height: int) -> list[str]:

@@ -51,7 +51,8 @@ class ServerError(RuntimeError):
     """A private server could not be found, started or used; the text says why."""
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback address that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
@@ -260,7 +261,7 @@ class Server(ABC):
 
     def _run(self, deadline: float) -> bool:
         """Start one process and wait for it; False when it ended instead of getting ready."""
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 self._command(),

@@ -1,0 +1,406 @@
+"""`make build` as a newcomer runs it: in a fresh copy of the project, from the outside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from conftest import copy_project
+from servers import MariaDBServer, PostgresServer, free_port
+
+ENVIRONMENT = Path(sys.executable).parents[1]
+DEAD_PORT = 9  # "discard": nothing listens there
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one command did: its exit status and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def steps(self) -> dict[str, str]:
+        """The lines of the build's steps: name -> what came of it."""
+        found = re.findall(r"^  ([a-z ]+?) +[0-9.]+ s ?(.*)$", self.out, re.MULTILINE)
+        return {name: said.strip() for name, said in found}
+
+    @property
+    def figures(self) -> str:
+        """The summary's table of rows and revenue."""
+        return self.out.partition("\n\n")[2].partition("\n\nWarehouse")[0]
+
+    def rows(self, mart: str) -> int:
+        found = re.search(rf"^  {mart} +([0-9,]+)\b", self.figures, re.MULTILINE)
+        assert found, f"{mart} is not in:\n{self.figures}"
+        return int(found[1].replace(",", ""))
+
+
+def environment() -> dict[str, str]:
+    """That of a shell in which the virtual environment is activated, with the hub out of reach."""
+    return {
+        **os.environ,
+        "VENV": str(ENVIRONMENT),
+        "PATH": f"{ENVIRONMENT / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "DBT_PACKAGE_HUB_URL": f"http://127.0.0.1:{DEAD_PORT}/",
+    }
+
+
+def run(project: Path, *command: str, **variables: str) -> Run:
+    done = subprocess.run(
+        command, cwd=project, env=environment() | variables, capture_output=True, text=True
+    )
+    return Run(done.returncode, done.stdout, done.stderr)
+
+
+def assert_one_sentence(result: Run, *words: str) -> None:
+    """The command failed with one line for a person, which says all these words."""
+    assert result.status != 0
+    assert "Traceback" not in result.out + result.err
+    said = [line for line in result.err.splitlines() if not line.startswith("make: ***")]
+    assert len(said) == 1, result.err
+    for word in words:
+        assert word in said[0]
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Built:
+    """A project after its first `make build`, and what that printed."""
+
+    project: Path
+    first: Run
+
+    @property
+    def warehouse(self) -> Path:
+        return self.project / "warehouse.duckdb"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    project = copy_project(tmp_path_factory.mktemp("clone") / "a project")
+    return Built(project, run(project, "make", "build"))
+
+
+@pytest.fixture
+def copy(built: Built, tmp_path: Path) -> Path:
+    """The built project once more, to break things in."""
+    assert built.first.status == 0, built.first
+    return Path(shutil.copytree(built.project, tmp_path / "copy"))
+
+
+# -- the first build, and after it ----------------------------------------------------------------
+
+
+def test_first_build_is_green_and_ends_with_a_summary(built: Built) -> None:
+    first = built.first
+    assert first.status == 0, first.out + first.err
+    assert first.err == ""
+    assert list(first.steps) == [
+        *("start", "packages", "sample shop", "load", "dbt parse", "dbt build"),
+        *("freshness", "catalog", "figures"),
+    ]
+    passed = re.search(r"(\d+) of (\d+) tests passed$", first.steps["dbt build"])
+    assert passed and passed[1] == passed[2] and int(passed[1]) > 50
+    assert first.steps["freshness"] == "8 of 8 sources are fresh"
+    assert "Warehouse  duckdb: warehouse.duckdb" in first.out
+    assert re.search(r"^Green after [0-9.]+ s\.$", first.out, re.MULTILINE)
+
+
+def test_summary_says_what_the_warehouse_holds(built: Built) -> None:
+    with duckdb.connect(str(built.warehouse), read_only=True) as warehouse:
+        marts = warehouse.execute(
+            "select table_name from duckdb_tables() where schema_name = 'marts'"
+        ).fetchall()
+        assert len(marts) >= 9
+        for (mart,) in marts:
+            counted = warehouse.execute(f"select count(*) from marts.{mart}").fetchone()
+            assert (built.first.rows(mart),) == counted
+        revenue = warehouse.execute(
+            "select sum(d.quantityordered * d.priceeach)"
+            " from raw_classicmodels.orderdetails d"
+            " inner join raw_classicmodels.orders o on o.ordernumber = d.ordernumber"
+            " where o.status <> 'Cancelled'"
+        ).fetchone()
+    totals = re.findall(r"\btotal +([0-9,.]+)$", built.first.figures, re.MULTILINE)
+    assert len(totals) == 2, "by product line and by territory"
+    assert {(Decimal(total.replace(",", "")),) for total in totals} == {revenue}
+
+
+def test_catalog_is_one_file_that_describes_the_marts(built: Built) -> None:
+    page = (built.project / "target" / "static_index.html").read_text("utf-8")
+    assert "fact_orders" in page
+    catalog = json.loads((built.project / "target" / "catalog.json").read_text("utf-8"))
+    columns = catalog["nodes"]["model.classicmodels.fact_orders"]["columns"]
+    assert columns["order_amount"]["type"] == "DECIMAL(12,2)"
+
+
+def test_build_leaves_nothing_that_git_would_show(copy: Path) -> None:
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@localhost")
+    assert run(copy, *git, "init", "-q").status == 0
+    shown = run(copy, *git, "status", "--porcelain", "--ignored", "-uall")
+    made = {line[3:].strip('"').partition("/")[0] for line in shown.out.splitlines()}
+    ours = {name for name in made if run(copy, *git, "check-ignore", "-q", name).status == 0}
+    assert {"warehouse.duckdb", "shop.sqlite", "profiles.yml", "target", "logs"} <= ours
+    assert not [name for name in made - ours if name.endswith((".tmp", ".wal", ".loading"))]
+    fresh = {path.name for path in copy_project(copy.parent / "fresh").iterdir()}
+    assert {path.name for path in copy.iterdir()} - fresh - ours == {".git"}
+
+
+def test_second_build_makes_nothing_again(built: Built) -> None:
+    shop, profile = built.project / "shop.sqlite", built.project / "profiles.yml"
+    before = (digest(shop), profile.stat().st_mtime_ns)
+    second = run(built.project, "make", "build")
+    assert second.status == 0, second.out + second.err
+    assert (digest(shop), profile.stat().st_mtime_ns) == before
+    assert "sample shop" not in second.steps
+    assert "(0 new, 0 changed, 0 gone)" in second.steps["load"]
+    assert "Installing" not in second.out
+    assert second.figures == built.first.figures
+    seconds = re.search(r"Green after ([0-9.]+) s", second.out)
+    assert seconds and float(seconds[1]) <= 20
+
+
+def test_plain_dbt_works_after_it_without_flags(copy: Path) -> None:
+    for command in ("build", "test -s fact_orders", "source freshness", "docs generate"):
+        done = run(copy, "dbt", *command.split())
+        assert done.status == 0, done.out
+        if command == "test -s fact_orders":
+            ran = re.search(r"Done\. PASS=(\d+) WARN=0 ERROR=0", done.out)
+            assert ran and int(ran[1]) > 0
+
+
+@pytest.mark.parametrize(
+    "command", ["make docs PORT={port}", "dbt docs serve --no-browser --port {port}"]
+)
+def test_catalog_is_served_on_localhost(command: str, copy: Path) -> None:
+    port = free_port()
+    server = subprocess.Popen(
+        command.format(port=port).split(),
+        cwd=copy,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/catalog.json") as answer:
+                    assert b"fact_orders" in answer.read()
+                    return
+            except OSError:
+                assert server.poll() is None and time.monotonic() < deadline
+                time.sleep(0.2)
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait()
+
+
+def test_make_help_names_every_target() -> None:
+    repo = Path(__file__).resolve().parents[2]
+    for command in (("make",), ("make", "help")):
+        shown = run(repo, *command)
+        assert shown.status == 0
+        for target in ("build", "test", "docs", "lint", "clean", "help"):
+            assert re.search(rf"^  make {target} +\S", shown.out, re.MULTILINE)
+
+
+def test_clean_removes_what_was_made_and_keeps_what_a_person_wrote(copy: Path) -> None:
+    assert run(copy, "make", "clean").status == 0
+    fresh = {path.name for path in copy_project(copy.parent / "fresh").iterdir()}
+    assert {path.name for path in copy.iterdir()} == fresh
+    (copy / "profiles.yml").write_text("classicmodels: {}\n", "utf-8")
+    assert run(copy, "make", "clean").status == 0
+    assert (copy / "profiles.yml").exists()
+    assert_one_sentence(run(copy, "make", "docs"), "make build")
+
+
+# -- other places ---------------------------------------------------------------------------------
+
+
+def test_duckdb_path_moves_the_warehouse(copy: Path, tmp_path: Path) -> None:
+    # A space, and the name of a schema: DuckDB calls its database after the file.
+    place = tmp_path / "some where" / "marts.duckdb"
+    place.parent.mkdir()
+    before = digest(copy / "warehouse.duckdb")
+    moved = run(copy, "make", "build", f"DUCKDB_PATH={place}")
+    assert moved.status == 0, moved.out + moved.err
+    assert str(place) in moved.out
+    assert digest(copy / "warehouse.duckdb") == before
+    with duckdb.connect(str(place), read_only=True) as warehouse:
+        counted = warehouse.execute("select count(*) from marts.marts.fact_orders").fetchone()
+    assert counted == (moved.rows("fact_orders"),)
+
+
+def test_postgres_builds_the_same_marts(built: Built, copy: Path, postgres: PostgresServer) -> None:
+    postgres.create_database("newcomer")
+    there = {"TARGET": "postgres", **postgres.environment("newcomer")}
+    done = run(copy, "make", "build", **there)
+    assert done.status == 0, done.out + done.err
+    assert done.figures == built.first.figures
+    assert f"Warehouse  postgres: 127.0.0.1:{postgres.port}/newcomer" in done.out
+    assert "TARGET=postgres dbt show" in done.out
+    assert postgres.password not in done.out
+    counted = postgres.execute("select count(*) from marts.fact_orders", "newcomer")
+    assert counted == [(done.rows("fact_orders"),)]
+
+
+def test_profile_of_the_user_decides_where_dbt_and_the_loader_write(
+    copy: Path, tmp_path: Path
+) -> None:
+    (copy / "profiles.yml").unlink()
+    home, place = tmp_path / "home", tmp_path / "mine.duckdb"
+    (home / ".dbt").mkdir(parents=True)
+    (home / ".dbt" / "profiles.yml").write_text(
+        "classicmodels:\n  target: mine\n  outputs:\n"
+        f"    mine: {{type: duckdb, path: '{place}', schema: me, threads: 2}}\n",
+        "utf-8",
+    )
+    done = run(copy, "make", "build", HOME=str(home))
+    assert done.status == 0, done.out + done.err
+    assert not (copy / "profiles.yml").exists()
+    assert f"Warehouse  mine: {place}" in done.out
+    with duckdb.connect(str(place), read_only=True) as warehouse:
+        schemas = {
+            name
+            for (name,) in warehouse.execute(
+                "select distinct schema_name from duckdb_tables()"
+            ).fetchall()
+        }
+    assert {"raw_classicmodels", "me_marts"} <= schemas
+    assert "marts" not in schemas
+
+
+@pytest.mark.parametrize("target", ["duckdb", "postgres"])
+def test_real_sample(
+    target: str,
+    classicmodels_sql: Path,
+    copy: Path,
+    mariadb: MariaDBServer,
+    postgres: PostgresServer,
+) -> None:
+    source = mariadb.create_database("classicmodels")
+    mariadb.load_file(classicmodels_sql, "classicmodels")
+    postgres.create_database("classicmodels")
+    (copy / "warehouse.duckdb").unlink()
+    there = {"TARGET": target, **postgres.environment("classicmodels")}
+    done = run(copy, "make", "build", SOURCE=source, **there)
+    assert done.status == 0, done.out + done.err
+    assert done.rows("fact_orders") == 2996
+    query = "select count(*), sum(order_amount) from marts.fact_orders"
+    if target == "postgres":
+        (found,) = postgres.execute(query, "classicmodels")
+    else:
+        with duckdb.connect(str(copy / "warehouse.duckdb"), read_only=True) as warehouse:
+            found = warehouse.execute(query).fetchone()
+    assert found == (2996, Decimal("9604190.61"))
+
+
+# -- what goes wrong ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"SOURCE": "oracle://u:s3cret@localhost/x"}, ["oracle", "mysql://"]),
+        ({"SOURCE": f"mysql://u:s3cret@127.0.0.1:{DEAD_PORT}/x"}, [f"127.0.0.1:{DEAD_PORT}"]),
+        ({"SOURCE": "sqlite:///nowhere/shop.sqlite"}, ["nowhere/shop.sqlite"]),
+        ({"TARGET": "oracle"}, ["TARGET=oracle", "duckdb", "postgres"]),
+        ({"TARGET": "redshift"}, ["redshift", "not supported yet"]),
+        (
+            {"TARGET": "postgres", "PGHOST": "127.0.0.1", "PGPORT": str(DEAD_PORT)},
+            [f"127.0.0.1:{DEAD_PORT}"],
+        ),
+        ({"DUCKDB_PATH": "no/such/folder/w.duckdb"}, ["no/such/folder", "DUCKDB_PATH"]),
+        ({"DUCKDB_PATH": "README.duckdb"}, ["README.duckdb", "not a DuckDB database"]),
+        ({"DBT_PROFILES_DIR": "other"}, ["other/profiles.yml", "profiles.example.yml"]),
+    ],
+    ids=lambda value: next(iter(value.items()))[0] if isinstance(value, Mapping) else "",
+)
+def test_error_is_one_sentence_and_the_warehouse_stays(
+    variables: dict[str, str], words: list[str], built: Built
+) -> None:
+    (built.project / "README.duckdb").write_text("not a database")
+    before = digest(built.warehouse)
+    done = run(built.project, "make", "build", **variables)
+    assert_one_sentence(done, *words)
+    assert "s3cret" not in done.out + done.err
+    assert digest(built.warehouse) == before
+
+
+def test_profile_of_the_folder_without_this_project_is_an_error(copy: Path) -> None:
+    (copy / "profiles.yml").write_text("another_project: {}\n", "utf-8")
+    done = run(copy, "make", "build")
+    assert_one_sentence(done, "profiles.yml", "classicmodels", "profiles.example.yml")
+
+
+def test_warehouse_that_another_program_holds_is_an_error(copy: Path) -> None:
+    hold = "import duckdb, sys; c = duckdb.connect('warehouse.duckdb'); print(); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], cwd=copy, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout and holder.stdout.readline()
+        done = run(copy, "make", "build")
+        holder.communicate()
+    assert_one_sentence(done, "warehouse.duckdb", str(holder.pid))
+
+
+def test_failing_test_is_named_and_fails_the_build(copy: Path) -> None:
+    with sqlite3.connect(copy / "shop.sqlite") as shop:
+        shop.execute("update orders set status = 'Lost' where orderNumber % 100 = 0")
+    done = run(copy, "make", "build")
+    assert done.status != 0
+    assert "Traceback" not in done.out + done.err
+    named = re.findall(r"^FAILED  test (\S+) \((\S+)\)$", done.out, re.MULTILINE)
+    assert any("status" in name for name, _ in named), done.out
+    name = named[0][0]
+    assert f"rows:  dbt test -s {name} --store-failures" in done.out
+    query = re.search(r"^    query: (\S+)$", done.out, re.MULTILINE)
+    assert query and (copy / query[1]).is_file()
+    assert "dbt retry" in done.out
+    # The advice works: the rows can be looked at.
+    retried = run(copy, "dbt", "test", "-s", name, "--store-failures")
+    assert retried.status == 1 and "test_failures" in retried.out
+
+
+def test_model_that_does_not_run_is_named_and_the_rest_is_reported(copy: Path) -> None:
+    model = copy / "models" / "marts" / "core" / "dim_offices.sql"
+    model.write_text(model.read_text("utf-8") + "\nwhere no_such_column = 1\n", "utf-8")
+    done = run(copy, "make", "build")
+    assert done.status != 0
+    assert "Traceback" not in done.out + done.err
+    assert "FAILED  model dim_offices (models/marts/core/dim_offices.sql)" in done.out
+    assert "no_such_column" in done.out
+    assert "earlier build" in done.figures
+    assert re.search(r"\d+ skipped", done.steps["dbt build"])
+    assert "again: dbt build -s dim_offices" in done.out
+
+
+def test_project_that_does_not_parse_is_an_error_without_a_traceback(copy: Path) -> None:
+    model = copy / "models" / "marts" / "core" / "dim_products.sql"
+    model.write_text("select * from {{ ref('no_such_model') }}", "utf-8")
+    done = run(copy, "make", "build")
+    assert done.status != 0
+    assert "Traceback" not in done.out + done.err
+    assert "no_such_model" in done.err
