@@ -53,8 +53,11 @@ fi
 
 rm -f "$installed"
 echo "Installing $(grep -c '==' "$requirements") pinned packages into $venv ..."
-"$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
-    --require-hashes --requirement "$requirements" ||
-    fail "The packages of $requirements could not be installed; pip says above why."
+log=$venv/pip.log
+if ! "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
+    --require-hashes --requirement "$requirements" >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    fail "The packages of $requirements could not be installed; pip says above why ($log has all)."
+fi
 mkdir -p "$venv/installed"
 cp "$requirements" "$installed"
