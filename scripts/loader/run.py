@@ -6,7 +6,7 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -125,17 +125,18 @@ def _chosen_tables(
         return any(_matches(name, pattern) for pattern in select)
 
     found = source.tables(wanted if select else None)
+    names = {table.name for table in found}
     for pattern in select:
-        if not any(_matches(table.name, pattern) for table in found):
-            have = ", ".join(sorted(table.name for table in found)) or "no tables"
+        if not any(_matches(name, pattern, names) for name in names):
+            have = ", ".join(sorted(names)) or "no tables"
             raise UsageError(
                 f"--select {pattern}: the source {source.url} has no such table (it has {have})."
             )
     tables = [
         table
         for table in found
-        if (not select or wanted(table.name))
-        and not any(_matches(table.name, pattern) for pattern in exclude)
+        if (not select or any(_matches(table.name, pattern, names) for pattern in select))
+        and not any(_matches(table.name, pattern, names) for pattern in exclude)
     ]
     if not tables:
         raise LoadError(
@@ -162,7 +163,10 @@ def _chosen_tables(
     return shortened
 
 
-def _matches(name: str, pattern: str) -> bool:
+def _matches(name: str, pattern: str, names: Collection[str] = ()) -> bool:
+    """Whether a pattern means a table, in any case; a pattern that is one's exact name means it."""
+    if pattern in names:
+        return name == pattern
     return fnmatch.fnmatchcase(name.lower(), pattern.lower())
 
 

@@ -24,12 +24,14 @@ written `\\x5C`.
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from .schema import Column, Kind, Table
 
 NULL = b"\\N"
+# About how many bytes travel at a time.
+BLOCK_BYTES = 1_000_000
 REASONS = {
     "Z": "zero or partial date, loaded as null",
     "I": "infinite or not a number, loaded as null",
@@ -45,6 +47,11 @@ class Block:
 
     data: bytes
     rows: int
+
+    @classmethod
+    def of(cls, data: bytes) -> "Block":
+        """A block of whole lines, counted."""
+        return cls(data, data.count(b"\n"))
 
 
 def escape(text: str) -> str:
@@ -90,7 +97,21 @@ def double_sql(text: str, *, split: str, integer: str) -> str:
     return f"case when {shown} = '' then '0' else concat('0.', {shown}, 'e', {shift}) end"
 
 
-def normalise_copy(data: bytes) -> bytes:
+def blocks_of_copy(parts: Iterable[bytes | bytearray | memoryview]) -> Iterator[Block]:
+    """What PostgreSQL's COPY gives out, row by row, in blocks of about a megabyte for the wire."""
+    gathered: list[bytes | bytearray | memoryview] = []
+    size = 0
+    for part in parts:
+        gathered.append(part)
+        size += len(part)
+        if size > BLOCK_BYTES:
+            yield Block.of(_normalise_copy(b"".join(gathered)))
+            gathered, size = [], 0
+    if gathered:
+        yield Block.of(_normalise_copy(b"".join(gathered)))
+
+
+def _normalise_copy(data: bytes) -> bytes:
     """PostgreSQL's COPY output respelled for the wire.
 
     COPY doubles a backslash and escapes backspace, form feed and vertical tab. A run of backslashes

@@ -75,6 +75,7 @@ class DuckDBDestination:
             # Staged rows must come back in the order in which they went in.
             self._execute("set preserve_insertion_order = true")
             self._execute("set arrow_large_buffer_size = true")
+            self._execute("set enable_progress_bar = false")
             if self.path.exists():
                 with self._warehouse():
                     self._look()

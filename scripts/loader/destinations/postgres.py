@@ -18,7 +18,7 @@ from ..audit import TABLES, Record
 from ..errors import LoadError
 from ..schema import Kind, Table, Type
 from ..sources.postgres import SPLIT, connection_problem
-from ..wire import Block, Tally, double_sql, normalise_copy
+from ..wire import Block, Tally, blocks_of_copy, double_sql
 from . import Changes, Stamp
 
 TYPE_NAMES = {
@@ -128,17 +128,10 @@ class PostgresDestination:
         fields = sql.SQL(", ").join(_wire(c.raw_name, c.type) for c in table.columns)
         statement = self._sql("copy (select {} from {}) to stdout", fields, self._staged(table))
         tally = Tally()
-        rest = b""
         try:
             with self._open().cursor() as cursor, cursor.copy(statement) as copy:
-                for part in copy:
-                    rest += part
-                    if len(rest) > 1_000_000:
-                        data = normalise_copy(rest)
-                        tally.add(data, data.count(b"\n"))
-                        rest = b""
-            data = normalise_copy(rest)
-            tally.add(data, data.count(b"\n"))
+                for block in blocks_of_copy(copy):
+                    tally.add(block.data, block.rows)
         except psycopg.Error as error:
             raise self._failed(f"reading the table {table.raw_name} back", error) from None
         return tally

@@ -34,7 +34,7 @@ from ..schema import (
     integer_type,
 )
 from ..urls import SourceUrl
-from ..wire import Block, Issues, binary_field, double_sql, escape
+from ..wire import BLOCK_BYTES, Block, Issues, binary_field, double_sql, escape
 
 INTEGER_BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 TEXTS = {"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set", "json"}
@@ -51,14 +51,13 @@ GEOMETRIES = {
     "geomcollection",
 }
 
-BLOCK_BYTES = 1_000_000
 ROWS_PER_BLOCK = 5_000
 # Text or bytes of a declared length above this may make a line longer than a server packet.
 LONG_VALUE = 1_000_000
 
 SPLIT = "substring_index(substring_index(concat({text}, '{mark}'), '{mark}', {n}), '{mark}', -1)"
 
-_DENIED = {1044, 1045, 1698}
+_DENIED = {1045, 1698}
 _GONE = {2003, 2005, 2006, 2013}
 
 
@@ -317,6 +316,9 @@ def _connect(url: SourceUrl) -> "pymysql.connections.Connection[Any]":
         code = error.args[0] if error.args else 0
         if code in _DENIED:
             reason = f"refused the user {url.user or '(none)'}: check user, password and grants"
+        elif code == 1044:
+            # The server does not say which, to users who may not know.
+            reason = f"has no database {url.database}, or the user {url.user} may not use it"
         elif code == 1049:
             reason = f"has no database {url.database}"
         elif code in _GONE:

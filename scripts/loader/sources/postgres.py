@@ -24,9 +24,8 @@ from ..schema import (
     integer_type,
 )
 from ..urls import SourceUrl
-from ..wire import Block, Issues, double_sql, normalise_copy
+from ..wire import Block, Issues, blocks_of_copy, double_sql
 
-BLOCK_BYTES = 1_000_000
 SPLIT = "split_part({text}, '{mark}', {n})"
 
 TYPES = {
@@ -158,18 +157,7 @@ class PostgresSource:
         )
         try:
             with self._connection.cursor() as cursor, cursor.copy(query) as copy:
-                parts: list[bytes] = []
-                size = 0
-                for part in copy:
-                    parts.append(bytes(part))
-                    size += len(part)
-                    if size > BLOCK_BYTES:
-                        data = normalise_copy(b"".join(parts))
-                        yield Block(data, data.count(b"\n"))
-                        parts, size = [], 0
-                if parts:
-                    data = normalise_copy(b"".join(parts))
-                    yield Block(data, data.count(b"\n"))
+                yield from blocks_of_copy(copy)
         except psycopg.Error as error:
             raise self._failed(f"reading the source table {table.name}", error) from None
 

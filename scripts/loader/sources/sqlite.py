@@ -24,10 +24,7 @@ from ..schema import (
     decimal_type,
 )
 from ..urls import SourceUrl
-from ..wire import Block, Issues, binary_field, double_field, escape
-
-ROWS_PER_BLOCK = 5_000
-BLOCK_BYTES = 1_000_000
+from ..wire import BLOCK_BYTES, Block, Issues, binary_field, double_field, escape
 
 Value = int | float | str | bytes | None
 
