@@ -9,7 +9,7 @@ The eight tables carry the names and types of MySQL's `classicmodels`; every row
 same seed, scale and `--as-of` give the same rows on SQLite, MySQL, MariaDB and PostgreSQL.
 
 At scale 1: 122 customers, 110 products, 326 orders with about 3,000 lines over the 29 months up
-to `--as-of` (more of them in autumn and every year), 273 payments, 23 employees, 7 offices.
+to `--as-of` (more in autumn, more every year), about 275 payments, 23 employees, 7 offices.
 
 What is wrong in it, on purpose, at every seed:
 
@@ -137,8 +137,12 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="sqlite:///file, mysql://user:password@host:port/database or postgresql://...; "
         "special characters in a password are percent-encoded",
     )
-    parser.add_argument("--scale", type=int, default=1, help="how many times the small shop")
-    parser.add_argument("--seed", type=int, default=1, help="another seed, another shop")
+    parser.add_argument(
+        "--scale", type=int, default=1, metavar="N", help="how many times the small shop"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="S", help="another seed, another shop"
+    )
     parser.add_argument(
         "--as-of",
         type=day,

@@ -35,6 +35,7 @@ Batch = tuple[str, list[Row]]
 
 BATCH_ROWS = 5_000
 MONTHS = 29
+LEADERS = 6  # employees who do not sell
 FIRST_EMPLOYEE, FIRST_CUSTOMER, FIRST_ORDER = 1001, 201, 10001
 # Weights of the months January to December: gifts are bought in autumn.
 SEASON = (0.9, 0.9, 0.95, 0.95, 1.0, 0.95, 0.9, 0.95, 1.05, 1.2, 1.6, 1.25)
@@ -113,13 +114,12 @@ class Plan:
 
 def batches(plan: Plan) -> Iterator[Batch]:
     """All rows of the shop as (table, rows), parents before children."""
-    employees = employee_rows(plan)
     products = product_rows(plan)
     yield "offices", [*OFFICES]
-    yield "employees", employees
+    yield "employees", employee_rows(plan)
     yield "productlines", productline_rows()
     yield "products", products
-    yield from batched("customers", customer_rows(plan, representatives(employees)))
+    yield from batched("customers", customer_rows(plan))
     # The newest orders are not paid yet: a batch can be empty.
     yield from (batch for batch in sales(plan, products) if batch[1])
 
@@ -134,6 +134,7 @@ def employee_rows(plan: Plan) -> list[Row]:
     """A president, two vice presidents, three sales managers, and representatives everywhere."""
     random = plan.random("employees")
     head = FIRST_EMPLOYEE
+    offices = {office[0]: office for office in OFFICES}
     leaders = (
         ("1", None, "President"),
         ("1", head, "VP Sales"),
@@ -145,32 +146,24 @@ def employee_rows(plan: Plan) -> list[Row]:
     managers = {"APAC": head + 3, "Japan": head + 3, "EMEA": head + 4, "NA": head + 5}
     rows: list[Row] = []
     for i in range(plan.employees):
-        if i < len(leaders):
-            office, boss, title = leaders[i]
+        if i < LEADERS:
+            code, boss, title = leaders[i]
         else:
-            office, title = OFFICES[i % len(OFFICES)][0] or "", "Sales Rep"
-            boss = managers[territory_of_office(office)]
-        country = next(o[6] for o in OFFICES if o[0] == office) or ""
-        locale = LOCALES[COUNTRIES[country].locale]
+            code, title = OFFICES[i % len(OFFICES)][0], "Sales Rep"
+            boss = managers[offices[code][8]]
+        locale = LOCALES[COUNTRIES[offices[code][6]].locale]
         first, last = random.choice(locale.first), random.choice(locale.last)
-        number = head + i
-        email = f"e{number}@scalemodels.example"
+        email = f"e{head + i}@scalemodels.example"
         extension = f"x{random.randrange(100, 10_000)}"
-        rows.append((number, last, first, extension, email, office, boss, title))
+        rows.append((head + i, last, first, extension, email, code, boss, title))
     return rows
 
 
-def territory_of_office(code: str) -> str:
-    """NA, EMEA, APAC or Japan."""
-    return next(office[8] for office in OFFICES if office[0] == code) or ""
-
-
-def representatives(employees: list[Row]) -> dict[str, list[int]]:
+def representatives(plan: Plan) -> dict[str, list[int]]:
     """The numbers of the sales representatives of each territory."""
     found: dict[str, list[int]] = {}
-    for number, *_, office, _boss, title in employees:
-        if title == "Sales Rep":
-            found.setdefault(territory_of_office(str(office)), []).append(int(str(number)))
+    for i in range(LEADERS, plan.employees):
+        found.setdefault(OFFICES[i % len(OFFICES)][8], []).append(FIRST_EMPLOYEE + i)
     return found
 
 
@@ -219,9 +212,10 @@ def money(cents: int) -> str:
     return f"{cents // 100}.{cents % 100:02d}"
 
 
-def customer_rows(plan: Plan, representatives: dict[str, list[int]]) -> Iterator[Row]:
+def customer_rows(plan: Plan) -> Iterator[Row]:
     """The customers: first one for each place, then wherever chance puts them."""
     random = plan.random("customers")
+    sellers = representatives(plan)
     met: set[str] = set()
     for i in range(plan.customers):
         place = PLACES[i] if i < len(PLACES) else random.choice(PLACES)
@@ -233,7 +227,7 @@ def customer_rows(plan: Plan, representatives: dict[str, list[int]]) -> Iterator
             # So that the oddest name of each locale is there at every seed.
             met.add(country.locale)
             first, last = locale.first[0], locale.last[0]
-        rep = random.choice(representatives[country.territory])
+        rep = random.choice(sellers[country.territory])
         credit = 0 if prospect else random.randrange(110, 2_300) * 10_000
         yield (
             customer_number(i),

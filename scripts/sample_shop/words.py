@@ -217,7 +217,8 @@ PLACES = (
     Place("Genève", "Switzerland", "12##"),
 )
 
-OFFICES = (
+OfficeRow = tuple[str, str, str, str, str | None, str | None, str, str, str]
+OFFICES: tuple[OfficeRow, ...] = (
     # code, city, phone, address lines, state, country, postal code, territory
     ("1", "San Francisco", "+1 415 555 0100", "9 Cable Row", "Floor 3", "CA", "USA", "94107", "NA"),
     ("2", "Boston", "+1 617 555 0100", "77 Wharf Street", "", "MA", "USA", "02110", "NA"),
