@@ -37,7 +37,7 @@ from build_summary import (
 from dbt_packages import PackageError, install_packages
 from dbt_profile import ProfileError, Target, ensure_profile, resolve_target
 from loader import DuckDBDestination, LoadError, PostgresDestination, load
-from loader.progress import Silent
+from loader.progress import Lines, Silent
 from loader.schema import Table
 from sample_source import ShopError, create_shop
 
@@ -54,7 +54,7 @@ class Steps:
 
     def __init__(self, started: float) -> None:
         self.started = started
-        self._terminal = sys.stdout.isatty()
+        self.terminal = sys.stdout.isatty()
 
     @contextlib.contextmanager
     def step(self, name: str, since: float | None = None) -> Iterator[list[str]]:
@@ -75,12 +75,12 @@ class Steps:
 
     def progress(self, text: str) -> None:
         """Show what happens now, where somebody watches."""
-        if self._terminal:
+        if self.terminal:
             sys.stdout.write(f"\r\033[K  {text[:76]}")
             sys.stdout.flush()
 
     def _erase(self) -> None:
-        if self._terminal:
+        if self.terminal:
             sys.stdout.write("\r\033[K")
 
 
@@ -107,6 +107,7 @@ class Dbt:
 
     def __init__(self, steps: Steps, target: Target) -> None:
         self._steps = steps
+        self._reached = 0
         self._options = [*target.options, "--log-level", "none"]
         self._options += ["--log-level-file", "debug"]  # "none" would silence logs/dbt.log too
         self._runner = dbtRunner(callbacks=[self._on_event])
@@ -115,7 +116,10 @@ class Dbt:
 
     def run(self, *arguments: str) -> dbtRunnerResult:
         """Run one dbt command. Raises BuildError when dbt could not even start on it."""
+        self._reached = 0
         result = self._runner.invoke([*arguments, *self._options])
+        if isinstance(result.exception, KeyboardInterrupt):
+            raise result.exception
         if result.exception is not None:
             said = "\n  ".join(str(result.exception).strip().splitlines())
             raise BuildError(f"dbt {arguments[0]} stopped. {said}")
@@ -129,8 +133,10 @@ class Dbt:
     def _on_event(self, event: Any) -> None:
         data = event.data
         total = getattr(data, "total", 0) or getattr(data, "num_models", 0)
-        if total and getattr(data, "index", 0):
-            self._steps.progress(f"dbt  {data.index}/{total}  {data.node_info.node_name}")
+        if total and data.index:
+            # Threads report out of turn; a count that goes back would look broken.
+            self._reached = max(self._reached, data.index)
+            self._steps.progress(f"dbt  {self._reached}/{total}  {data.node_info.node_name}")
 
 
 def prepare(steps: Steps) -> Target:
@@ -165,7 +171,8 @@ def load_shop(steps: Steps, target: Target, url: str) -> None:
         options = {name: str(value) for name, value in target.connection.items()}
         destination = PostgresDestination(schema, **options)
     with steps.step("load") as notes:
-        result = load(url, destination, progress=LoadProgress(steps))
+        progress = LoadProgress(steps) if steps.terminal else Lines(sys.stderr)
+        result = load(url, destination, progress=progress)
         changes = [entry.changes for entry in result.tables]
         notes.append(
             f"{result.source}: {sum(entry.rows_read for entry in result.tables):,} rows in"
