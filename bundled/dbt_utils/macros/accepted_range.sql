@@ -7,15 +7,14 @@
 {% macro default__test_accepted_range(
     model, column_name, min_value=none, max_value=none, inclusive=true
 ) %}
-{%- set or_equal = '=' if inclusive else '' -%}
+{%- set outside = [] -%}
+{%- if min_value is not none -%}
+    {%- do outside.append(column_name ~ (' < ' if inclusive else ' <= ') ~ min_value) -%}
+{%- endif -%}
+{%- if max_value is not none -%}
+    {%- do outside.append(column_name ~ (' > ' if inclusive else ' >= ') ~ max_value) -%}
+{%- endif -%}
 select *
 from {{ model }}
-where
-    1 = 2
-    {%- if min_value is not none %}
-    or not {{ column_name }} >{{ or_equal }} {{ min_value }}
-    {%- endif %}
-    {%- if max_value is not none %}
-    or not {{ column_name }} <{{ or_equal }} {{ max_value }}
-    {%- endif %}
+where {{ outside | join(' or ') if outside else '1 = 0' }}
 {% endmacro %}
