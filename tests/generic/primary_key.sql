@@ -1,6 +1,8 @@
 {% test primary_key(model, columns) %}
 select
-    {{ columns | join(', ') }},
+    {%- for column in columns %}
+    {{ column }} as key_part_{{ loop.index }},
+    {%- endfor %}
     count(*) as row_count
 from {{ model }}
 group by {{ columns | join(', ') }}

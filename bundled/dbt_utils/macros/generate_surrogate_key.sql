@@ -3,14 +3,16 @@
 {%- endmacro -%}
 
 {%- macro default__generate_surrogate_key(field_list) -%}
-    {%- set null_mark = '' if var('surrogate_key_treat_nulls_as_empty_strings', false)
-        else '_dbt_utils_surrogate_key_null_' -%}
-    {%- set parts = [] -%}
+    {%- if var('surrogate_key_treat_nulls_as_empty_strings', false) -%}
+        {%- set for_null = '' -%}
+    {%- else -%}
+        {%- set for_null = '_dbt_utils_surrogate_key_null_' -%}
+    {%- endif -%}
+    {%- set texts = [] -%}
     {%- for field in field_list -%}
-        {%- if not loop.first -%}{%- do parts.append("'-'") -%}{%- endif -%}
-        {%- do parts.append(
-            'coalesce(cast(' ~ field ~ ' as ' ~ dbt.type_string() ~ "), '" ~ null_mark ~ "')"
+        {%- do texts.append(
+            "coalesce(cast(%s as %s), '%s')" | format(field, dbt.type_string(), for_null)
         ) -%}
     {%- endfor -%}
-    {{ dbt.hash(dbt.concat(parts)) }}
+    {{ dbt.hash(texts | join(" || '-' || ")) }}
 {%- endmacro -%}
