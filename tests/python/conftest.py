@@ -30,7 +30,16 @@ MADE = (
 
 # What a developer's shell may hold and what would lead a test to a database that is not its own.
 _PREFIXES = ("PG", "DBT_", "MYSQL_")
-_NAMES = ("SOURCE", "TARGET", "DUCKDB_PATH", "SOURCE_URL", "SOURCE_PASSWORD", "MAKEFLAGS", "MFLAGS")
+_NAMES = (
+    "SOURCE",
+    "TARGET",
+    "DUCKDB_PATH",
+    "SOURCE_URL",
+    "SOURCE_PASSWORD",
+    "MAKEFLAGS",
+    "MAKELEVEL",
+    "MFLAGS",
+)
 
 
 def require(server: type[Server]) -> None:
