@@ -9,11 +9,14 @@ from loader import (
     DuckDBDestination,
     LoadError,
     LoadResult,
+    Options,
     PostgresDestination,
+    TableOptions,
     UsageError,
     load,
 )
 from loader.destinations import Destination
+from loader.options import MODES
 from loader.progress import Bar, Lines
 
 DONE, FAILED, USAGE, DONE_WITH_ISSUES = 0, 1, 2, 3
@@ -55,9 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = load(
             options.source,
             _destination(options),
-            select=_names(options.select),
-            exclude=_names(options.exclude),
-            strict=options.strict,
+            _choices(options),
             progress=Bar() if sys.stderr.isatty() else Lines(sys.stderr),
         )
     except UsageError as error:
@@ -146,6 +147,20 @@ def _parser() -> argparse.ArgumentParser:
         "--exclude", metavar="NAMES", action="append", help="all but these tables, likewise"
     )
     parser.add_argument(
+        "--mode",
+        choices=MODES,
+        default="auto",
+        help="full: read all; diff: ask the source for digests of key ranges and read what changed;"
+        " append: read only what is above the newest key; auto: diff where it can [auto]",
+    )
+    parser.add_argument(
+        "--max-delete-share",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="refuse to mark more than this share of a table's rows as deleted [0.5]",
+    )
+    parser.add_argument(
         "--strict", action="store_true", help="fail when a value cannot be kept exactly"
     )
     return parser
@@ -153,6 +168,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _names(given: Sequence[str] | None) -> list[str]:
     return [name.strip() for part in given or () for name in part.split(",") if name.strip()]
+
+
+def _choices(options: argparse.Namespace) -> Options:
+    return Options(
+        select=_names(options.select),
+        exclude=_names(options.exclude),
+        strict=options.strict,
+        max_delete_share=options.max_delete_share,
+        default=TableOptions(mode=options.mode),
+    )
 
 
 def _destination(options: argparse.Namespace) -> Destination:

@@ -7,13 +7,16 @@ the type system that they share, `wire` the one spelling of every value on its w
 from .destinations.duckdb import DuckDBDestination
 from .destinations.postgres import PostgresDestination
 from .errors import LoadError, UsageError
+from .options import Options, TableOptions
 from .run import LoadResult, TableResult, load
 
 __all__ = [
     "DuckDBDestination",
     "LoadError",
     "LoadResult",
+    "Options",
     "PostgresDestination",
+    "TableOptions",
     "TableResult",
     "UsageError",
     "load",

@@ -1,4 +1,4 @@
-"""The audit tables that every run writes into the raw schema."""
+"""The loader's own tables in the raw schema: the audit of every run, and the state between runs."""
 
 from dataclasses import dataclass
 
@@ -46,6 +46,12 @@ TABLES: dict[str, dict[str, Type]] = {
         "value_count": BIGINT,
         "sample_key": TEXT,
     },
+}
+
+# What the next run compares with: one row a table, and one for each of its key ranges.
+STATE_TABLES: dict[str, dict[str, Type]] = {
+    "_load_state": {"table_name": TEXT, "fingerprint": TEXT, "width": BIGINT},
+    "_load_ranges": {"table_name": TEXT, "number": BIGINT, "row_count": BIGINT, "digest": TEXT},
 }
 
 

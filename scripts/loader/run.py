@@ -6,14 +6,17 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from .audit import TABLES, Record
+from .audit import STATE_TABLES, TABLES, Record
 from .destinations import Changes, Destination, Stamp
 from .errors import LoadError, UsageError
+from .options import Options
+from .plan import Plan, make_plan
 from .progress import Progress, Silent
+from .ranges import Digests
 from .schema import METADATA_COLUMNS, Column, Table
 from .sources import Source, open_source
 from .urls import parse_url
@@ -21,21 +24,28 @@ from .wire import Block, Issues, without_losses
 
 # Blocks of about 1 MB that may wait between the source and the destination.
 BLOCKS_AHEAD = 4
+DEFAULTS = Options()
 
 
 @dataclass
 class TableResult:
     """What a run did to one table; `seconds` of wall time, `bytes_read` as the source sent them."""
 
-    table: Table
+    plan: Plan
     issues: Issues
-    mode: str = "full"
     status: str = "pending"
     rows_read: int = 0
     bytes_read: int = 0
     seconds: float = 0.0
     changes: Changes = field(default_factory=Changes)
     error: str | None = None
+    # The digests that the source gave while it was read.
+    digests: Digests = field(default_factory=dict)
+
+    @property
+    def table(self) -> Table:
+        """The table that was read."""
+        return self.plan.table
 
 
 @dataclass
@@ -58,17 +68,14 @@ class LoadResult:
 def load(
     source_url: str,
     destination: Destination,
+    options: Options = DEFAULTS,
     *,
-    select: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    strict: bool = False,
     progress: Progress | None = None,
 ) -> LoadResult:
     """Replicate the tables of a source into the raw schema of a destination.
 
-    `select` and `exclude` hold table names or patterns (`order*`); views are loaded when selected.
-    `strict` makes a value that cannot be kept exactly an error. Raises LoadError (UsageError for a
-    request that makes no sense); the warehouse is then as it was, but for the audit of the failure.
+    Raises LoadError (UsageError for a request that makes no sense); the warehouse is then as it
+    was, but for the audit of the failure.
     """
     progress = progress or Silent()
     result = LoadResult(
@@ -88,19 +95,21 @@ def load(
             # A clock that was set back must not make new rows older than what readers have seen.
             result.started_at = last + timedelta(microseconds=1)
         stamp = Stamp(result.batch_id, result.started_at)
-        tables = _chosen_tables(source, select, exclude, destination.name_limit)
+        tables = _chosen_tables(source, options, destination.name_limit)
         for table in tables:
             _check_existing(table, destination)
-        result.tables = [TableResult(table, Issues(table)) for table in tables]
         progress.begin(tables)
+        for table in tables:
+            plan = make_plan(table, source, destination, options)
+            result.tables.append(TableResult(plan, Issues(table)))
         for entry in result.tables:
             _stage(entry, source, destination, stamp, progress)
         source.close()
-        if strict and result.issue_count:
+        if options.strict and result.issue_count:
             raise LoadError(_strict_message(result))
         destination.begin_publish()
         for entry in result.tables:
-            _publish(entry, destination, stamp)
+            _publish(entry, destination, stamp, options)
         result.finished_at = _now()
         destination.commit(_records(result, "succeeded", None))
     except LoadError as error:
@@ -115,12 +124,9 @@ def load(
     return result
 
 
-def _chosen_tables(
-    source: Source,
-    select: Sequence[str],
-    exclude: Sequence[str],
-    name_limit: int | None,
-) -> list[Table]:
+def _chosen_tables(source: Source, options: Options, name_limit: int | None) -> list[Table]:
+    select, exclude = options.select, options.exclude
+
     def wanted(name: str) -> bool:
         return any(_matches(name, pattern) for pattern in select)
 
@@ -148,7 +154,7 @@ def _chosen_tables(
     for table in shortened:
         if not table.columns:
             raise LoadError(f"The source table {table.name} has no columns: exclude it.")
-        if table.raw_name in TABLES:
+        if table.raw_name in TABLES | STATE_TABLES:
             raise LoadError(
                 f"The source table {table.name} has the name of one of the loader's own tables:"
                 " exclude it."
@@ -234,8 +240,12 @@ def _stage(
             progress.advance(block.rows, len(block.data))
             yield block
 
+    if entry.plan.reads_nothing:
+        entry.changes = Changes(live=sum(digest.rows for digest in entry.plan.now.values()))
+        return
+    scope = entry.plan.scope
     try:
-        with _Ahead(lambda: source.read(table, entry.issues)) as blocks:
+        with _Ahead(lambda: source.read(table, scope, entry.issues)) as blocks:
             kept = without_losses(
                 counted(iter(blocks)),
                 entry.issues,
@@ -258,25 +268,46 @@ def _stage(
     for column in table.columns:
         if column.note:
             entry.issues.add(column, column.note, None, sent.rows)
+    entry.digests = scope.digests
     entry.status = "staged"
 
 
-def _publish(entry: TableResult, destination: Destination, stamp: Stamp) -> None:
+def _publish(entry: TableResult, destination: Destination, stamp: Stamp, options: Options) -> None:
     started = time.monotonic()
+    plan, name = entry.plan, entry.table.raw_name
     keyed = bool(entry.table.key) and not entry.issues.touches_key()
     try:
-        entry.changes = destination.publish(entry.table, stamp, keyed=keyed)
-        if entry.changes.live != entry.rows_read:
+        if not plan.reads_nothing:
+            entry.changes = destination.publish(entry.table, stamp, keyed=keyed, within=plan.within)
+        changes = entry.changes
+        expected = _expected_rows(entry)
+        if expected is not None and changes.live != expected:
             raise LoadError(
-                f"The table {entry.table.raw_name} has {entry.changes.live} live rows after the"
-                f" load, but the source has {entry.rows_read}: nothing was published."
+                f"The table {name} has {changes.live} live rows after the load, but the source has"
+                f" {expected}: nothing was published. If somebody else wrote into it, load it again"
+                " with --mode full."
             )
+        lived = changes.live + changes.deleted - changes.inserted
+        if changes.deleted > lived * options.max_delete_share:
+            raise LoadError(
+                f"{changes.deleted} of {lived} rows of {name} are gone from the source, more than"
+                f" --max-delete-share {options.max_delete_share:g} allows: nothing was published."
+                " If that is right, allow a larger share."
+            )
+        destination.save_state(name, plan.before, plan.state(entry.digests))
     except LoadError as error:
         entry.status, entry.error = "failed", str(error)
         raise
     finally:
         entry.seconds += time.monotonic() - started
     entry.status = "succeeded"
+
+
+def _expected_rows(entry: TableResult) -> int | None:
+    """How many live rows the table must have now, or None where only new rows were read."""
+    if entry.plan.mode == "diff":
+        return sum(digest.rows for digest in entry.plan.now.values())
+    return None if entry.plan.after is not None else entry.rows_read
 
 
 class _Ahead:
@@ -359,7 +390,7 @@ def _records(result: LoadResult, status: str, error: str | None) -> list[Record]
                     "batch_id": result.batch_id,
                     "table_name": entry.table.raw_name,
                     "source_table": entry.table.name,
-                    "mode": entry.mode,
+                    "mode": entry.plan.mode,
                     # In a failed run nothing was published, however far a table had come.
                     "status": "failed" if failed else entry.status,
                     "rows_read": entry.rows_read,

@@ -12,7 +12,7 @@ import duckdb
 import psycopg
 import pytest
 
-from loader import DuckDBDestination, LoadError, PostgresDestination, UsageError, load
+from loader import DuckDBDestination, LoadError, Options, PostgresDestination, UsageError, load
 from loader.urls import parse_url
 from servers import MariaDBServer, PostgresServer
 
@@ -115,7 +115,7 @@ def test_rows_keep_their_stamps_until_they_change(
     ]
 
     shop.execute("insert into orders values (2, 'On Hold', null)")
-    result = load(_url(tmp_path), open_warehouse(), select=["orders"])
+    result = load(_url(tmp_path), open_warehouse(), Options(select=["orders"]))
     assert result.tables[0].changes.inserted == 1
     assert query("select _deleted_at, _loaded_at from raw.orders where id = 2") == [
         (None, result.started_at)
@@ -145,7 +145,7 @@ def test_each_run_leaves_its_account(
 
     # A run that fails leaves its account too, and nothing else.
     with pytest.raises(LoadError, match="--strict"):
-        load(_url(tmp_path), open_warehouse(), strict=True)
+        load(_url(tmp_path), open_warehouse(), Options(strict=True))
     assert query("select status from raw._load_runs order by batch_id") == [
         ("succeeded",),
         ("failed",),
@@ -170,11 +170,11 @@ def test_views_on_raw_survive(shop: sqlite3.Connection, tmp_path: Path, warehous
 
 def test_selection(shop: sqlite3.Connection, tmp_path: Path, warehouse: Any) -> None:
     open_warehouse, query = warehouse
-    result = load(_url(tmp_path), open_warehouse(), select=["O*"], exclude=["orders"])
+    result = load(_url(tmp_path), open_warehouse(), Options(select=["O*"], exclude=["orders"]))
     assert [e.table.name for e in result.tables] == ["open_orders"]
     assert query("select id from raw.open_orders") == [(2,)]
-    with pytest.raises(UsageError, match="invoices: .* has no such table"):
-        load(_url(tmp_path), open_warehouse(), select=["orders", "invoices"])
+    with pytest.raises(UsageError, match=r"invoices: .* has no such table"):
+        load(_url(tmp_path), open_warehouse(), Options(select=["orders", "invoices"]))
 
 
 def test_strange_names(mariadb: MariaDBServer, warehouse: Any) -> None:
@@ -209,7 +209,7 @@ def test_names_that_fold_to_one(mariadb: MariaDBServer, tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="tables orders and Orders"):
         load(url, DuckDBDestination("raw", tmp_path / "w.duckdb"))
     assert not (tmp_path / "w.duckdb").exists()
-    result = load(url, DuckDBDestination("raw", tmp_path / "w.duckdb"), exclude=["Orders"])
+    result = load(url, DuckDBDestination("raw", tmp_path / "w.duckdb"), Options(exclude=["Orders"]))
     assert [e.table.name for e in result.tables] == ["orders"]
 
 
@@ -234,7 +234,7 @@ def test_a_table_that_is_not_the_loaders_is_left_alone(
         with psycopg.connect(psycopg.conninfo.make_conninfo(**destination._options)) as connection:
             for statement in statements:
                 connection.execute(statement)
-    with pytest.raises(LoadError, match="orders .* was not made by this loader"):
+    with pytest.raises(LoadError, match=r"orders .* was not made by this loader"):
         load(_url(tmp_path), open_warehouse())
     assert query("select mine from raw.orders") == [(42,)]
 

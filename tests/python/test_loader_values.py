@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from difficult_values import LOST, MYSQL, POSTGRES, POSTGRES_TYPES, SQLITE, Case
-from loader import DuckDBDestination, PostgresDestination, load
+from loader import DuckDBDestination, Options, PostgresDestination, load
 from loader.destinations import Destination
 from servers import MariaDBServer, PostgresServer
 
@@ -234,12 +234,12 @@ def test_values_survive_every_way(shop: Shop, warehouse: Warehouse) -> None:
     for table in shop.tables:
         shop.execute(f"create table kept_{table} as select {names} from {table}")
         shop.execute(f"delete from {table}")
-    gone = load(shop.url, warehouse.open(), select=shop.tables)
+    gone = load(shop.url, warehouse.open(), Options(select=shop.tables, max_delete_share=1))
     assert {entry.changes.deleted for entry in gone.tables} == {2}
 
     for table in shop.tables:
         shop.execute(f"insert into {table} ({names}) select {names} from kept_{table}")
-    back = load(shop.url, warehouse.open(), select=shop.tables)
+    back = load(shop.url, warehouse.open(), Options(select=shop.tables, max_delete_share=1))
     assert {entry.changes.inserted for entry in back.tables} == {2}
     _check(warehouse, shop)
 

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Protocol
 
 from ..audit import Record
-from ..schema import Table, Type
+from ..ranges import Partition, State
+from ..schema import Column, Table, Type
 from ..wire import Block, Tally
 
 
@@ -29,6 +30,14 @@ class Changes:
     live: int = 0
 
 
+@dataclass(frozen=True)
+class Within:
+    """The part of a table that was staged: some key ranges, or (without numbers) only new rows."""
+
+    partition: Partition | None = None
+    numbers: frozenset[int] = frozenset()
+
+
 class Destination(Protocol):
     """What a destination module offers. Nothing is visible to readers before `commit`."""
 
@@ -48,6 +57,12 @@ class Destination(Protocol):
     def columns(self, raw_table: str) -> dict[str, Type | None] | None:
         """Columns and types of a raw table (None: a type that is not the loader's), or None."""
 
+    def state(self, raw_table: str) -> State | None:
+        """What the last run left about a table, as of `open`."""
+
+    def newest(self, raw_table: str, column: Column, overlap: int) -> str | None:
+        """The greatest live value of a column, less an overlap, as the source would write it."""
+
     def stage(self, table: Table, blocks: Iterator[Block], stamp: Stamp) -> Tally:
         """Write the rows where nobody sees them; what is returned was counted while sending."""
 
@@ -57,8 +72,17 @@ class Destination(Protocol):
     def begin_publish(self) -> None:
         """Start the part that readers will see at once."""
 
-    def publish(self, table: Table, stamp: Stamp, *, keyed: bool) -> Changes:
-        """Bring the raw table to the staged state. `keyed`: the key is unique and never null."""
+    def publish(
+        self, table: Table, stamp: Stamp, *, keyed: bool, within: Within | None = None
+    ) -> Changes:
+        """Bring the raw table to the staged state.
+
+        `keyed`: the key is unique and never null. `within`: what was staged is not the whole table;
+        rows outside of it are left as they are.
+        """
+
+    def save_state(self, raw_table: str, before: State | None, now: State | None) -> None:
+        """Keep what the next run compares with, in the same transaction."""
 
     def commit(self, records: list[Record]) -> None:
         """Make everything visible together with the audit."""

@@ -16,11 +16,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.csv
 
-from ..audit import TABLES, Record
+from ..audit import STATE_TABLES, TABLES, Record
 from ..errors import LoadError
-from ..schema import Kind, Table, Type
+from ..ranges import Digest, State, difference
+from ..schema import Column, Kind, Table, Type
 from ..wire import Block, Tally, double_sql
-from . import Changes, Stamp
+from . import Changes, Stamp, Within
 
 TYPE_NAMES = {
     Kind.BOOLEAN: "BOOLEAN",
@@ -56,6 +57,7 @@ class DuckDBDestination:
         self.description = f"duckdb {self.path}"
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._existing: dict[str, dict[str, Type | None]] = {}
+        self._states: dict[str, State] = {}
         self._last: datetime | None = None
 
     def open(self) -> None:
@@ -89,6 +91,24 @@ class DuckDBDestination:
     def columns(self, raw_table: str) -> dict[str, Type | None] | None:
         """Columns and types of a raw table as of `open`, or None when it is not there."""
         return self._existing.get(raw_table)
+
+    def state(self, raw_table: str) -> State | None:
+        """The state row of a table and its ranges, as of `open`."""
+        return self._states.get(raw_table)
+
+    def newest(self, raw_table: str, column: Column, overlap: int) -> str | None:
+        """The greatest live value of a column, less an overlap."""
+        less = {Kind.TIMESTAMP: "interval 1 second"}.get(column.type.kind, "1")
+        value = f"max({_quote(column.raw_name)})" + (f" - {overlap} * {less}" if overlap else "")
+        try:
+            with self._warehouse():
+                (newest,) = self._row(
+                    f"select cast({value} as varchar) from {self._name(raw_table)}"
+                    " where _deleted_at is null"
+                )
+        except duckdb.Error as error:
+            raise self._failed(f"looking for the newest {column.raw_name}", error) from None
+        return str(newest) if newest is not None else None
 
     def stage(self, table: Table, blocks: Iterator[Block], stamp: Stamp) -> Tally:
         """Insert the rows into the staging file."""
@@ -145,14 +165,47 @@ class DuckDBDestination:
         except duckdb.Error as error:
             raise self._failed("opening it to publish", error) from None
 
-    def publish(self, table: Table, stamp: Stamp, *, keyed: bool) -> Changes:
+    def publish(
+        self, table: Table, stamp: Stamp, *, keyed: bool, within: Within | None = None
+    ) -> Changes:
         """Apply the difference between the staged and the published rows."""
         try:
             if self.columns(table.raw_name) is None:
                 return self._publish_fresh(table, stamp)
-            return self._publish_changes(table, stamp, keyed)
+            return self._publish_changes(table, stamp, keyed, within)
         except duckdb.Error as error:
             raise self._failed(f"publishing the table {table.raw_name}", error) from None
+
+    def save_state(self, raw_table: str, before: State | None, now: State | None) -> None:
+        """Write what differs from the stored state."""
+        try:
+            self._create_tables(STATE_TABLES)
+            if (before and (before.fingerprint, before.width)) != (
+                now and (now.fingerprint, now.width)
+            ):
+                state = self._name("_load_state")
+                self._execute(f"delete from {state} where table_name = ?", [raw_table])
+                if now is not None:
+                    values = [raw_table, now.fingerprint, now.width]
+                    self._execute(f"insert into {state} values (?, ?, ?)", values)
+            forgotten, stored = difference(before, now)
+            ranges = self._name("_load_ranges")
+            if forgotten:
+                self._open().register("gone", pa.table({"number": forgotten}))
+                self._execute(
+                    f"delete from {ranges} where table_name = ? and number in (from gone)",
+                    [raw_table],
+                )
+            if stored:
+                rows = {
+                    "number": list(stored),
+                    "row_count": [digest.rows for digest in stored.values()],
+                    "digest": [digest.value for digest in stored.values()],
+                }
+                self._open().register("stored", pa.table(rows))
+                self._execute(f"insert into {ranges} select ?, * from stored", [raw_table])
+        except duckdb.Error as error:
+            raise self._failed(f"keeping the state of {raw_table}", error) from None
 
     def commit(self, records: list[Record]) -> None:
         """Write the audit, commit, and let go of the warehouse."""
@@ -238,6 +291,12 @@ class DuckDBDestination:
             self._existing.setdefault(table, {})[column] = _type_from(data_type)
         if "_load_runs" in self._existing:
             (self._last,) = self._row(f"select max(started_at) from {self._name('_load_runs')}")
+        if "_load_state" in self._existing:
+            states = self._execute(f"from {self._name('_load_state')}").fetchall()
+            self._states = {table: State(mark, width) for table, mark, width in states}
+            ranges = self._execute(f"from {self._name('_load_ranges')}").fetchall()
+            for table, number, rows, value in ranges:
+                self._states[table].digests[number] = Digest(rows, value)
 
     def _publish_fresh(self, table: Table, stamp: Stamp) -> Changes:
         name = self._name(table.raw_name)
@@ -252,7 +311,9 @@ class DuckDBDestination:
         )
         return Changes(inserted=inserted, live=inserted)
 
-    def _publish_changes(self, table: Table, stamp: Stamp, keyed: bool) -> Changes:
+    def _publish_changes(
+        self, table: Table, stamp: Stamp, keyed: bool, within: Within | None
+    ) -> Changes:
         existing = self._existing[table.raw_name]
         name = self._name(table.raw_name)
         for column in table.columns:
@@ -260,12 +321,16 @@ class DuckDBDestination:
                 kind = _type_name(column.type)
                 self._execute(f"alter table {name} add column {_quote(column.raw_name)} {kind}")
                 existing[column.raw_name] = column.type
-        apply = self._apply_keyed if keyed else self._apply_whole_rows
-        inserted, updated, deleted = apply(table, stamp)
+        if keyed:
+            inserted, updated, deleted = self._apply_keyed(table, stamp, within)
+        else:
+            inserted, updated, deleted = self._apply_whole_rows(table, stamp)
         (live,) = self._row(f"select count(*) from {name} where _deleted_at is null")
         return Changes(inserted, updated, deleted, live)
 
-    def _apply_keyed(self, table: Table, stamp: Stamp) -> tuple[int, int, int]:
+    def _apply_keyed(
+        self, table: Table, stamp: Stamp, within: Within | None
+    ) -> tuple[int, int, int]:
         """Tombstones, revivals, updates, inserts; each row found by its key."""
         target, staged, values = self._name(table.raw_name), _staged(table), self._values(table)
         key = [column.raw_name for column in table.key_columns]
@@ -279,7 +344,7 @@ class DuckDBDestination:
         mark = [stamp.loaded_at, stamp.batch_id]
         deleted = self._count(
             f"update {target} as t set _deleted_at = ?, _loaded_at = ?, _batch_id = ?"
-            " where t._deleted_at is null"
+            f" where t._deleted_at is null and {self._within(within)}"
             f" and not exists (select 1 from {staged} as s where {match})",
             [stamp.loaded_at, *mark],
         )
@@ -333,6 +398,16 @@ class DuckDBDestination:
         )
         return inserted, 0, deleted
 
+    def _within(self, within: Within | None) -> str:
+        """SQL for whether a published row `t` lies in what was staged."""
+        if within is None:
+            return "true"
+        if within.partition is None:
+            return "false"
+        self._open().register("numbers", pa.table({"number": sorted(within.numbers)}))
+        key = f"cast(t.{_quote(within.partition.column.raw_name)} as hugeint)"
+        return f"{key} // {within.partition.width} in (from numbers)"
+
     def _values(self, table: Table) -> dict[str, str]:
         """Raw column -> SQL of the staged value in the published column's type."""
         existing = self._existing[table.raw_name]
@@ -346,12 +421,16 @@ class DuckDBDestination:
         return values
 
     def _write(self, records: list[Record]) -> None:
-        for table, columns in TABLES.items():
-            defined = ", ".join(f"{name} {_type_name(kind)}" for name, kind in columns.items())
-            self._execute(f"create table if not exists {self._name(table)} ({defined})")
+        self._create_tables(TABLES)
         for record in records:
             marks = ", ".join("?" for _ in record.row)
             self._execute(f"insert into {self._name(record.table)} values ({marks})", record.row)
+
+    def _create_tables(self, tables: dict[str, dict[str, Type]]) -> None:
+        """The loader's own tables, where they are missing."""
+        for table, columns in tables.items():
+            defined = ", ".join(f"{name} {_type_name(kind)}" for name, kind in columns.items())
+            self._execute(f"create table if not exists {self._name(table)} ({defined})")
 
     def _name(self, table: str | None = None) -> str:
         schema = f"{WAREHOUSE}.{_quote(self.schema)}"

@@ -14,12 +14,13 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from ..audit import TABLES, Record
+from ..audit import STATE_TABLES, TABLES, Record
 from ..errors import LoadError
-from ..schema import Kind, Table, Type
+from ..ranges import Digest, State, difference
+from ..schema import Column, Kind, Table, Type
 from ..sources.postgres import SPLIT, connection_problem
 from ..wire import Block, Tally, blocks_of_copy, double_sql
-from . import Changes, Stamp
+from . import Changes, Stamp, Within
 
 TYPE_NAMES = {
     Kind.BOOLEAN: "boolean",
@@ -107,6 +108,37 @@ class PostgresDestination:
         ).fetchall()
         return {name: _type_from(text) for name, text in rows} or None
 
+    def state(self, raw_table: str) -> State | None:
+        """The state row of a table and its ranges."""
+        if not self._exists("_load_ranges"):
+            return None
+        found = self._execute(
+            "select fingerprint, width from {} where table_name = {}",
+            self._name("_load_state"),
+            sql.Literal(raw_table),
+        ).fetchone()
+        if found is None:
+            return None
+        ranges = self._execute(
+            "select number, row_count, digest from {} where table_name = {}",
+            self._name("_load_ranges"),
+            sql.Literal(raw_table),
+        )
+        digests = {number: Digest(rows, value) for number, rows, value in ranges}
+        return State(found[0], found[1], digests)
+
+    def newest(self, raw_table: str, column: Column, overlap: int) -> str | None:
+        """The greatest live value of a column, less an overlap."""
+        less = {Kind.TIMESTAMP: "interval '1 second'"}.get(column.type.kind, "1")
+        template = "max({}) - {} * " + less if overlap else "max({})"
+        (value,) = self._row(
+            "select cast(" + template + " as text) from {} where _deleted_at is null",
+            sql.Identifier(column.raw_name),
+            *([sql.Literal(overlap)] if overlap else []),
+            self._name(raw_table),
+        )
+        return cast("str | None", value)
+
     def stage(self, table: Table, blocks: Iterator[Block], stamp: Stamp) -> Tally:
         """COPY the rows into the new raw table, or into a temporary table beside the old one."""
         tally = Tally()
@@ -139,18 +171,50 @@ class PostgresDestination:
     def begin_publish(self) -> None:
         """Everything is in one transaction already."""
 
-    def publish(self, table: Table, stamp: Stamp, *, keyed: bool) -> Changes:
+    def publish(
+        self, table: Table, stamp: Stamp, *, keyed: bool, within: Within | None = None
+    ) -> Changes:
         """Apply the difference between the staged and the published rows."""
         try:
             if table.raw_name in self._fresh:
                 changes = self._publish_fresh(table)
             else:
-                changes = self._publish_changes(table, stamp, keyed)
+                changes = self._publish_changes(table, stamp, keyed, within)
         except psycopg.Error as error:
             raise self._failed(f"publishing the table {table.raw_name}", error) from None
         if changes.inserted or changes.updated or changes.deleted:
             self._changed.add(table.raw_name)
         return changes
+
+    def save_state(self, raw_table: str, before: State | None, now: State | None) -> None:
+        """Write what differs from the stored state."""
+        try:
+            self._create_tables(STATE_TABLES)
+            name = sql.Literal(raw_table)
+            if (before and (before.fingerprint, before.width)) != (
+                now and (now.fingerprint, now.width)
+            ):
+                state = self._name("_load_state")
+                self._execute("delete from {} where table_name = {}", state, name)
+                if now is not None:
+                    values = sql.SQL(", ").join(map(sql.Literal, (now.fingerprint, now.width)))
+                    self._execute("insert into {} values ({}, {})", state, name, values)
+            forgotten, stored = difference(before, now)
+            ranges = self._name("_load_ranges")
+            if forgotten:
+                self._execute(
+                    "delete from {} where table_name = {} and number = any({}::bigint[])",
+                    ranges,
+                    name,
+                    sql.Literal(forgotten),
+                )
+            if stored:
+                copied = self._sql("copy {} from stdin", ranges)
+                with self._open().cursor() as cursor, cursor.copy(copied) as copy:
+                    for number, digest in stored.items():
+                        copy.write_row((raw_table, number, digest.rows, digest.value))
+        except psycopg.Error as error:
+            raise self._failed(f"keeping the state of {raw_table}", error) from None
 
     def commit(self, records: list[Record]) -> None:
         """Write the audit and commit; afterwards refresh the planner's statistics."""
@@ -212,7 +276,9 @@ class PostgresDestination:
         (rows,) = self._row("select count(*) from {}", name)
         return Changes(inserted=rows, live=rows)
 
-    def _publish_changes(self, table: Table, stamp: Stamp, keyed: bool) -> Changes:
+    def _publish_changes(
+        self, table: Table, stamp: Stamp, keyed: bool, within: Within | None
+    ) -> Changes:
         existing = self.columns(table.raw_name) or {}
         for column in table.columns:
             if column.raw_name not in existing:
@@ -221,20 +287,24 @@ class PostgresDestination:
                     self._name(table.raw_name),
                     sql.Identifier(column.raw_name),
                 )
-        apply = self._apply_keyed if keyed else self._apply_whole_rows
         self._execute("analyze {}", self._staged(table))
-        inserted, updated, deleted = apply(table, stamp)
+        if keyed:
+            inserted, updated, deleted = self._apply_keyed(table, stamp, within)
+        else:
+            inserted, updated, deleted = self._apply_whole_rows(table, stamp)
         (live,) = self._row(
             "select count(*) from {} where _deleted_at is null", self._name(table.raw_name)
         )
         return Changes(inserted, updated, deleted, live)
 
-    def _apply_keyed(self, table: Table, stamp: Stamp) -> tuple[int, int, int]:
+    def _apply_keyed(
+        self, table: Table, stamp: Stamp, within: Within | None
+    ) -> tuple[int, int, int]:
         """Tombstones, revivals, updates, inserts; each row found by its key."""
-        parts = self._parts(table, stamp)
+        parts = self._parts(table, stamp) | {"within": self._within(within)}
         deleted = self._execute(
             "update {target} as t set _deleted_at = {at}, _loaded_at = {at}, _batch_id = {batch}"
-            " where t._deleted_at is null"
+            " where t._deleted_at is null and {within}"
             " and not exists (select 1 from {staged} as s where {match})",
             **parts,
         ).rowcount
@@ -281,6 +351,19 @@ class PostgresDestination:
         ).rowcount
         return inserted, 0, deleted
 
+    def _within(self, within: Within | None) -> sql.Composable:
+        """SQL for whether a published row `t` lies in what was staged."""
+        if within is None:
+            return sql.SQL("true")
+        if within.partition is None:
+            return sql.SQL("false")
+        return self._sql(
+            "div(t.{}, {}) = any({}::numeric[])",
+            sql.Identifier(within.partition.column.raw_name),
+            sql.Literal(within.partition.width),
+            sql.Literal(sorted(within.numbers)),
+        )
+
     def _parts(self, table: Table, stamp: Stamp) -> dict[str, sql.Composable]:
         """The pieces of the statements above. The staged row is `s`, the published one `t`."""
         existing = self.columns(table.raw_name) or {}
@@ -322,16 +405,21 @@ class PostgresDestination:
         }
 
     def _write(self, records: list[Record]) -> None:
-        self._execute("create schema if not exists {}", sql.Identifier(self.schema))
-        for table, columns in TABLES.items():
+        self._create_tables(TABLES)
+        for record in records:
+            values = sql.SQL(", ").join(sql.Literal(value) for value in record.row)
+            self._execute("insert into {} values ({})", self._name(record.table), values)
+
+    def _create_tables(self, tables: dict[str, dict[str, Type]]) -> None:
+        """The loader's own tables, where they are missing."""
+        for table, columns in tables.items():
+            if self._exists(table):
+                continue
             defined = sql.SQL(", ").join(
                 self._sql("{} " + _type_name(kind), sql.Identifier(name))
                 for name, kind in columns.items()
             )
-            self._execute("create table if not exists {} ({})", self._name(table), defined)
-        for record in records:
-            values = sql.SQL(", ").join(sql.Literal(value) for value in record.row)
-            self._execute("insert into {} values ({})", self._name(record.table), values)
+            self._execute("create table {} ({})", self._name(table), defined)
 
     def _exists(self, name: str) -> bool:
         return self.columns(name) is not None

@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Protocol
 
 from ..errors import UsageError
+from ..ranges import Digests, Partition, Scope
 from ..schema import Table
 from ..urls import SourceUrl, parse_url
 from ..wire import Block, Issues
@@ -29,8 +30,14 @@ class Source(Protocol):
     def tables(self, wanted: Callable[[str], bool] | None) -> list[Table]:
         """Every base table; views too when `wanted` names them."""
 
-    def read(self, table: Table, issues: Issues) -> Iterator[Block]:
-        """The table's rows; values that the type cannot hold are marked or counted in `issues`."""
+    def partition(self, table: Table) -> Partition | None:
+        """How the table can be cut into key ranges that the source digests, or None."""
+
+    def digests(self, table: Table, partition: Partition) -> Digests:
+        """Rows and digest of every key range that has rows."""
+
+    def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
+        """The rows asked for; what a type cannot hold is marked, or counted in `issues`."""
 
     def close(self) -> None:
         """End the snapshot and the connection; safe to call twice."""

@@ -7,13 +7,14 @@ written here.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pymysql
 from pymysql.cursors import SSCursor
 
 from ..errors import LoadError, UsageError
+from ..ranges import Digest, Digests, Partition, Scope, cut, runs
 from ..schema import (
     BIGINT,
     BINARY,
@@ -117,89 +118,134 @@ class MySQLSource:
             )
         return tables
 
-    def read(self, table: Table, issues: Issues) -> Iterator[Block]:
-        """The rows of a table, by key range where the key allows it."""
-        lines = [_line_field(column, table) for column in table.columns]
-        line = f"concat_ws('\\t', {', '.join(lines)})"
+    def partition(self, table: Table) -> Partition | None:
+        """Key ranges over the leading key column, when that is an integer."""
+        name = _range_column(table)
+        if name is None:
+            return None
+        key = _quote(name)
+        low, high, rows = self._row(
+            f"select min({key}), max({key}), count(*) from {_quote(table.name)}"
+        )
+        return cut(table.key_columns[0], low, high, rows)
+
+    def digests(self, table: Table, partition: Partition) -> Digests:
+        """One query; the server sends a count and an md5 for each range."""
+        key = _quote(partition.column.name)
+        cursor = self._cursor
         try:
-            if _range_column(table) is not None:
-                yield from self._read_ranges(table, line)
-            elif self._lines_fit(table):
-                yield from self._read_lines(table, line)
+            cursor.execute(
+                f"select {key} div {partition.width} as number, count(*),"
+                f" md5(group_concat({_line(table)} separator '\\n'))"
+                f" from {_quote(table.name)} group by number"
+            )
+            found = cursor.fetchall()
+        except pymysql.MySQLError as error:
+            raise self._failed(f"digesting the source table {table.name}", error) from None
+        # The server cannot say which of the ranges was cut, so none is trusted.
+        trusted = not self._cut()
+        return {int(n): Digest(rows, value if trusted else "") for n, rows, value in found}
+
+    def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
+        """The rows of a table, by key range where the key allows it."""
+        try:
+            if scope.after is not None:
+                column, value = scope.after
+                where = f"where {_quote(column.name)} > {self._connection.escape(value)}"
+                yield from self._read_rows(table, where)
+            elif scope.partition is not None:
+                yield from self._read_ranges(table, scope, scope.partition)
             else:
-                yield from self._read_values(table, "")
+                yield from self._read_rows(table, "")
         except pymysql.MySQLError as error:
             raise self._failed(f"reading the source table {table.name}", error) from None
 
-    def _read_ranges(self, table: Table, line: str) -> Iterator[Block]:
-        key = _quote(str(_range_column(table)))
-        low, high = self._row(f"select min({key}), max({key}) from {_quote(table.name)}")
-        if low is None:
-            return
-        width = 1_000
-        while low <= high:
-            last = min(low + width - 1, high)
-            block = yield from self._read_range(table, line, key, low, last)
-            if block == 0 and last < high:
-                (low,) = self._row(
-                    f"select min({key}) from {_quote(table.name)} where {key} > {last}"
-                )
-            else:
-                low = last + 1
-            width = max(1, min(int(width * min(4.0, BLOCK_BYTES / max(block, 1))), 2**40))
-        return
+    def _read_ranges(self, table: Table, scope: Scope, partition: Partition) -> Iterator[Block]:
+        """All ranges or those asked for, about a block's worth in each query."""
+        key, name = _quote(partition.column.name), _quote(table.name)
+        if scope.numbers is None:
+            low, high = self._row(f"select min({key}), max({key}) from {name}")
+            wanted = [(partition.number(low), partition.number(high))] if low is not None else []
+        else:
+            wanted = list(runs(scope.numbers))
+        count = 8
+        for first, last in wanted:
+            while first <= last:
+                end = min(first + count - 1, last)
+                size = yield from self._read_span(table, scope, partition, first, end)
+                first = end + 1
+                if size == 0 and end < last:
+                    # A gap: on to the next key there is.
+                    (key_found,) = self._row(
+                        f"select min({key}) from {name} where {key} > {partition.bounds(end)[1]}"
+                    )
+                    first = last + 1 if key_found is None else partition.number(key_found)
+                count = max(1, min(1_000, int(count * min(4.0, BLOCK_BYTES / max(size, 1)))))
 
-    def _read_range(
-        self, table: Table, line: str, key: str, low: int, high: int
-    ) -> Iterator[Block]:
-        """One key range; in halves when the server's packets cannot hold it. Returns its bytes."""
+    def _read_span(
+        self, table: Table, scope: Scope, partition: Partition, first: int, last: int
+    ) -> Generator[Block, None, int]:
+        """Neighbouring ranges, fewer at a time where a packet cannot hold them; returns bytes."""
+        key = _quote(partition.column.name)
+        low, high = partition.bounds(first)[0], partition.bounds(last)[1]
         where = f"where {key} between {low} and {high}"
-        cursor = self._cursor
-        cursor.execute(
-            f"select count(*), group_concat({line} separator '\\n')"
-            f" from {_quote(table.name)} {where}"
+        self._cursor.execute(
+            f"select {key} div {partition.width} as number, count(*),"
+            f" group_concat({_line(table)} separator '\\n')"
+            f" from {_quote(table.name)} {where} group by number"
         )
-        rows, data = cursor.fetchone()
-        whole = not self._cut() and (rows == 0 or data is not None)
-        if whole and rows:
-            data = _bytes(data) + b"\n"
-            whole = data.count(b"\n") == rows
-        if whole:
-            if rows:
-                yield Block(data, rows)
-                return len(data)
-            return 0
-        if low == high:
-            size = 0
-            for block in self._read_values(table, where):
-                size += len(block.data)
+        found = [(int(n), rows, _bytes(data or "")) for n, rows, data in self._cursor.fetchall()]
+        if not self._cut() and all(data.count(b"\n") + 1 == rows for _, rows, data in found):
+            for number, rows, data in found:
+                scope.digests[number] = Digest.of(data, rows)
+            if not found:
+                return 0
+            data = b"\n".join([data for _, _, data in found]) + b"\n"
+            yield Block(data, sum(rows for _, rows, _ in found))
+            return len(data)
+        if first == last:
+            size = rows = 0
+            for block in self._read_rows(table, where):
+                size, rows = size + len(block.data), rows + block.rows
                 yield block
+            # The server's own digest of such a range would be cut.
+            scope.digests[first] = Digest(rows, "")
             return size
-        middle = (low + high) // 2
-        size = yield from self._read_range(table, line, key, low, middle)
-        size += yield from self._read_range(table, line, key, middle + 1, high)
+        middle = (first + last) // 2
+        size = yield from self._read_span(table, scope, partition, first, middle)
+        size += yield from self._read_span(table, scope, partition, middle + 1, last)
         return size
+
+    def _read_rows(self, table: Table, where: str) -> Iterator[Block]:
+        """Row by row: as lines, or as values where a line might not fit into a packet."""
+        if self._lines_fit(table, where):
+            return self._read_lines(table, where)
+        return self._read_values(table, where)
 
     def _cut(self) -> bool:
         """Whether the server said that the last group_concat lost something."""
         if not self._cursor.warning_count:
             return False
-        return any(code in (1260, 1301) for _, code, _ in self._rows("show warnings"))
+        shown = self._rows("show warnings")
+        # The server keeps only the first of many; what it does not show may be such a loss.
+        return len(shown) < self._cursor.warning_count or any(
+            code in (1260, 1301) for _, code, _ in shown
+        )
 
-    def _lines_fit(self, table: Table) -> bool:
+    def _lines_fit(self, table: Table, where: str) -> bool:
         """Whether every line stays far below the server's packet size."""
         long = [c for c in table.columns if _detail(table, c)["length"] > LONG_VALUE]
         if not long:
             return True
         lengths = " + ".join(f"coalesce(octet_length({_quote(c.name)}), 0)" for c in long)
         longest, packet = self._row(
-            f"select max({lengths}), @@max_allowed_packet from {_quote(table.name)}"
+            f"select max({lengths}), @@max_allowed_packet from {_quote(table.name)} {where}"
         )
         return (longest or 0) * 4 + LONG_VALUE < int(packet)
 
-    def _read_lines(self, table: Table, line: str) -> Iterator[Block]:
+    def _read_lines(self, table: Table, where: str) -> Iterator[Block]:
         with self._connection.cursor(SSCursor) as cursor:
-            cursor.execute(f"select {line} from {_quote(table.name)}")
+            cursor.execute(f"select {_line(table)} from {_quote(table.name)} {where}")
             while rows := cursor.fetchmany(ROWS_PER_BLOCK):
                 yield Block(b"\n".join([_bytes(row[0]) for row in rows]) + b"\n", len(rows))
 
@@ -401,6 +447,11 @@ def _double(name: str) -> str:
     text = f"cast(cast({name} as double) as char)"
     spelled = double_sql(f"trim(leading '-' from {text})", split=SPLIT, integer="signed")
     return f"if({name} is null, null, concat(if({text} like '-%', '-', ''), {spelled}))"
+
+
+def _line(table: Table) -> str:
+    """SQL for the line of a row."""
+    return f"concat_ws('\\t', {', '.join(_line_field(c, table) for c in table.columns)})"
 
 
 def _line_field(column: Column, table: Table) -> str:

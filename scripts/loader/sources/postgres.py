@@ -1,12 +1,14 @@
 """PostgreSQL: `COPY (select ...) to stdout` inside one repeatable-read, read-only transaction."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from ..errors import LoadError, UsageError
+from ..ranges import Digest, Digests, Partition, Scope, cut
 from ..schema import (
     BIGINT,
     BINARY,
@@ -149,11 +151,62 @@ class PostgresSource:
             for name, found in by_table.items()
         ]
 
-    def read(self, table: Table, issues: Issues) -> Iterator[Block]:
+    def partition(self, table: Table) -> Partition | None:
+        """Key ranges over the leading key column, when that is an integer."""
+        if not table.key or table.key_columns[0].type not in (SMALLINT, INTEGER, BIGINT):
+            return None
+        key = table.key_columns[0]
+        low, high, rows = self._row(
+            sql.SQL("select min({0}), max({0}), count(*) from {1}").format(
+                sql.Identifier(key.name), self._name(table)
+            )
+        )
+        return cut(key, low, high, rows)
+
+    def digests(self, table: Table, partition: Partition) -> Digests:
+        """One query; the server sends a count and an md5 for each range."""
+        # Each field with its length, so that no two rows give one line.
+        line = sql.SQL(" || ").join(
+            sql.SQL("coalesce(length({0}::text) || ':' || {0}::text, '-')").format(
+                _field(column, table)
+            )
+            for column in table.columns
+        )
+        query = sql.SQL(
+            "select number, count(*), md5(string_agg(line, '')) from"
+            " (select {key}::bigint / {width} as number, {line} as line"
+            " from {table} order by {order}) as lines group by number"
+        ).format(
+            key=sql.Identifier(partition.column.name),
+            width=sql.Literal(partition.width),
+            line=line,
+            table=self._name(table),
+            order=sql.SQL(", ").join(sql.Identifier(name) for name in table.key),
+        )
+        try:
+            found = self._connection.execute(query).fetchall()
+        except psycopg.Error as error:
+            raise self._failed(f"digesting the source table {table.name}", error) from None
+        return {number: Digest(rows, value) for number, rows, value in found}
+
+    def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
         """The rows of a table as the server's COPY writes them, respelled for the wire."""
+        where: sql.Composable = sql.SQL("")
+        if scope.after is not None:
+            where = sql.SQL(" where {} > {}").format(
+                sql.Identifier(scope.after[0].name), sql.Literal(scope.after[1])
+            )
+        elif scope.partition is not None and scope.numbers is not None:
+            where = sql.SQL(" where {}::bigint / {} = any({}::bigint[])").format(
+                sql.Identifier(scope.partition.column.name),
+                sql.Literal(scope.partition.width),
+                sql.Literal(sorted(scope.numbers)),
+            )
+        elif scope.partition is not None:
+            scope.digests.update(self.digests(table, scope.partition))
         fields = sql.SQL(", ").join(_field(column, table) for column in table.columns)
-        query = sql.SQL("copy (select {} from {}.{}) to stdout").format(
-            fields, sql.Identifier(self.schema), sql.Identifier(table.name)
+        query = sql.SQL("copy (select {} from {}{}) to stdout").format(
+            fields, self._name(table), where
         )
         try:
             with self._connection.cursor() as cursor, cursor.copy(query) as copy:
@@ -166,6 +219,17 @@ class PostgresSource:
         for table, index, column in self._connection.execute(KEYS, [self.schema]):
             indexes.setdefault(table, {}).setdefault(index, []).append(column)
         return {table: tuple(next(iter(by_index.values()))) for table, by_index in indexes.items()}
+
+    def _name(self, table: Table) -> sql.Identifier:
+        return sql.Identifier(self.schema, table.name)
+
+    def _row(self, query: sql.Composed) -> tuple[Any, ...]:
+        try:
+            row: tuple[Any, ...] | None = self._connection.execute(query).fetchone()
+        except psycopg.Error as error:
+            raise self._failed("looking for the range of a key", error) from None
+        assert row is not None
+        return row
 
     def _failed(self, doing: str, error: psycopg.Error) -> LoadError:
         if self._connection.broken or isinstance(error, psycopg.errors.AdminShutdown):

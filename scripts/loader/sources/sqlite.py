@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import LoadError
+from ..ranges import Digests, Partition, Scope
 from ..schema import (
     BIGINT,
     BINARY,
@@ -86,15 +87,27 @@ class SQLiteSource:
                 raise LoadError(f"The SQLite table {name} cannot be read: {error}.") from None
         return tables
 
-    def read(self, table: Table, issues: Issues) -> Iterator[Block]:
+    def partition(self, table: Table) -> Partition | None:
+        """None: the file lies here, and reading it costs no more than digesting it."""
+        return None
+
+    def digests(self, table: Table, partition: Partition) -> Digests:
+        """Never asked for."""
+        raise NotImplementedError
+
+    def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
         """The rows of a table; what does not fit its column is loaded as null and counted."""
+        where, parameters = "", []
+        if scope.after is not None:
+            where, parameters = f" where {_quote(scope.after[0].name)} > ?", [scope.after[1]]
         names = ", ".join(_quote(column.name) for column in table.columns)
         writers = [_writer(column.type) for column in table.columns]
         key_positions = [table.columns.index(column) for column in table.key_columns]
         lines: list[str] = []
         size = 0
         try:
-            for row in self._connection.execute(f"select {names} from {_quote(table.name)}"):
+            query = f"select {names} from {_quote(table.name)}{where}"
+            for row in self._connection.execute(query, parameters):
                 fields = []
                 for position, value in enumerate(row):
                     try:

@@ -1,0 +1,64 @@
+"""What a person can ask of a load beyond source and target."""
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .schema import Table
+
+MODES = ("auto", "full", "diff", "append")
+POLICIES = ("evolve", "freeze", "ignore-new")
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """How one table is read. `overlap`: how far below the newest cursor value to read again, in the
+    cursor's unit for numbers, in seconds for timestamps, in days for dates.
+    """
+
+    mode: str = "auto"
+    cursor: str | None = None
+    overlap: int = 0
+    policy: str = "evolve"
+
+
+@dataclass(frozen=True)
+class Options:
+    """The choices of a run; names and patterns are the source's, in any case."""
+
+    select: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    # `column`, or `table.column`; patterns too.
+    exclude_columns: Sequence[str] = ()
+    hash_columns: Sequence[str] = ()
+    hash_salt: str | None = field(default=None, repr=False)
+    strict: bool = False
+    full_refresh: bool = False
+    # Share of a table's rows that may vanish in one run, from 0 to 1.
+    max_delete_share: float = 0.5
+    default: TableOptions = TableOptions()
+    tables: Mapping[str, TableOptions] = field(default_factory=dict)
+
+    def of(self, table: str) -> TableOptions:
+        """The options of one table."""
+        for name, options in self.tables.items():
+            if name.lower() == table.lower():
+                return options
+        return self.default
+
+    def excluded(self, table: Table, column: str) -> bool:
+        """Whether a column is left out."""
+        return _named(self.exclude_columns, table.name, column)
+
+    def hashed(self, table: Table, column: str) -> bool:
+        """Whether a column's values are replaced by a salted digest."""
+        return _named(self.hash_columns, table.name, column)
+
+    def treatments(self, table: Table) -> list[str]:
+        """The columns that do not arrive as they are, for the table's fingerprint."""
+        return [f"hash {c.name}" for c in table.columns if self.hashed(table, c.name)]
+
+
+def _named(patterns: Sequence[str], table: str, column: str) -> bool:
+    names = (column.lower(), f"{table}.{column}".lower())
+    return any(fnmatch.fnmatchcase(name, pattern.lower()) for pattern in patterns for name in names)

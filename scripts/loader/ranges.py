@@ -1,0 +1,132 @@
+"""Key ranges: what of a table changed, without sending what did not.
+
+A table whose key begins with an integer column is cut into ranges of equal width over that column:
+range number = key div width, rounded towards zero, as MySQL, PostgreSQL and DuckDB all compute it.
+The source digests the rows of each range; a range whose count and digest are those of the last run
+does not travel.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from .schema import Column, Table
+
+# Few, so that a change of one row lets few travel; many enough that digests are small beside rows.
+ROWS_PER_RANGE = 300
+# Below this a digest costs more than it saves.
+FEWEST_ROWS = 5_000
+
+# Changes when the meaning of a digest does: then everything is read once more.
+_DIGEST_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Partition:
+    """How a table is cut: by which source column, and how many keys a range spans."""
+
+    column: Column
+    width: int
+
+    def bounds(self, number: int) -> tuple[int, int]:
+        """The first and last key of a range; range 0 lies on both sides of zero."""
+        low, high = number * self.width, number * self.width + self.width - 1
+        if number > 0:
+            return low, high
+        return low - self.width + 1, low if number < 0 else high
+
+    def number(self, key: int) -> int:
+        """The range of a key."""
+        return abs(key) // self.width * (1 if key >= 0 else -1)
+
+
+def cut(column: Column, low: int | None, high: int | None, rows: int) -> Partition | None:
+    """A partition for the keys there are, or None where it would not pay or not be numbered."""
+    if low is None or high is None or rows < FEWEST_ROWS:
+        return None
+    partition = Partition(column, max(1, (high - low + 1) * ROWS_PER_RANGE // rows))
+    largest = 2**63 - 1
+    return partition if max(abs(low), abs(high)) // partition.width <= largest else None
+
+
+def runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """First and last of each run of neighbouring numbers."""
+    first = last = None
+    for number in sorted(numbers):
+        if first is not None and last is not None and number != last + 1:
+            yield first, last
+            first = None
+        first, last = number if first is None else first, number
+    if first is not None and last is not None:
+        yield first, last
+
+
+@dataclass(frozen=True)
+class Digest:
+    """How many rows a range has, and the md5 of their lines; an empty `value` is never equal."""
+
+    rows: int
+    value: str
+
+    @classmethod
+    def of(cls, lines: bytes, rows: int) -> "Digest":
+        """Of lines as they travel, without the last newline: what the source's md5 gives too."""
+        return cls(rows, hashlib.md5(lines, usedforsecurity=False).hexdigest())
+
+
+Digests = dict[int, Digest]
+
+
+@dataclass
+class Scope:
+    """Which rows of a table are asked for: all, some key ranges, or those after a cursor's value.
+
+    A source that digests ranges while it reads them puts the digests here.
+    """
+
+    partition: Partition | None = None
+    numbers: frozenset[int] | None = None
+    after: tuple[Column, str] | None = None
+    digests: Digests = field(default_factory=dict)
+
+
+@dataclass
+class State:
+    """What the last run left to compare with: the table's shape and the digest of every range."""
+
+    fingerprint: str
+    width: int
+    digests: Digests = field(default_factory=dict)
+
+
+def difference(before: State | None, now: State | None) -> tuple[list[int], Digests]:
+    """Which numbers to forget of what is stored, and which digests to store anew."""
+    old = before.digests if before else {}
+    new = now.digests if now else {}
+    stored = {number: digest for number, digest in new.items() if old.get(number) != digest}
+    forgotten = [number for number in old if number not in new or number in stored]
+    return forgotten, stored
+
+
+def fingerprint(table: Table, treated: Collection[str] = ()) -> str:
+    """Names the shape under which rows were digested; another shape makes all digests void.
+
+    `treated`: how columns were changed on their way (hashed or left out).
+    """
+    shape = [
+        _DIGEST_VERSION,
+        table.key,
+        [(c.name, c.raw_name, c.declared, str(c.type)) for c in table.columns],
+        sorted(treated),
+    ]
+    return hashlib.sha256(json.dumps(shape).encode()).hexdigest()[:32]
+
+
+def changed(before: Digests, now: Digests) -> set[int]:
+    """Ranges that are new, gone, or not as they were."""
+    return {
+        number
+        for number in before.keys() | now.keys()
+        if number not in now or not now[number].value or before.get(number) != now[number]
+    }

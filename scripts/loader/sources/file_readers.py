@@ -1,0 +1,407 @@
+"""CSV, JSON Lines and Parquet files as Arrow tables; a bad line is an error that names it."""
+
+import codecs
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from ..errors import LoadError
+
+# About how many bytes of a text file become one Arrow table.
+BATCH_BYTES = 4_000_000
+ROWS_PER_BATCH = 10_000
+# A quote that nobody closes would otherwise gather the rest of the file in memory.
+MAX_RECORD_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """How text files are written; `null` is the unquoted field that means null in a CSV file."""
+
+    delimiter: str = ""
+    encoding: str = "utf-8"
+    null: str = ""
+
+
+class Reader(Protocol):
+    """One file. `names` and `seen` are complete when `batches` has ended."""
+
+    path: Path
+    names: list[str]
+    # The kinds of value a column of text was written with (number, text, boolean); CSV has no such
+    # distinction, and so none of its columns is listed.
+    seen: dict[str, set[str]]
+
+    def batches(self) -> Iterator[pa.Table]:
+        """The rows in file order, in columns c0, c1, ... as `names` lists them; text as text."""
+
+    def place(self, row: int) -> str:
+        """Where a row (counted from 0) stands, for messages: the file and the line."""
+
+
+def open_reader(path: Path, kind: str, options: TextOptions) -> Reader:
+    """The reader for a file's kind: csv, tsv, jsonl or parquet. Raises LoadError."""
+    if kind == "parquet":
+        return ParquetReader(path)
+    if kind == "jsonl":
+        return JsonLinesReader(path, options)
+    return CsvReader(path, options, default_delimiter="\t" if kind == "tsv" else ",")
+
+
+class CsvReader:
+    """CSV as RFC 4180 says, with a header; fields may be separated by another character.
+
+    Every record is held against that grammar before Arrow takes it apart, because CSV parsers
+    forgive, each in its own way: text behind a closing quote, one field too many, a stray quote.
+    """
+
+    def __init__(self, path: Path, options: TextOptions, default_delimiter: str) -> None:
+        self.path = path
+        self.seen: dict[str, set[str]] = {}
+        self._options = options
+        self._delimiter = (options.delimiter or default_delimiter).encode()
+        unquoted = rb'[^"\r\n' + re.escape(self._delimiter) + rb"]*+"
+        field = rb'(?:"[^"]*+(?:""[^"]*+)*+"|' + unquoted + rb")"
+        self._field = re.compile(field)
+        self.names: list[str] = []
+        self.names = self._header()
+        more = rb"(?:" + re.escape(self._delimiter) + field + rb"){%d}" % (len(self.names) - 1)
+        self._record = re.compile(field + more + rb"(?:\r?\n)?")
+
+    def batches(self) -> Iterator[pa.Table]:
+        columns = [f"c{n}" for n in range(len(self.names))]
+        yield pa.table({name: pa.array([], pa.large_string()) for name in columns})
+        gathered: list[bytes] = []
+        size = 0
+        for _, record in self._rows():
+            gathered.append(record)
+            size += len(record)
+            if size > BATCH_BYTES:
+                yield self._parsed(b"".join(gathered), columns)
+                gathered, size = [], 0
+        if gathered:
+            yield self._parsed(b"".join(gathered), columns)
+
+    def place(self, row: int) -> str:
+        number, _ = next(islice(self._rows(), row, None))
+        return f"{self.path}, line {number}"
+
+    def _parsed(self, data: bytes, columns: list[str]) -> pa.Table:
+        return pyarrow.csv.read_csv(
+            pa.py_buffer(data),
+            read_options=pyarrow.csv.ReadOptions(column_names=columns, block_size=len(data) + 1),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=self._delimiter.decode(),
+                newlines_in_values=True,
+                ignore_empty_lines=False,
+            ),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(columns, pa.large_string()),
+                null_values=[self._options.null],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+
+    def _header(self) -> list[str]:
+        start, record = next(self._records(), (0, b""))
+        if not start:
+            raise LoadError(
+                f"{self.path} is empty, it has not even a header: write the line with the column"
+                " names, or remove the file."
+            )
+        names = self._split(start, record)
+        where = f"{self.path}, line {start}"
+        for position, name in enumerate(names):
+            if not name:
+                raise LoadError(f"{where}: column {position + 1} of the header has no name.")
+            if name in names[:position]:
+                raise LoadError(f"{where}: the column {name} stands twice in the header.")
+        other = re.search(r"[,;\t|]", names[0])
+        if len(names) == 1 and other and not record.startswith(b'"'):
+            raise LoadError(
+                f"{where}: the header is one column {names[0]!r}; if {other[0]!r} separates the"
+                " columns, say so with ?delimiter= in the source URL, else put the name in quotes."
+            )
+        return names
+
+    def _rows(self) -> Iterator[tuple[int, bytes]]:
+        """The records behind the header, each with its line; empty lines only at the end."""
+        blank = 0
+        for start, record in islice(self._records(), 1, None):
+            if self._record.fullmatch(record) is None:
+                if record.strip(b"\r\n"):
+                    self._explain(start, record)
+                blank = blank or start
+                continue
+            if blank:
+                raise LoadError(f"{self.path}, line {blank}: the line is empty.")
+            yield start, record
+
+    def _records(self) -> Iterator[tuple[int, bytes]]:
+        """Lines, joined where a quoted field goes on, each with the number of its first line."""
+        parts: list[bytes] = []
+        start = size = 0
+        for number, line in _lines(self.path, self._options.encoding):
+            odd = line.count(b'"') % 2
+            if not parts and not odd:
+                yield number, line
+                continue
+            if not parts:
+                start, size = number, 0
+            parts.append(line)
+            size += len(line)
+            if odd and len(parts) > 1:
+                yield start, b"".join(parts)
+                parts = []
+            elif size > MAX_RECORD_BYTES:
+                break
+        if parts:
+            self._split(start, b"".join(parts))
+            raise LoadError(f"{self.path}, line {start}: a quote is opened and never closed.")
+
+    def _explain(self, start: int, record: bytes) -> NoReturn:
+        fields = self._split(start, record)
+        raise LoadError(
+            f"{self.path}, line {start}: {len(fields)} fields, but the header has"
+            f" {len(self.names)} columns."
+        )
+
+    def _split(self, start: int, record: bytes) -> list[str]:
+        """The fields of one record; raises LoadError at the first that is not well written."""
+        body = re.sub(rb"\r?\n\Z", b"", record)
+        fields: list[str] = []
+        position = 0
+        while match := self._field.match(body, position):
+            raw, position = match[0], match.end()
+            if raw.startswith(b'"'):
+                raw = raw[1:-1].replace(b'""', b'"')
+            fields.append(raw.decode())
+            if position == len(body):
+                break
+            found = body[position : position + 1]
+            if found != self._delimiter:
+                self._refuse_field(start, len(fields), match[0], found)
+            position += 1
+        return fields
+
+    def _refuse_field(self, start: int, position: int, before: bytes, found: bytes) -> NoReturn:
+        name = f" ({self.names[position - 1]})" if position <= len(self.names) else ""
+        if before.startswith(b'"'):
+            what = "has text behind its closing quote: double the quotes that belong to the text"
+        elif found == b'"' and before:
+            what = "has a quote inside: put the whole field in quotes and double those inside"
+        elif found == b'"':
+            what = "opens a quote that is never closed"
+        else:
+            what = "has a carriage return outside quotes: end lines with a newline"
+        raise LoadError(f"{self.path}, line {start}: field {position}{name} {what}.")
+
+
+class Number(str):
+    """A JSON number as it is written, so that no double comes between."""
+
+
+class JsonLinesReader:
+    """One JSON object a line. Numbers and nested values are kept as they are written."""
+
+    def __init__(self, path: Path, options: TextOptions) -> None:
+        self.path = path
+        self.names: list[str] = []
+        self.seen: dict[str, set[str]] = {}
+        self._options = options
+        self._decoder = json.JSONDecoder(
+            parse_float=Number,
+            parse_int=Number,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_object,
+        )
+
+    def batches(self) -> Iterator[pa.Table]:
+        rows: list[dict[str, str | bool | None]] = []
+        size = 0
+        for number, line in self._rows():
+            rows.append(self._row(number, line))
+            size += len(line)
+            if size > BATCH_BYTES:
+                yield self._table(rows)
+                rows, size = [], 0
+        if rows:
+            yield self._table(rows)
+
+    def place(self, row: int) -> str:
+        number, _ = next(islice(self._rows(), row, None))
+        return f"{self.path}, line {number}"
+
+    def _rows(self) -> Iterator[tuple[int, str]]:
+        for number, line in _lines(self.path, self._options.encoding):
+            if not line.isspace():
+                yield number, line.decode()
+
+    def _row(self, number: int, line: str) -> dict[str, str | bool | None]:
+        try:
+            values = self._decoder.decode(line)
+            if not isinstance(values, dict):
+                raise ValueError("the line is not a JSON object")
+            if any(isinstance(value, dict | list) for value in values.values()):
+                values = self._with_nested_text(line, values)
+            if "\\u" in line:
+                "".join(f"{name}{value}" for name, value in values.items()).encode()
+        except json.JSONDecodeError as error:
+            reason = f"{error.msg} at character {error.colno}"
+        except UnicodeEncodeError:
+            reason = "half of a surrogate pair is no character"
+        except RecursionError:
+            reason = "the values are nested too deep"
+        except ValueError as error:
+            reason = str(error)
+        else:
+            return values
+        raise LoadError(f"{self.path}, line {number}: {reason}.")
+
+    def _with_nested_text(
+        self, line: str, values: dict[str, object]
+    ) -> dict[str, str | bool | None]:
+        """The values of a line, its objects and arrays as the text that stands there."""
+        texts: dict[str, str | bool | None] = {}
+        position = _SPACE.match(line, line.index("{") + 1).end()  # type: ignore[union-attr]
+        while len(texts) < len(values):
+            name, position = self._decoder.raw_decode(line, position)
+            start = _PAST_COLON.match(line, position).end()  # type: ignore[union-attr]
+            value, position = self._decoder.raw_decode(line, start)
+            nested = isinstance(value, dict | list)
+            texts[name] = line[start:position] if nested else value
+            position = _PAST_COMMA.match(line, position).end()  # type: ignore[union-attr]
+            if nested:
+                self.seen.setdefault(name, set()).add("nested")
+        return texts
+
+    def _table(self, rows: list[dict[str, str | bool | None]]) -> pa.Table:
+        known = dict.fromkeys(self.names)
+        for row in rows:
+            known.update(dict.fromkeys(row))
+        self.names = list(known)
+        columns = {}
+        for position, name in enumerate(self.names):
+            values = [row.get(name) for row in rows]
+            types = set(map(type, values))
+            seen = self.seen.setdefault(name, set())
+            seen.update(_SEEN[kind] for kind in types if kind in _SEEN)
+            if bool in types:
+                spelled = {True: "true", False: "false"}
+                values = [spelled[v] if isinstance(v, bool) else v for v in values]
+            columns[f"c{position}"] = pa.array(values, pa.large_string())
+        return pa.table(columns)
+
+
+_SEEN = {str: "text", Number: "number", bool: "boolean"}
+_SPACE = re.compile(r"[ \t\r\n]*")
+_PAST_COLON = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
+_PAST_COMMA = re.compile(r"[ \t\r\n]*,?[ \t\r\n]*")
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for n, name in enumerate(names) if name in names[:n])
+        raise ValueError(f"the key {twice} stands twice in one object")
+    return values
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+class ParquetReader:
+    """Parquet through Arrow, which keeps what DuckDB's own reader rounds.
+
+    That is decimals beyond 38 digits (DuckDB makes doubles of them) and nanoseconds with a time
+    zone, or in the old 96-bit form.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seen: dict[str, set[str]] = {}
+        try:
+            self.names: list[str] = pyarrow.parquet.read_schema(path).names
+        except (pa.ArrowException, OSError) as error:
+            raise self._unreadable(error) from None
+        for position, name in enumerate(self.names):
+            if name in self.names[:position]:
+                raise LoadError(f"{path}: the column {name} stands twice in the schema.")
+
+    def batches(self) -> Iterator[pa.Table]:
+        columns = [f"c{n}" for n in range(len(self.names))]
+        try:
+            with pyarrow.parquet.ParquetFile(self.path) as file:
+                yield self._table(file.schema_arrow.empty_table(), columns)
+                for batch in file.iter_batches(ROWS_PER_BATCH):
+                    batch.validate(full=True)  # text that is not UTF-8
+                    yield self._table(pa.Table.from_batches([batch]), columns)
+        except (pa.ArrowException, OSError) as error:
+            raise self._unreadable(error) from None
+
+    def place(self, row: int) -> str:
+        return f"{self.path}, row {row + 1}"
+
+    def _table(self, table: pa.Table, columns: list[str]) -> pa.Table:
+        return pa.table(dict(zip(columns, map(_held_by_duckdb, table.columns), strict=True)))
+
+    def _unreadable(self, error: Exception) -> LoadError:
+        return LoadError(
+            f"{self.path} cannot be read as Parquet: {str(error).strip().rstrip('.')}."
+        )
+
+
+def _held_by_duckdb(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column in a type that DuckDB takes over without a loss."""
+    kind = values.type
+    if pa.types.is_decimal(kind):
+        if kind.precision > 38:
+            texts = [None if v is None else format(v, "f") for v in values.to_pylist()]
+            return pa.chunked_array([pa.array(texts, pa.string())])
+        return values.cast(pa.decimal128(kind.precision, kind.scale))
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        return values.cast(pa.timestamp(kind.unit))  # the instant in UTC
+    if pa.types.is_null(kind) or kind == pa.time64("ns"):
+        return values.cast(pa.string())
+    if pa.types.is_float16(kind):
+        return values.cast(pa.float32())
+    return values
+
+
+def _lines(path: Path, encoding: str) -> Iterator[tuple[int, bytes]]:
+    """The lines of a text file, packed or not, in UTF-8 and counted from 1."""
+    unpack = gzip.open if path.suffix.lower() == ".gz" else open
+    try:
+        with unpack(path, "rb") as stream:
+            for number, line in enumerate(stream, 1):
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)
+                if not line.isascii():
+                    line = _in_utf8(path, number, line, encoding)
+                yield number, line
+    except (OSError, EOFError, zlib.error) as error:
+        raise LoadError(f"{path} cannot be read: {error}.") from None
+
+
+def _in_utf8(path: Path, number: int, line: bytes, encoding: str) -> bytes:
+    try:
+        return line.decode(encoding).encode()
+    except UnicodeDecodeError as error:
+        place = len(line[: error.start].decode(encoding, "replace")) + 1
+        raise LoadError(
+            f"{path}, line {number}: the byte 0x{line[error.start]:02X} at character {place} is not"
+            f" {encoding}: name the file's encoding with ?encoding= in the source URL."
+        ) from None
