@@ -49,7 +49,7 @@ days as (
 
 ),
 
-spanned as (
+final as (
 
     select date_day
     from days
@@ -57,4 +57,4 @@ spanned as (
 
 )
 
-select * from spanned
+select * from final

@@ -40,7 +40,7 @@ addresses as (
 
 ),
 
-located as (
+final as (
 
     select
         -- keys
@@ -67,4 +67,4 @@ located as (
 
 )
 
-select * from located
+select * from final

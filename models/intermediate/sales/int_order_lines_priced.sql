@@ -75,7 +75,7 @@ margined as (
 
 ),
 
-priced as (
+final as (
 
     select
         -- keys
@@ -119,4 +119,4 @@ priced as (
 
 )
 
-select * from priced
+select * from final

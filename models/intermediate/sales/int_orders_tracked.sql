@@ -4,7 +4,7 @@ with orders as (
 
 ),
 
-tracked as (
+final as (
 
     select
         -- keys
@@ -34,4 +34,4 @@ tracked as (
 
 )
 
-select * from tracked
+select * from final

@@ -1,15 +1,21 @@
 with employees as (
 
-    select
-        *,
-        {{ full_name('first_name', 'last_name') }} as employee_name
-    from {{ ref('stg_classicmodels__employees') }}
+    select * from {{ ref('stg_classicmodels__employees') }}
 
 ),
 
 offices as (
 
     select * from {{ ref('dim_offices') }}
+
+),
+
+named as (
+
+    select
+        *,
+        {{ full_name('first_name', 'last_name') }} as employee_name
+    from employees
 
 ),
 
@@ -38,8 +44,8 @@ known as (
         coalesce(offices.country, 'Unknown') as office_country,
         coalesce(offices.territory, 'Unknown') as office_territory
 
-    from employees
-    left join employees as managers
+    from named as employees
+    left join named as managers
         on employees.manager_employee_number = managers.employee_number
     left join offices on employees.office_code = offices.office_code
 
