@@ -356,7 +356,10 @@ def test_profile_of_the_folder_without_this_project_is_an_error(copy: Path) -> N
 
 
 def test_warehouse_that_another_program_holds_is_an_error(copy: Path) -> None:
-    hold = "import duckdb, sys; c = duckdb.connect('warehouse.duckdb'); print(flush=True); sys.stdin.read()"
+    hold = (
+        "import duckdb, sys; warehouse = duckdb.connect('warehouse.duckdb');"
+        " print(flush=True); sys.stdin.read()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", hold], cwd=copy, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
