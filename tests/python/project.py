@@ -1,0 +1,246 @@
+"""The dbt project as tests drive it: a copy of it, in this process, on warehouses of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+import pytest
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.cli.main import dbtRunner
+
+from conftest import copy_project
+from dbt_packages import install_packages
+from loader import DuckDBDestination, LoadResult, PostgresDestination, load
+from servers import PostgresServer
+
+RAW_SCHEMA = "raw_classicmodels"
+
+
+class Warehouse(ABC):
+    """A database that the loader and dbt write to, and that can go back to what it was."""
+
+    target: str  # the output of profiles.example.yml
+
+    @property
+    @abstractmethod
+    def variables(self) -> dict[str, str]:
+        """The environment in which the profile leads here."""
+
+    @abstractmethod
+    def destination(self) -> DuckDBDestination | PostgresDestination: ...
+
+    @abstractmethod
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run statements, with the raw schema as the default; return the rows of the last."""
+
+    @abstractmethod
+    def keep(self) -> None:
+        """Remember the contents as they are now."""
+
+    @abstractmethod
+    def restore(self) -> None:
+        """Go back to what `keep` remembered."""
+
+    def load(self, source: str) -> LoadResult:
+        """Load the shop at a URL."""
+        return load(source, self.destination())
+
+
+class DuckDBWarehouse(Warehouse):
+    """A DuckDB file."""
+
+    target = "duckdb"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._kept = path.with_suffix(".kept")
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {"DUCKDB_PATH": str(self.path)}
+
+    def destination(self) -> DuckDBDestination:
+        return DuckDBDestination(RAW_SCHEMA, str(self.path))
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.path)) as connection:
+            connection.execute(f"set search_path = '{RAW_SCHEMA}'")
+            rows: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
+        return rows
+
+    def keep(self) -> None:
+        shutil.copyfile(self.path, self._kept)
+
+    def restore(self) -> None:
+        shutil.copyfile(self._kept, self.path)
+
+
+class PostgresWarehouse(Warehouse):
+    """A database of the tests' PostgreSQL server."""
+
+    target = "postgres"
+
+    def __init__(self, server: PostgresServer, database: str) -> None:
+        self.server = server
+        self.database = database
+        server.create_database(database)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return self.server.environment(self.database)
+
+    def destination(self) -> PostgresDestination:
+        options = psycopg.conninfo.conninfo_to_dict(self.server.url(self.database))
+        return PostgresDestination(RAW_SCHEMA, **{k: str(v) for k, v in options.items()})
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.server.url(self.database)) as connection:
+            cursor = connection.execute(f"set search_path = {RAW_SCHEMA}")
+            cursor.execute(sql.encode())
+            while cursor.nextset():
+                pass
+            return cursor.fetchall() if cursor.description else []
+
+    def keep(self) -> None:
+        self._copy(self.database, f"{self.database}_kept")
+
+    def restore(self) -> None:
+        self._copy(f"{self.database}_kept", self.database)
+
+    def _copy(self, source: str, copy: str) -> None:
+        self.server.execute(f"drop database if exists {copy}")
+        self.server.execute(f"create database {copy} template {source} owner {self.server.user}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a dbt command came to: whether it ended well, and the status of each node by name."""
+
+    green: bool
+    statuses: Mapping[str, str]
+
+    @property
+    def failed(self) -> set[str]:
+        """Names of the tests, models and sources that dbt reports as failed."""
+        return {n for n, s in self.statuses.items() if s in ("fail", "error", "runtime error")}
+
+    def __str__(self) -> str:
+        return f"{'green' if self.green else 'red'}, failed: {', '.join(sorted(self.failed))}"
+
+
+class Project:
+    """A copy of the project, ready for dbt."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = copy_project(folder)
+        self._manifests: dict[str, Any] = {}
+        shutil.copyfile(folder / "profiles.example.yml", folder / "profiles.yml")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DBT_PACKAGE_HUB_URL", "http://127.0.0.1:9/")  # nobody is there
+            install_packages(folder)
+
+    def dbt(self, warehouse: Warehouse, *arguments: str) -> Outcome:
+        """Run a dbt command on a warehouse; the project is parsed anew only after an edit."""
+        manifest = self._manifest(warehouse)
+        result = self._invoke(warehouse, *arguments, "--no-write-json", manifest=manifest)
+        return Outcome(result.success, {r.node.name: str(r.status) for r in result.result})
+
+    def marts(self, warehouse: Warehouse) -> list[Mart]:
+        """What the project builds for others to read."""
+        self._manifest(warehouse)
+        return marts_of(self._made(warehouse) / "manifest.json")
+
+    @contextlib.contextmanager
+    def edited(self, edits: Sequence[tuple[str, str, str]]) -> Iterator[None]:
+        """Replace text in files, each given as (path, old, new), and put it back at the end."""
+        before = {path: (self.folder / path).read_text("utf-8") for path, _, _ in edits}
+        manifests = self._manifests
+        try:
+            for path, old, new in edits:
+                text = (self.folder / path).read_text("utf-8")
+                assert old in text, f"{path} has changed and has no text {old!r} any more"
+                (self.folder / path).write_text(text.replace(old, new), "utf-8")
+                self._manifests = {}
+            yield
+        finally:
+            self._manifests = manifests
+            for path, text in before.items():
+                (self.folder / path).write_text(text, "utf-8")
+
+    def _made(self, warehouse: Warehouse) -> Path:
+        return self.folder / "target" / warehouse.target
+
+    def _manifest(self, warehouse: Warehouse) -> Any:
+        if warehouse.target not in self._manifests:
+            self._manifests[warehouse.target] = self._invoke(warehouse, "parse").result
+        return self._manifests[warehouse.target]
+
+    def _invoke(self, warehouse: Warehouse, *arguments: str, manifest: Any = None) -> Any:
+        made = self._made(warehouse)
+        options = ["--project-dir", str(self.folder), "--profiles-dir", str(self.folder)]
+        options += ["--target", warehouse.target, "--target-path", str(made)]
+        options += ["--log-path", str(made), "--log-level", "none", "--log-level-file", "none"]
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in warehouse.variables.items():
+                patch.setenv(name, value)
+            try:
+                result = dbtRunner(manifest=manifest).invoke([*arguments, *options])
+            finally:
+                # Otherwise this process goes on holding the file, and would not see it replaced.
+                DuckDBConnectionManager.close_all_connections()
+        if result.exception is not None:
+            raise result.exception
+        return result
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A table that others may read, as the project declares it."""
+
+    name: str
+    columns: Mapping[str, str]  # name -> type in the contract
+    key: tuple[str, ...]
+
+    def rows(self, warehouse: Warehouse) -> list[tuple[Any, ...]]:
+        """Every row, in the order of the key."""
+        found = warehouse.query(f"select {', '.join(self.columns)} from marts.{self.name}")
+        places = [list(self.columns).index(column) for column in self.key]
+        return sorted(found, key=lambda row: [row[place] for place in places])
+
+
+def marts_of(manifest_json: Path) -> list[Mart]:
+    """The models in the schema marts, from what dbt wrote of the project."""
+    nodes = json.loads(manifest_json.read_text("utf-8"))["nodes"]
+    keys = {
+        node["attached_node"]: tuple(node["test_metadata"]["kwargs"]["columns"])
+        for node in reversed(nodes.values())
+        if node["resource_type"] == "test" and node["test_metadata"]["name"] == "primary_key"
+    }
+    marts = [
+        Mart(
+            node["name"],
+            {name: column["data_type"] for name, column in node["columns"].items()},
+            keys[unique_id],
+        )
+        for unique_id, node in nodes.items()
+        if node["resource_type"] == "model" and node["config"]["schema"] == "marts"
+    ]
+    assert marts
+    return marts
+
+
+def digests(marts: Sequence[Mart], warehouse: Warehouse) -> dict[str, str]:
+    """A hash of each mart's rows, of every value with its type."""
+    return {
+        mart.name: hashlib.sha256(repr(mart.rows(warehouse)).encode()).hexdigest() for mart in marts
+    }
