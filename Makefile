@@ -27,8 +27,7 @@ test: dev-environment ## run all tests: Python, and dbt on DuckDB and PostgreSQL
 	@$(PYTHON_IN_VENV) -m pytest $(PYTEST)
 
 docs: runtime-environment ## serve the catalog that `make build` wrote on localhost (PORT=8080)
-	@test -f target/catalog.json || { echo "There is no catalog yet: run make build first." >&2; exit 1; }
-	@"$(VENV)/bin/dbt" --quiet docs serve --host 127.0.0.1 --port "$(PORT)" --no-browser
+	@$(PYTHON_IN_VENV) scripts/catalog.py --port "$(PORT)"
 
 lint: dev-environment ## check style and types: sqlfluff, ruff, mypy
 	@$(PYTHON_IN_VENV) scripts/build.py --prepare

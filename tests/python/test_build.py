@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -215,6 +216,12 @@ def test_catalog_is_served_on_localhost(command: str, copy: Path) -> None:
     finally:
         os.killpg(server.pid, 15)
         server.wait()
+
+
+def test_port_that_is_taken_is_an_error(built: Built) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert_one_sentence(run(built.project, "make", "docs", f"PORT={port}"), str(port), "PORT=")
 
 
 def test_make_help_names_every_target() -> None:
