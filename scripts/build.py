@@ -21,6 +21,8 @@ from urllib.parse import quote
 
 STARTED = time.monotonic()  # before the imports, which are the slowest step of a small build
 
+import duckdb
+import psycopg
 import yaml
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 
@@ -43,6 +45,7 @@ from sample_source import ShopError, create_shop
 
 PROJECT = Path(__file__).resolve().parents[1]
 SAMPLE = PROJECT / "shop.sqlite"
+SAMPLE_URL = f"sqlite:///{SAMPLE.name}"
 
 
 class BuildError(RuntimeError):
@@ -160,10 +163,47 @@ def make_sample(steps: Steps) -> None:
         notes.append(f"{SAMPLE.name}: {sum(rows.values()):,} rows in {len(rows)} tables")
 
 
+def raw_schema() -> str:
+    """The schema that the dbt project reads raw tables from."""
+    project: dict[str, Any] = yaml.safe_load((PROJECT / "dbt_project.yml").read_text("utf-8"))
+    return str(project["vars"]["raw_schema"])
+
+
+def refuse_sample(target: Target) -> None:
+    """Raise BuildError when the warehouse holds somebody's real shop.
+
+    A plain `make build` after `make build SOURCE=...` would replace it by the sample.
+    """
+    source = last_source(target)
+    if source and source != SAMPLE_URL:
+        remedy = "PGDATABASE" if target.kind == "postgres" else "DUCKDB_PATH"
+        raise BuildError(
+            f"The warehouse {target.place} was loaded from {source}: give SOURCE again, or another"
+            f" {remedy} for the sample shop."
+        )
+
+
+def last_source(target: Target) -> str | None:
+    """Where the warehouse was last loaded from, its password hidden; None when nobody knows."""
+    sql = (
+        f"select source from {raw_schema()}._load_runs where status = 'succeeded'"
+        " order by started_at desc limit 1"
+    )
+    row: tuple[Any, ...] | None = None
+    # No load yet, or a warehouse that cannot be opened: the loader will say which.
+    with contextlib.suppress(duckdb.Error, psycopg.Error):
+        if target.kind == "postgres":
+            with psycopg.connect(**target.connection) as postgres:
+                row = postgres.execute(sql.encode()).fetchone()
+        elif Path(target.connection["path"]).exists():
+            with duckdb.connect(target.connection["path"], read_only=True) as warehouse:
+                row = warehouse.execute(sql).fetchone()
+    return str(row[0]) if row else None
+
+
 def load_shop(steps: Steps, target: Target, url: str) -> None:
     """Load the shop into the warehouse that dbt's target names. Raises LoadError."""
-    project: dict[str, Any] = yaml.safe_load((PROJECT / "dbt_project.yml").read_text("utf-8"))
-    schema = project["vars"]["raw_schema"]
+    schema = raw_schema()
     destination: DuckDBDestination | PostgresDestination
     if target.kind == "duckdb":
         destination = DuckDBDestination(schema, target.connection["path"])
@@ -192,8 +232,9 @@ def build(steps: Steps) -> bool:
     target = prepare(steps)
     url = os.environ.get("SOURCE", "")
     if not url:
+        refuse_sample(target)
         make_sample(steps)
-        url = f"sqlite:///{SAMPLE.name}"
+        url = SAMPLE_URL
     load_shop(steps, target, url)
     with steps.step("dbt parse"):
         dbt = Dbt(steps, target)

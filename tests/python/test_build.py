@@ -362,6 +362,15 @@ def test_profile_of_the_folder_without_this_project_is_an_error(copy: Path) -> N
     assert_one_sentence(done, "profiles.yml", "classicmodels", "profiles.example.yml")
 
 
+def test_sample_shop_does_not_replace_a_real_one(copy: Path) -> None:
+    shutil.copyfile(copy / "shop.sqlite", copy / "real.sqlite")
+    loaded = run(copy, sys.executable, "scripts/load.py", "--source", "sqlite:///real.sqlite")
+    assert loaded.status == 0, loaded.err
+    before = digest(copy / "warehouse.duckdb")
+    assert_one_sentence(run(copy, "make", "build"), "sqlite:///real.sqlite", "SOURCE")
+    assert digest(copy / "warehouse.duckdb") == before
+
+
 def test_warehouse_that_another_program_holds_is_an_error(copy: Path) -> None:
     hold = (
         "import duckdb, sys; warehouse = duckdb.connect('warehouse.duckdb');"
