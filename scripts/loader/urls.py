@@ -40,7 +40,7 @@ def parse_url(text: str) -> SourceUrl:
     scheme = scheme.lower()
     if not separator:
         raise UsageError(
-            "The source is not a URL: write it as sqlite:///shop.sqlite,"
+            "The source is not a URL: write it as sqlite:///shop.sqlite, file:///dumps/*.csv,"
             " mysql://user:password@host:3306/database or postgresql://user:password@host/database."
         )
     if scheme == "sqlite":
@@ -51,6 +51,14 @@ def parse_url(text: str) -> SourceUrl:
                 " or sqlite:////data/shop.sqlite (absolute)."
             )
         return SourceUrl("sqlite", database=unquote(path[1:]), options=dict(parse_qsl(query)))
+    if scheme == "file":
+        path, _, query = rest.partition("?")
+        if not path.startswith("/") or len(path) < 2:
+            raise UsageError(
+                "The file source names no folder: write file:///dumps (relative),"
+                " file:////data/dumps (absolute) or file:///dumps/*.csv (some files; ? is %3F)."
+            )
+        return SourceUrl("file", database=unquote(path[1:]), options=dict(parse_qsl(query)))
     try:
         parts = urlsplit(text)
         port = parts.port

@@ -17,6 +17,7 @@ MODULES = {
     "postgresql": "postgres",
     "postgres": "postgres",
     "sqlite": "sqlite",
+    "file": "files",
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, cast
 
 import pyarrow as pa
 import pyarrow.csv
@@ -38,6 +38,8 @@ class Reader(Protocol):
 
     path: Path
     names: list[str]
+    # The type of each column in the file's own words (Parquet).
+    declared: list[str]
     # The kinds of value a column of text was written with (number, text, boolean); CSV has no such
     # distinction, and so none of its columns is listed.
     seen: dict[str, set[str]]
@@ -67,6 +69,7 @@ class CsvReader:
 
     def __init__(self, path: Path, options: TextOptions, default_delimiter: str) -> None:
         self.path = path
+        self.declared: list[str] = []
         self.seen: dict[str, set[str]] = {}
         self._options = options
         self._delimiter = (options.delimiter or default_delimiter).encode()
@@ -139,13 +142,14 @@ class CsvReader:
         """The records behind the header, each with its line; empty lines only at the end."""
         blank = 0
         for start, record in islice(self._records(), 1, None):
-            if self._record.fullmatch(record) is None:
-                if record.strip(b"\r\n"):
-                    self._explain(start, record)
+            whole = self._record.fullmatch(record) is not None
+            if not whole and not record.strip(b"\r\n"):
                 blank = blank or start
                 continue
             if blank:
                 raise LoadError(f"{self.path}, line {blank}: the line is empty.")
+            if not whole:
+                self._explain(start, record)
             yield start, record
 
     def _records(self) -> Iterator[tuple[int, bytes]]:
@@ -208,6 +212,9 @@ class CsvReader:
         raise LoadError(f"{self.path}, line {start}: field {position}{name} {what}.")
 
 
+Row = dict[str, str | bool | None]
+
+
 class Number(str):
     """A JSON number as it is written, so that no double comes between."""
 
@@ -218,6 +225,7 @@ class JsonLinesReader:
     def __init__(self, path: Path, options: TextOptions) -> None:
         self.path = path
         self.names: list[str] = []
+        self.declared: list[str] = []
         self.seen: dict[str, set[str]] = {}
         self._options = options
         self._decoder = json.JSONDecoder(
@@ -228,7 +236,7 @@ class JsonLinesReader:
         )
 
     def batches(self) -> Iterator[pa.Table]:
-        rows: list[dict[str, str | bool | None]] = []
+        rows: list[Row] = []
         size = 0
         for number, line in self._rows():
             rows.append(self._row(number, line))
@@ -248,7 +256,7 @@ class JsonLinesReader:
             if not line.isspace():
                 yield number, line.decode()
 
-    def _row(self, number: int, line: str) -> dict[str, str | bool | None]:
+    def _row(self, number: int, line: str) -> Row:
         try:
             values = self._decoder.decode(line)
             if not isinstance(values, dict):
@@ -266,14 +274,12 @@ class JsonLinesReader:
         except ValueError as error:
             reason = str(error)
         else:
-            return values
+            return cast(Row, values)
         raise LoadError(f"{self.path}, line {number}: {reason}.")
 
-    def _with_nested_text(
-        self, line: str, values: dict[str, object]
-    ) -> dict[str, str | bool | None]:
+    def _with_nested_text(self, line: str, values: dict[str, object]) -> Row:
         """The values of a line, its objects and arrays as the text that stands there."""
-        texts: dict[str, str | bool | None] = {}
+        texts: Row = {}
         position = _SPACE.match(line, line.index("{") + 1).end()  # type: ignore[union-attr]
         while len(texts) < len(values):
             name, position = self._decoder.raw_decode(line, position)
@@ -286,7 +292,7 @@ class JsonLinesReader:
                 self.seen.setdefault(name, set()).add("nested")
         return texts
 
-    def _table(self, rows: list[dict[str, str | bool | None]]) -> pa.Table:
+    def _table(self, rows: list[Row]) -> pa.Table:
         known = dict.fromkeys(self.names)
         for row in rows:
             known.update(dict.fromkeys(row))
@@ -334,9 +340,11 @@ class ParquetReader:
         self.path = path
         self.seen: dict[str, set[str]] = {}
         try:
-            self.names: list[str] = pyarrow.parquet.read_schema(path).names
+            schema = pyarrow.parquet.read_schema(path)
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(error) from None
+        self.names: list[str] = schema.names
+        self.declared = [_kind_name(field.type) for field in schema]
         for position, name in enumerate(self.names):
             if name in self.names[:position]:
                 raise LoadError(f"{path}: the column {name} stands twice in the schema.")
@@ -362,6 +370,12 @@ class ParquetReader:
         return LoadError(
             f"{self.path} cannot be read as Parquet: {str(error).strip().rstrip('.')}."
         )
+
+
+def _kind_name(kind: pa.DataType) -> str:
+    if pa.types.is_decimal(kind):
+        return f"decimal({kind.precision},{kind.scale})"
+    return str(kind)
 
 
 def _held_by_duckdb(values: pa.ChunkedArray) -> pa.ChunkedArray:

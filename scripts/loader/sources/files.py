@@ -1,0 +1,436 @@
+"""A folder or glob of CSV, JSON Lines and Parquet files, one for each table.
+
+All files are copied into a database of the run's own first, in memory with a folder to spill to;
+that copy is the snapshot. Types come from the schema file, or from every value of a column.
+"""
+
+import codecs
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import duckdb
+import pyarrow as pa
+
+from ..destinations.duckdb import _wire
+from ..errors import LoadError, UsageError
+from ..ranges import Digests, Partition, Scope
+from ..schema import TEXT, Column, Table, Type
+from ..urls import SourceUrl
+from ..wire import Block, Issues, readable
+from .file_readers import Reader, TextOptions, open_reader
+from .file_types import Cell, Declared, infer, of_text, of_typed, read_schema
+
+# File name ending -> kind of file.
+KINDS = {
+    f".{name}{packed}": kind
+    for name, kind in {"csv": "csv", "tsv": "tsv", "jsonl": "jsonl", "ndjson": "jsonl"}.items()
+    for packed in ("", ".gz")
+} | {".parquet": "parquet"}
+OPTIONS = ("schema", "delimiter", "encoding", "null")
+SCHEMA_FILE = "schema.yml"
+# Said of a column in which no value stands, so that nothing shows what it would be.
+NO_VALUES = "no values"
+NANOSECONDS_CUT = "nanoseconds cut off a timestamp"
+MEMORY_LIMIT = "150MB"
+ROWS_PER_BLOCK = 10_000
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file of the source, and the table that it stands for."""
+
+    path: Path
+    table: str
+    kind: str
+
+    @property
+    def state(self) -> tuple[int, ...]:
+        """What changes when the file does; nothing when it is gone."""
+        try:
+            stat = self.path.stat()
+        except OSError:
+            return ()
+        return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def open_source(url: SourceUrl) -> "FileSource":
+    """List the files. Raises UsageError for an option that cannot be, LoadError without files."""
+    return FileSource(url)
+
+
+class FileSource:
+    """The files that were there at the start, and copies of those that were asked for."""
+
+    marks_infinity = False
+
+    def __init__(self, url: SourceUrl) -> None:
+        self.url = url
+        self._options = _text_options(url)
+        self._files = _files(url.database)
+        self._schema_path, self._schema = self._read_schema()
+        self._spill = _SpillFolder()
+        self._connection = duckdb.connect(
+            config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(self._spill.path)}
+        )
+        # Rows must be read in the order in which they were copied.
+        self._execute("set preserve_insertion_order = true")
+        self._execute("set arrow_large_buffer_size = true")
+        self._execute("set timezone = 'UTC'")
+        self._execute("set enable_progress_bar = false")
+
+    def close(self) -> None:
+        """Drop the copies; safe to call twice."""
+        self._connection.close()
+        self._spill.remove()
+
+    def tables(self, wanted: Callable[[str], bool] | None = None) -> list[Table]:
+        """Copy the files and find their types; a file that nobody wants is listed, not read."""
+        chosen = [file for file in self._files if wanted is None or wanted(file.table)]
+        before = {file: file.state for file in chosen}
+        found = {}
+        for number, file in enumerate(chosen):
+            try:
+                found[file.table] = self._table(f"copy_{number}", file)
+            except (duckdb.Error, pa.ArrowException) as error:
+                raise LoadError(f"{file.path} cannot be read: {_said(error)}.") from None
+        for file in chosen:
+            if file.state != before[file]:
+                raise LoadError(
+                    f"{file.path} changed while the files were read, so they are no snapshot: load"
+                    " again when nobody writes them any more."
+                )
+        return [found.get(f.table) or Table(f.table, f.table.lower(), ()) for f in self._files]
+
+    def partition(self, table: Table) -> Partition | None:
+        """None: the file lies here, and reading it costs no more than digesting it."""
+        return None
+
+    def digests(self, table: Table, partition: Partition) -> Digests:
+        """Never asked for."""
+        raise NotImplementedError
+
+    def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
+        """The rows of a table in the order of its file, or those after a cursor's value."""
+        cells = _cells(table)
+        where, parameters = "true", []
+        if scope.after is not None:
+            column, last = scope.after
+            where, parameters = f"{cells[column.name].value} > cast(? as {column.type})", [last]
+        try:
+            self._count_losses(table, where, parameters, issues)
+            lines = self._execute(_lines_sql(table, table.columns, where), parameters)
+            for batch in lines.to_arrow_reader(ROWS_PER_BLOCK):
+                column_data = batch.column(0)
+                _, offsets, data = column_data.buffers()
+                ends = memoryview(offsets).cast("q")
+                first, end = ends[column_data.offset], ends[column_data.offset + len(batch)]
+                yield Block(bytes(memoryview(data)[first:end]), len(batch))
+        except duckdb.Error as error:
+            raise LoadError(f"Reading the table {table.name} failed: {_said(error)}.") from None
+
+    def _read_schema(self) -> tuple[Path, dict[str, Declared]]:
+        given = self.url.options.get("schema")
+        path = Path(given) if given else _folder(self.url.database) / SCHEMA_FILE
+        if not given and not path.is_file():
+            return path, {}
+        declared = read_schema(path)
+        for name in declared:
+            if name not in {file.table for file in self._files}:
+                raise LoadError(
+                    f"The schema file {path} lists the table {name}, but {self.url.database} has"
+                    " no file of that name: add the file, or take the table out."
+                )
+        return path, declared
+
+    def _table(self, copy: str, file: DataFile) -> Table:
+        """Copy a file, and describe it as a table."""
+        reader = open_reader(file.path, file.kind, self._options)
+        self._copy(copy, reader)
+        declared = self._schema.get(file.table, Declared(None, ()))
+        where = f"The schema file {self._schema_path}, table {file.table}"
+        if declared.columns is not None:
+            self._check_columns(copy, file, reader, declared.columns, where)
+        for name in declared.key:
+            if name not in reader.names:
+                raise LoadError(f"{where}: the key names {name}, which {file.path} does not have.")
+        if not reader.names:
+            raise LoadError(
+                f"{file.path} has no rows, so that nothing says what columns it has: list them in"
+                f" {self._schema_path}."
+            )
+        described = self._execute(f"describe {copy}").fetchall()
+        stored = {name: type_name for name, type_name, *_ in described}
+        columns = []
+        cells = {}
+        for position, name in enumerate(reader.names):
+            here = f"c{position}"
+            note = None
+            if file.kind == "parquet":
+                kind, cell = of_typed(here, stored[here])
+                said = reader.declared[position]
+                if kind is TEXT and said.startswith("decimal"):
+                    note = f"{said} kept as text: more than 38 digits"
+            elif declared.columns is not None:
+                kind = declared.columns[name]
+                cell, said = of_text(here, kind), str(kind)
+            else:
+                kind = infer(self._connection, copy, here, reader.seen.get(name, ()))
+                (values,) = self._row(f"select count({here}) from {copy}")
+                cell, said = of_text(here, kind), "inferred" if values else NO_VALUES
+            cells[name] = cell
+            columns.append(Column(name, name.lower(), said, kind, name not in declared.key, note))
+        (rows,) = self._row(f"select count(*) from {copy}")
+        table = Table(
+            name=file.table,
+            raw_name=file.table.lower(),
+            columns=tuple(columns),
+            key=declared.key,
+            estimated_rows=rows,
+            detail={"copy": copy, "cells": cells},
+        )
+        if declared.columns is not None:
+            self._check_values(table, reader)
+        self._check_key(table, reader)
+        return table
+
+    def _copy(self, copy: str, reader: Reader) -> None:
+        width = 0
+        for batch in reader.batches():
+            self._connection.register("batch", batch)
+            if width == 0:
+                self._execute(f"create or replace table {copy} as from batch")
+            else:
+                self._widen(copy, width, batch.num_columns)
+                self._execute(f"insert into {copy} from batch")
+            self._connection.unregister("batch")
+            width = batch.num_columns
+
+    def _widen(self, copy: str, before: int, now: int) -> None:
+        """Add columns of text: keys that the lines so far did not have."""
+        if before == 0 and now > 0:
+            self._execute(f"create or replace table {copy} (c0 varchar)")
+            before = 1
+        for position in range(before, now):
+            self._execute(f"alter table {copy} add column c{position} varchar")
+
+    def _check_columns(
+        self, copy: str, file: DataFile, reader: Reader, columns: dict[str, Type], where: str
+    ) -> None:
+        """Both must name the same columns, but for keys that no line of JSON has today."""
+        if file.kind == "parquet":
+            raise LoadError(f"{where}: a Parquet file has types of its own, leave out its columns.")
+        for name in reader.names:
+            if name not in columns:
+                raise LoadError(f"{where}: the column {name} of {file.path} is not listed.")
+        absent = [name for name in columns if name not in reader.names]
+        if absent and file.kind != "jsonl":
+            raise LoadError(f"{where}: {file.path} has no column {absent[0]}.")
+        self._widen(copy, len(reader.names), len(columns))
+        reader.names += absent
+
+    def _check_values(self, table: Table, reader: Reader) -> None:
+        """Every value must fit its declared type. Raises LoadError for the first that does not."""
+        cells = _cells(table)
+        tests = [
+            f"min(rowid) filter (c{n} is not null and {cells[column.name].value} is null"
+            f" and {cells[column.name].mark} is null)"
+            for n, column in enumerate(table.columns)
+        ]
+        rows = self._row(f"select {', '.join(tests)} from {table.detail['copy']}")
+        misfits = [(row, n) for n, row in enumerate(rows) if row is not None]
+        if not misfits:
+            return
+        row, n = min(misfits)
+        column = table.columns[n]
+        (value,) = self._row(f"select c{n} from {table.detail['copy']} where rowid = {row}")
+        shown = repr(value) if len(value) <= 60 else f"{value[:60]!r}..."
+        raise LoadError(
+            f"{reader.place(row)}: {shown} in the column {column.name} does not fit {column.type}."
+        )
+
+    def _check_key(self, table: Table, reader: Reader) -> None:
+        """The declared key must be unique and never null."""
+        cells = _cells(table)
+        for name in table.key:
+            query = (
+                f"select min(rowid) from {table.detail['copy']} where {cells[name].value} is null"
+            )
+            (row,) = self._row(query)
+            if row is not None:
+                raise LoadError(f"{reader.place(row)}: the key column {name} has no value.")
+        if not table.key:
+            return
+        values = ", ".join(cells[name].value for name in table.key)
+        twice = self._execute(
+            f"select min(rowid, 2) as rows from {table.detail['copy']} group by {values}"
+            " having count(*) > 1 order by rows[2] limit 1"
+        ).fetchone()
+        if twice is not None:
+            first, again = twice[0]
+            raise LoadError(
+                f"{reader.place(again)}: the key {', '.join(table.key)} is"
+                f" {self._key_at(table, again)}, as {reader.place(first).rpartition(', ')[2]} has"
+                " it already."
+            )
+
+    def _key_at(self, table: Table, row: int) -> str | None:
+        """The key of a row as a person would write it."""
+        if not table.key:
+            return None
+        (line,) = self._row(_lines_sql(table, table.key_columns, f"rowid = {row}"))
+        return ", ".join(map(readable, line.rstrip("\n").encode().split(b"\t")))
+
+    def _count_losses(
+        self, table: Table, where: str, parameters: list[str], issues: Issues
+    ) -> None:
+        cells = _cells(table)
+        for column in table.columns:
+            if (lossy := cells[column.name].lossy) is None:
+                continue
+            count, row = self._row(
+                f"select count(*), min(rowid) from {table.detail['copy']}"
+                f" where {where} and {lossy}",
+                parameters,
+            )
+            if count:
+                issues.add(column, NANOSECONDS_CUT, self._key_at(table, row), count)
+
+    def _execute(self, query: str, parameters: list[str] | None = None) -> Any:
+        return self._connection.execute(query, parameters or [])
+
+    def _row(self, query: str, parameters: list[str] | None = None) -> tuple[Any, ...]:
+        return cast(tuple[Any, ...], self._execute(query, parameters).fetchone())
+
+
+class _SpillFolder:
+    """A folder for what does not fit in memory; it is locked as long as the load lives.
+
+    The folders of loads that were killed are not locked, and removed.
+    """
+
+    def __init__(self) -> None:
+        prefix = "loader-files-"
+        for old in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+            with suppress(OSError):
+                if old.stat().st_mtime < time.time() - 60 and (lock := _lock(old)) is not None:
+                    shutil.rmtree(old)
+                    os.close(lock)
+        self.path = Path(tempfile.mkdtemp(prefix=prefix))
+        self._lock = _lock(self.path)
+
+    def remove(self) -> None:
+        """Remove it; safe to call twice."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _lock(folder: Path) -> int | None:
+    """A file descriptor that holds the folder's lock, or None when another process has it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _files(pattern: str) -> list[DataFile]:
+    """The files that a folder, a file or a glob names, by table."""
+    path = Path(pattern)
+    if path.is_dir():
+        paths = list(path.iterdir())
+    elif path.is_file():
+        paths = [path]
+    else:
+        paths = list(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
+    if not paths and not path.is_dir():
+        raise LoadError(f"There is no file {pattern}: check the path in the source URL.")
+    found: dict[str, DataFile] = {}
+    for path in sorted(paths):
+        name = path.name.lower()
+        if name.startswith(".") or not path.is_file():
+            continue
+        ending = next((e for e in sorted(KINDS, key=len, reverse=True) if name.endswith(e)), None)
+        if ending is None:
+            if set(path.suffixes) & set(KINDS):
+                raise LoadError(
+                    f"{path} is not a file that can be read: unpack it, wait until it is complete,"
+                    " or move it away."
+                )
+            continue
+        file = DataFile(path, path.name[: -len(ending)], KINDS[ending])
+        if file.table in found:
+            raise LoadError(
+                f"{found[file.table].path} and {path} both stand for the table {file.table}: move"
+                " one away."
+            )
+        found[file.table] = file
+    if not found:
+        raise LoadError(f"{pattern} has no file to load: names end in {', '.join(KINDS)}.")
+    return list(found.values())
+
+
+def _folder(pattern: str) -> Path:
+    return Path(pattern) if Path(pattern).is_dir() else Path(pattern).parent
+
+
+def _text_options(url: SourceUrl) -> TextOptions:
+    for name in url.options:
+        if name not in OPTIONS:
+            raise UsageError(f"?{name}= is no option of {url}; use {', '.join(OPTIONS)}.")
+    delimiter = url.options.get("delimiter", "")
+    if delimiter.lower() == "tab":
+        delimiter = "\t"
+    if delimiter and (len(delimiter) > 1 or not delimiter.isascii() or delimiter in '"\r\n'):
+        raise UsageError(
+            f"?delimiter={delimiter}: fields are separated by one ASCII character, not a quote or"
+            " the end of a line (a tab is ?delimiter=tab)."
+        )
+    encoding = url.options.get("encoding", "utf-8")
+    ascii_text = bytes(range(128))
+    try:
+        plain = ascii_text.decode(encoding) == ascii_text.decode("ascii")
+        encoding = codecs.lookup(encoding).name
+    except (LookupError, UnicodeError):
+        plain = False
+    if not plain:
+        raise UsageError(
+            f"?encoding={encoding} is not known, or has other lines than ASCII has: name another,"
+            " or convert the files to UTF-8."
+        )
+    return TextOptions(delimiter, encoding, url.options.get("null", ""))
+
+
+def _lines_sql(table: Table, columns: tuple[Column, ...], where: str) -> str:
+    """SQL of rows as they travel."""
+    cells = _cells(table)
+    values = ", ".join(
+        f"{cells[column.name].value} as v{n}, {cells[column.name].mark} as m{n}"
+        for n, column in enumerate(columns)
+    )
+    line = " || chr(9) || ".join(
+        f"coalesce(m{n}, {_wire(f'v{n}', column.type)}, '\\N')" for n, column in enumerate(columns)
+    )
+    return (
+        f"select {line} || chr(10)"
+        f" from (select {values} from {table.detail['copy']} where {where}) as cells"
+    )
+
+
+def _cells(table: Table) -> dict[str, Cell]:
+    return cast(dict[str, Cell], table.detail["cells"])
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
