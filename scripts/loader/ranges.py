@@ -45,9 +45,10 @@ def cut(column: Column, low: int | None, high: int | None, rows: int) -> Partiti
     """A partition for the keys there are, or None where it would not pay or not be numbered."""
     if low is None or high is None or rows < FEWEST_ROWS:
         return None
-    partition = Partition(column, max(1, (high - low + 1) * ROWS_PER_RANGE // rows))
-    largest = 2**63 - 1
-    return partition if max(abs(low), abs(high)) // partition.width <= largest else None
+    # Widths and numbers are stored as 64-bit integers.
+    largest = 2**62
+    width = min(max(1, (high - low + 1) * ROWS_PER_RANGE // rows), largest)
+    return Partition(column, width) if max(abs(low), abs(high)) // width <= largest else None
 
 
 def runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -323,6 +323,8 @@ class DuckDBDestination:
                 existing[column.raw_name] = column.type
         if keyed:
             inserted, updated, deleted = self._apply_keyed(table, stamp, within)
+        elif within is not None:
+            inserted, updated, deleted = self._append(table, stamp), 0, 0
         else:
             inserted, updated, deleted = self._apply_whole_rows(table, stamp)
         (live,) = self._row(f"select count(*) from {name} where _deleted_at is null")
@@ -397,6 +399,16 @@ class DuckDBDestination:
             mark,
         )
         return inserted, 0, deleted
+
+    def _append(self, table: Table, stamp: Stamp) -> int:
+        """For tables without a key of which only new rows were read."""
+        values = self._values(table)
+        return self._count(
+            f"insert into {self._name(table.raw_name)}"
+            f" ({', '.join(map(_quote, values))}, _loaded_at, _batch_id)"
+            f" select {', '.join(values.values())}, ?, ? from {_staged(table)} as s",
+            [stamp.loaded_at, stamp.batch_id],
+        )
 
     def _within(self, within: Within | None) -> str:
         """SQL for whether a published row `t` lies in what was staged."""

@@ -290,6 +290,8 @@ class PostgresDestination:
         self._execute("analyze {}", self._staged(table))
         if keyed:
             inserted, updated, deleted = self._apply_keyed(table, stamp, within)
+        elif within is not None:
+            inserted, updated, deleted = self._append(table, stamp), 0, 0
         else:
             inserted, updated, deleted = self._apply_whole_rows(table, stamp)
         (live,) = self._row(
@@ -350,6 +352,14 @@ class PostgresDestination:
             **parts,
         ).rowcount
         return inserted, 0, deleted
+
+    def _append(self, table: Table, stamp: Stamp) -> int:
+        """For tables without a key of which only new rows were read."""
+        return self._execute(
+            "insert into {target} ({names}, _loaded_at, _batch_id)"
+            " select {values}, {at}, {batch} from {staged} as s",
+            **self._parts(table, stamp),
+        ).rowcount
 
     def _within(self, within: Within | None) -> sql.Composable:
         """SQL for whether a published row `t` lies in what was staged."""

@@ -136,7 +136,7 @@ class MySQLSource:
         try:
             cursor.execute(
                 f"select {key} div {partition.width} as number, count(*),"
-                f" md5(group_concat({_line(table)} separator '\\n'))"
+                f" md5({_lines(table)})"
                 f" from {_quote(table.name)} group by number"
             )
             found = cursor.fetchall()
@@ -190,8 +190,7 @@ class MySQLSource:
         low, high = partition.bounds(first)[0], partition.bounds(last)[1]
         where = f"where {key} between {low} and {high}"
         self._cursor.execute(
-            f"select {key} div {partition.width} as number, count(*),"
-            f" group_concat({_line(table)} separator '\\n')"
+            f"select {key} div {partition.width} as number, count(*), {_lines(table)}"
             f" from {_quote(table.name)} {where} group by number"
         )
         found = [(int(n), rows, _bytes(data or "")) for n, rows, data in self._cursor.fetchall()]
@@ -452,6 +451,12 @@ def _double(name: str) -> str:
 def _line(table: Table) -> str:
     """SQL for the line of a row."""
     return f"concat_ws('\\t', {', '.join(_line_field(c, table) for c in table.columns)})"
+
+
+def _lines(table: Table) -> str:
+    """SQL for all lines of a group in the key's order, so that equal rows give an equal digest."""
+    order = ", ".join(_quote(name) for name in table.key)
+    return f"group_concat({_line(table)} order by {order} separator '\\n')"
 
 
 def _line_field(column: Column, table: Table) -> str:
