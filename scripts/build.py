@@ -193,7 +193,7 @@ def last_source(target: Target) -> str | None:
     # No load yet, or a warehouse that cannot be opened: the loader will say which.
     with contextlib.suppress(duckdb.Error, psycopg.Error):
         if target.kind == "postgres":
-            with psycopg.connect(**target.connection) as postgres:
+            with psycopg.connect(**target.connection, connect_timeout=10) as postgres:
                 row = postgres.execute(sql.encode()).fetchone()
         elif Path(target.connection["path"]).exists():
             with duckdb.connect(target.connection["path"], read_only=True) as warehouse:
