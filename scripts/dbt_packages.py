@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +129,8 @@ def _copy_bundled(project: Path, packages: list[tuple[str, str]], problem: str) 
             f"{problem}, and {', '.join(missing)} of packages.yml is not in bundled/. "
             "Connect to the network, or remove it from packages.yml."
         )
-    fresh = project / f"dbt_packages.{os.getpid()}.{time.monotonic_ns()}"
+    # In target/, so that what an interrupted build leaves is ignored by git and removed by clean.
+    fresh = project / "target" / f"dbt_packages.{os.getpid()}"
     for name, _ in packages:
         shutil.copytree(project / "bundled" / _folder(name), fresh / _folder(name))
     shutil.rmtree(project / "dbt_packages", ignore_errors=True)

@@ -64,7 +64,8 @@ def ensure_profile(project: Path) -> Path:
             f"{folder / 'profiles.yml'} has no profile named {PROFILE}: "
             f"copy the one in {EXAMPLE} into it."
         )
-    fresh = project / f"profiles.{os.getpid()}.tmp"
+    fresh = project / "target" / f"profiles.{os.getpid()}.yml"
+    fresh.parent.mkdir(exist_ok=True)
     shutil.copyfile(project / EXAMPLE, fresh)
     fresh.rename(project / "profiles.yml")
     return project
