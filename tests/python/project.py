@@ -20,7 +20,7 @@ from dbt.cli.main import dbtRunner
 
 from conftest import copy_project
 from dbt_packages import install_packages
-from loader import DuckDBDestination, LoadResult, PostgresDestination, load
+from loader import DuckDBDestination, LoadResult, Options, PostgresDestination, load
 from servers import PostgresServer
 
 RAW_SCHEMA = "raw_classicmodels"
@@ -51,9 +51,9 @@ class Warehouse(ABC):
     def restore(self) -> None:
         """Go back to what `keep` remembered."""
 
-    def load(self, source: str) -> LoadResult:
+    def load(self, source: str, exclude: Sequence[str] = ()) -> LoadResult:
         """Load the shop at a URL."""
-        return load(source, self.destination())
+        return load(source, self.destination(), Options(exclude=exclude))
 
 
 class DuckDBWarehouse(Warehouse):
@@ -155,6 +155,11 @@ class Project:
         result = self._invoke(warehouse, *arguments, "--no-write-json", manifest=manifest)
         return Outcome(result.success, {r.node.name: str(r.status) for r in result.result})
 
+    def manifest(self, warehouse: Warehouse) -> dict[str, Any]:
+        """The project as dbt understands it: what it writes to manifest.json."""
+        manifest: dict[str, Any] = self._manifest(warehouse).writable_manifest().to_dict()
+        return manifest
+
     def marts(self, warehouse: Warehouse) -> list[Mart]:
         """What the project builds for others to read."""
         self._manifest(warehouse)
@@ -221,11 +226,13 @@ class Mart:
 def marts_of(manifest_json: Path) -> list[Mart]:
     """The models in the schema marts, from what dbt wrote of the project."""
     nodes = json.loads(manifest_json.read_text("utf-8"))["nodes"]
-    keys = {
-        node["attached_node"]: tuple(node["test_metadata"]["kwargs"]["columns"])
-        for node in reversed(nodes.values())
-        if node["resource_type"] == "test" and node["test_metadata"]["name"] == "primary_key"
-    }
+    keys: dict[str, tuple[str, ...]] = {}
+    for node in nodes.values():
+        test = node.get("test_metadata", {})
+        if test.get("name") == "primary_key":
+            columns = test["kwargs"]["columns"]
+            if set(columns) <= set(nodes.get(node["attached_node"], {"columns": ()})["columns"]):
+                keys[node["attached_node"]] = tuple(columns)
     marts = [
         Mart(
             node["name"],

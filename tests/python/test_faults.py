@@ -6,12 +6,18 @@ finds would be one that reaches the people who read the marts.
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
 
 import pytest
 
-from project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
+from loader import LoadError
+from project import RAW_SCHEMA, DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
 from sample_source import create_shop
 from servers import PostgresServer
 
@@ -169,6 +175,7 @@ ARRIVALS = [
     arrival(
         "money that became a float and lost a cent",
         "orderdetails",
+        "drop view staging.stg_classicmodels__order_details cascade;"
         "alter table orderdetails alter priceeach type double precision;"
         f"update orderdetails set priceeach = 55.089999 where ordernumber = {ORDER}"
         " and orderlinenumber = 1",
@@ -211,6 +218,216 @@ ARRIVALS = [
 ]
 
 
+FACT_ORDERS = "models/marts/core/fact_orders.sql"
+CANCELLED_COUNTS = (
+    "models/intermediate/sales/int_order_lines_priced.sql",
+    "not coalesce(orders.is_cancelled, false) as is_revenue",
+    "true as is_revenue",
+)
+
+# What a person does who changes the project.
+CHANGES = [
+    Fault(
+        "inner join that loses the lines of customers without a representative",
+        {"fact_orders_reconciles_with_raw_in_total", "fact_orders_reconciles_with_raw_per_order"},
+        "fact_orders",
+        edits=[
+            (
+                FACT_ORDERS,
+                "left join employees on customers.employee_key = employees.employee_key",
+                "inner join employees"
+                " on customers.sales_rep_employee_number = employees.employee_number",
+            )
+        ],
+    ),
+    Fault(
+        "fan-out of a join on postal code alone",
+        {
+            "fact_orders_key_is_unique_and_not_null",
+            "fact_orders_line_numbers_are_unique",
+            "fact_orders_parents_are_known",  # customers without a postal code
+            "fact_orders_reconciles_with_raw_in_total",
+            "fact_orders_reconciles_with_raw_per_order",
+        },
+        "fact_orders",
+        edits=[
+            (FACT_ORDERS, "coalesce(customers.location_key", "coalesce(locations.location_key"),
+            (
+                FACT_ORDERS,
+                "    left join products on",
+                "    left join {{ ref('dim_locations') }} as locations"
+                " on customers.postal_code = locations.postal_code\n"
+                "    left join products on",
+            ),
+        ],
+    ),
+    Fault(
+        "money as a float in a mart",
+        {"fact_orders"},  # its contract
+        "fact_orders",
+        edits=[
+            (
+                FACT_ORDERS,
+                "        order_lines.order_amount,",
+                "        cast(order_lines.order_amount as double precision) as order_amount,",
+            )
+        ],
+    ),
+    Fault(
+        "revenue that counts cancelled lines",
+        {"fact_orders_revenue_leaves_out_cancelled_orders"},
+        "int_order_lines_priced+",
+        edits=[CANCELLED_COUNTS],
+    ),
+    Fault(
+        "revenue that counts cancelled lines, on made-up rows",
+        {"order_line_amounts"},
+        "int_order_lines_priced",
+        edits=[CANCELLED_COUNTS],
+        exclude="test_type:data",
+    ),
+    Fault(
+        "empty text that is no longer null",
+        {"text_is_trimmed_and_empty_text_is_null"},
+        "stg_classicmodels__customers",
+        edits=[("macros/clean_text.sql", "nullif(trim(", "coalesce(trim(")],
+        exclude="test_type:data",
+    ),
+    Fault(
+        "inner join that loses the employee without a manager",
+        {"dim_employees_manager_exists"},
+        "dim_employees",
+        edits=[
+            (
+                "models/marts/core/dim_employees.sql",
+                "left join named as managers",
+                "inner join named as managers",
+            )
+        ],
+    ),
+    Fault(
+        "inner join that loses the customers without a representative",
+        {"dimensions_keep_every_row", "fact_payments_parents_are_known"},
+        "dim_customers+",
+        edits=[
+            (
+                "models/marts/core/dim_customers.sql",
+                "left join employees\n",
+                "inner join employees\n",
+            )
+        ],
+    ),
+    Fault(
+        "representative that is not looked up",
+        {"dim_customers_sales_rep_is_linked"},
+        "dim_customers",
+        edits=[
+            (
+                "models/marts/core/dim_customers.sql",
+                "coalesce(employees.employee_key, '-1')",
+                "'-1'",
+            )
+        ],
+    ),
+    Fault(
+        "office that is not looked up",
+        {"dim_employees_office_is_linked"},
+        "dim_employees",
+        edits=[
+            ("models/marts/core/dim_employees.sql", "coalesce(offices.office_key, '-1')", "'-1'")
+        ],
+    ),
+    Fault(
+        "dimension without its unknown member",
+        {"each_dimension_has_one_unknown_member"},
+        "dim_products",
+        edits=[
+            ("models/marts/core/dim_products.sql", "'-1' as product_key", "'-2' as product_key")
+        ],
+    ),
+    Fault(
+        "location key that forgets the city",
+        {"dim_locations_key_is_unique_and_not_null"},
+        "int_addresses_located+",
+        edits=[
+            ("models/intermediate/geography/int_addresses_located.sql", "'addresses.city', ", "")
+        ],
+    ),
+    Fault(
+        "calendar that ends too early",
+        {
+            "dim_dates_has_no_gap",
+            "fact_orders_order_date_exists",
+            "fact_orders_required_date_exists",
+            "fact_orders_shipped_date_exists",
+            "fact_payments_payment_date_exists",
+        },
+        "int_days_spanned dim_dates",
+        edits=[
+            (
+                "models/intermediate/calendar/int_days_spanned.sql",
+                "upper_bound=36525",
+                "upper_bound=90",
+            )
+        ],
+    ),
+    Fault(
+        "wide table without the lines that have no representative",
+        {"orders_obt_reconciles_with_fact_orders"},
+        "orders_obt",
+        edits=[
+            (
+                "models/marts/core/orders_obt.sql",
+                "left join employees on",
+                "inner join employees on employees.employee_key <> '-1' and",
+            )
+        ],
+    ),
+    Fault(
+        "country spelled twice in the seed",
+        {"countries_spelling_is_unique"},
+        "countries",
+        edits=[("seeds/countries.csv", "Albania,Albania,", "ALGERIA,Albania,")],
+    ),
+    Fault(
+        "country without a territory in the seed",
+        {"countries_have_a_territory"},
+        "countries",
+        edits=[("seeds/countries.csv", "Northern Africa,EMEA", "Northern Africa,")],
+    ),
+]
+
+STAGED = {
+    "customers": "customers",
+    "employees": "employees",
+    "offices": "offices",
+    "order_details": "orderdetails",
+    "orders": "orders",
+    "payments": "payments",
+    "product_lines": "productlines",
+    "products": "products",
+}
+
+GHOSTS = [
+    Fault(
+        f"row gone from the shop that shows up in {model}",
+        {"staging_has_every_live_row"},
+        f"stg_classicmodels__{model}",
+        # What the loader does with a row that is gone.
+        f"update {table} set _deleted_at = _loaded_at;"
+        f"update _load_tables set rows_live = 0 where table_name = '{table}'",
+        edits=[
+            (
+                f"models/staging/classicmodels/stg_classicmodels__{model}.sql",
+                "    where _deleted_at is null\n",
+                "",
+            )
+        ],
+    )
+    for model, table in STAGED.items()
+]
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return Project(tmp_path_factory.mktemp("project"))
@@ -242,20 +459,154 @@ def built(project: Project, shop: str, warehouse: Warehouse) -> Warehouse:
     return warehouse
 
 
-def plant(fault: Fault, project: Project, warehouse: Warehouse) -> None:
+def assert_named(fault: Fault, project: Project, warehouse: Warehouse) -> None:
+    """Plant the fault in what was green: dbt fails, and for the reason that it should."""
     warehouse.restore()
     if fault.sql:
         warehouse.query(fault.sql)
+    arguments = ["build", "--select", *fault.select.split(), "--exclude", fault.exclude]
     with project.edited(fault.edits):
-        outcome = project.dbt(
-            warehouse, "build", "--select", fault.select, "--exclude", fault.exclude
-        )
+        outcome = project.dbt(warehouse, *arguments)
     assert not outcome.green
     assert outcome.failed == fault.fails
 
 
 @pytest.mark.parametrize("fault", ARRIVALS, ids=str)
-def test_what_arrives_wrong_is_named(
+def test_fault_in_what_arrives_is_named(
     fault: Fault, project: Project, duckdb_built: Warehouse
 ) -> None:
-    plant(fault, project, duckdb_built)
+    assert_named(fault, project, duckdb_built)
+
+
+@pytest.mark.parametrize("fault", CHANGES, ids=str)
+def test_fault_in_the_project_is_named(
+    fault: Fault, project: Project, duckdb_built: Warehouse
+) -> None:
+    assert_named(fault, project, duckdb_built)
+
+
+@pytest.mark.parametrize("fault", GHOSTS, ids=str)
+def test_row_that_is_gone_is_missed_in_staging(
+    fault: Fault, project: Project, duckdb_built: Warehouse
+) -> None:
+    assert_named(fault, project, duckdb_built)
+
+
+ON_POSTGRES = {
+    "product line twice",
+    "order line whose order is gone",
+    "key that is null",
+    "money that became a float and lost a cent",
+    "country that is not in the seed",
+    "fan-out of a join on postal code alone",
+    "revenue that counts cancelled lines",
+    "money as a float in a mart",
+}
+
+
+@pytest.mark.parametrize(
+    "fault", [fault for fault in [*ARRIVALS, *CHANGES] if fault.name in ON_POSTGRES], ids=str
+)
+def test_fault_is_named_on_postgres(
+    fault: Fault, project: Project, postgres_built: Warehouse
+) -> None:
+    assert_named(fault, project, postgres_built)
+
+
+# -- what the loader says of itself ---------------------------------------------------------------
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def warehouse(request: pytest.FixtureRequest) -> Warehouse:
+    """Each warehouse as it was built."""
+    found: Warehouse = request.getfixturevalue(f"{request.param}_built")
+    found.restore()
+    return found
+
+
+def test_load_that_failed_is_named(project: Project, warehouse: Warehouse, tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / "empty.sqlite").close()
+    with pytest.raises(LoadError):
+        warehouse.load(f"sqlite:///{tmp_path / 'empty.sqlite'}")
+    outcome = project.dbt(warehouse, "test", "--select", "tests/singular/raw")
+    assert outcome.failed == {"last_load_succeeded"}
+
+
+def test_value_that_could_not_be_kept_is_a_warning(
+    project: Project, warehouse: Warehouse, shop: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "shop.sqlite"
+    shutil.copyfile(shop.removeprefix("sqlite:///"), path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("update orders set shippedDate = 'soon' where orderNumber = 10100")
+    assert warehouse.load(f"sqlite:///{path}").issue_count == 1
+    outcome = project.dbt(warehouse, "test", "--select", "tests/singular/raw")
+    assert outcome.green
+    warned = {name for name, status in outcome.statuses.items() if status == "warn"}
+    assert warned == {"last_load_lost_no_value"}
+
+
+@pytest.mark.parametrize(
+    ("hours", "status", "green"), [(25, "pass", True), (27, "warn", True), (51, "error", False)]
+)
+def test_age_of_the_last_load_decides_freshness(
+    hours: int, status: str, green: bool, project: Project, warehouse: Warehouse
+) -> None:
+    warehouse.query(f"update _load_runs set finished_at = finished_at - interval '{hours} hours'")
+    outcome = project.dbt(warehouse, "source", "freshness")
+    assert outcome.green == green
+    assert outcome.statuses == dict.fromkeys(STAGED.values(), status)
+
+
+def test_table_that_is_left_out_of_loads_is_not_fresh(
+    project: Project, warehouse: Warehouse, shop: str
+) -> None:
+    warehouse.query("update _load_runs set finished_at = finished_at - interval '3 days'")
+    warehouse.load(shop, exclude=["payments"])
+    assert project.dbt(warehouse, "source", "freshness").failed == {"payments"}
+
+
+# -- the tests themselves -------------------------------------------------------------------------
+
+
+def ruin(warehouse: Warehouse) -> None:
+    """Add rows to every table that no test may let pass: of nulls, and of nonsense, twice."""
+    columns = warehouse.query(
+        "select schema_name || '.' || table_name, column_name, data_type from duckdb_columns()"
+        f" where schema_name in ('{RAW_SCHEMA}', 'seeds', 'marts') and not internal"
+        " and table_oid in (select table_oid from duckdb_tables())"
+        " and not starts_with(table_name, '_load') order by table_oid, column_index"
+    )
+    statements = []
+    for number, (name, found) in enumerate(groupby(columns, key=itemgetter(0)), start=1):
+        kinds = {column: kind for _, column, kind in found}
+        statements += [f"alter table {name} alter {column} drop not null" for column in kinds]
+        values = ", ".join(nonsense(*kind, -number, name) for kind in kinds.items())
+        nulls = ", ".join(["null"] * len(kinds))
+        statements.append(f"insert into {name} values ({values}), ({values}), ({nulls})")
+    warehouse.query(";".join(statements))
+
+
+def nonsense(column: str, kind: str, number: int, table: str) -> str:
+    """A value that stands in no other table and in no list, before any day or after all."""
+    if column == "_deleted_at":
+        return "null"
+    if kind == "DATE":
+        return (
+            "date '2999-12-30'" if column in ("orderdate", "paymentdate") else "date '1900-01-02'"
+        )
+    if kind == "TIMESTAMP":
+        return "timestamp '2000-01-01'"
+    if kind == "BOOLEAN":
+        return "true"
+    return f"'{table}'" if kind in ("VARCHAR", "BLOB") else str(number)
+
+
+def test_every_data_test_can_fail(project: Project, duckdb_built: Warehouse) -> None:
+    proven = {"last_load_succeeded", "last_load_lost_no_value"}
+    proven.update(*(fault.fails for fault in [*ARRIVALS, *CHANGES, *GHOSTS]))
+    duckdb_built.restore()
+    ruin(duckdb_built)
+    outcome = project.dbt(duckdb_built, "test", "--exclude", "test_type:unit")
+    passed = {name for name, status in outcome.statuses.items() if status == "pass"}
+    assert sorted(passed - proven) == [], "plant a fault that these find, or remove them"
