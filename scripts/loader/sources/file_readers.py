@@ -18,7 +18,7 @@ import pyarrow.parquet
 from ..errors import LoadError
 
 # About how many bytes of a text file become one Arrow table.
-BATCH_BYTES = 4_000_000
+BATCH_BYTES = 1_000_000
 ROWS_PER_BATCH = 10_000
 # A quote that nobody closes would otherwise gather the rest of the file in memory.
 MAX_RECORD_BYTES = 256 * 1024 * 1024

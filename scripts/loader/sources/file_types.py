@@ -207,12 +207,13 @@ def of_text(column: str, kind: Type) -> Cell:
 
 def of_typed(column: str, type_name: str) -> tuple[Type, Cell]:
     """A column that DuckDB holds in a type of its own (Parquet), by the name of that type."""
+    if type_name.endswith("]") or type_name.startswith(("STRUCT(", "MAP(", "UNION(")):
+        return TEXT, Cell(f"cast(to_json({column}) as varchar)")
     if type_name.startswith("DECIMAL("):
         precision, scale = type_name[8:-1].split(",")
         return decimal_type(int(precision), int(scale)), Cell(column)
     if type_name not in TYPES:
-        nested = type_name.endswith("]") or type_name.startswith(("STRUCT(", "MAP(", "UNION("))
-        return TEXT, Cell(f"cast({f'to_json({column})' if nested else column} as varchar)")
+        return TEXT, Cell(f"cast({column} as varchar)")
     kind = TYPES[type_name]
     dated = kind.kind in (Kind.DATE, Kind.TIMESTAMP)
     return kind, Cell(

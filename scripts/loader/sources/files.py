@@ -39,7 +39,7 @@ SCHEMA_FILE = "schema.yml"
 # Said of a column in which no value stands, so that nothing shows what it would be.
 NO_VALUES = "no values"
 NANOSECONDS_CUT = "nanoseconds cut off a timestamp"
-MEMORY_LIMIT = "150MB"
+MEMORY_LIMIT = "100MB"
 ROWS_PER_BLOCK = 10_000
 
 
