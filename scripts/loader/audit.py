@@ -46,6 +46,16 @@ TABLES: dict[str, dict[str, Type]] = {
         "value_count": BIGINT,
         "sample_key": TEXT,
     },
+    # What became of the source's tables and columns; the first sight of each is a change too.
+    "_load_schema_changes": {
+        "batch_id": TEXT,
+        "changed_at": TIMESTAMP,
+        "table_name": TEXT,
+        "column_name": TEXT,
+        "change": TEXT,
+        "declared_before": TEXT,
+        "declared_after": TEXT,
+    },
 }
 
 # What the next run compares with: one row a table, and one for each of its key ranges.

@@ -48,17 +48,18 @@ class Options:
 
     def excluded(self, table: Table, column: str) -> bool:
         """Whether a column is left out."""
-        return _named(self.exclude_columns, table.name, column)
+        return column_matches(self.exclude_columns, table.name, column)
 
     def hashed(self, table: Table, column: str) -> bool:
         """Whether a column's values are replaced by a salted digest."""
-        return _named(self.hash_columns, table.name, column)
+        return column_matches(self.hash_columns, table.name, column)
 
     def treatments(self, table: Table) -> list[str]:
         """The columns that do not arrive as they are, for the table's fingerprint."""
         return [f"hash {c.name}" for c in table.columns if self.hashed(table, c.name)]
 
 
-def _named(patterns: Sequence[str], table: str, column: str) -> bool:
+def column_matches(patterns: Sequence[str], table: str, column: str) -> bool:
+    """Whether a pattern names a column, alone or as `table.column`, in any case."""
     names = (column.lower(), f"{table}.{column}".lower())
     return any(fnmatch.fnmatchcase(name, pattern.lower()) for pattern in patterns for name in names)

@@ -1,12 +1,12 @@
 """How each table will be read, and why."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .destinations import Destination, Within
 from .errors import UsageError
 from .options import Options
 from .ranges import FEWEST_ROWS, Digests, Partition, Scope, State, changed, fingerprint
-from .schema import Table
+from .schema import TEXT, Table
 from .sources import Source
 
 # When more rows than this share lie in changed ranges, one plain read costs less.
@@ -17,6 +17,8 @@ MOSTLY_CHANGED = 0.5
 class Plan:
     """What will be asked of the source for one table, and what is known before asking."""
 
+    # As the source has it; and as it arrives, when columns are hashed.
+    source_table: Table
     table: Table
     mode: str
     reason: str
@@ -38,7 +40,7 @@ class Plan:
     def scope(self) -> Scope:
         """The rows to ask for."""
         if self.mode == "append" and self.after is not None:
-            column = next(c for c in self.table.columns if c.name == self.cursor)
+            column = next(c for c in self.source_table.columns if c.name == self.cursor)
             return Scope(after=(column, self.after))
         if self.mode == "diff":
             there = frozenset(number for number in self.numbers if number in self.now)
@@ -60,6 +62,15 @@ class Plan:
         return State(self.fingerprint, self.partition.width, digests)
 
 
+def arriving(table: Table, options: Options) -> Table:
+    """The table with its hashed columns as text."""
+    columns = tuple(
+        replace(c, type=TEXT, note=None) if options.hashed(table, c.name) else c
+        for c in table.columns
+    )
+    return replace(table, columns=columns)
+
+
 def make_plan(table: Table, source: Source, destination: Destination, options: Options) -> Plan:
     """Choose between reading all, what changed by the source's digests, and what was appended.
 
@@ -69,9 +80,13 @@ def make_plan(table: Table, source: Source, destination: Destination, options: O
     shape = fingerprint(table, options.treatments(table))
     before = destination.state(table.raw_name)
     first = destination.columns(table.raw_name) is None
-    if asked.mode == "append":
-        return _append(table, destination, asked.cursor, asked.overlap, shape, before)
-    if before is not None and before.fingerprint == shape and not first and asked.mode != "full":
+    arrives = arriving(table, options)
+    anew = options.full_refresh or asked.mode == "full"
+    if asked.mode == "append" and not anew:
+        return _append(table, arrives, destination, asked.cursor, asked.overlap, shape, before)
+    # A range is found again in the warehouse by its key, so the key must arrive as it is.
+    divisible = bool(table.key) and arrives.key_columns[0] == table.key_columns[0]
+    if before is not None and before.fingerprint == shape and not first and not anew:
         known = Partition(table.key_columns[0], before.width)
         now = source.digests(table, known)
         numbers = frozenset(changed(before.digests, now))
@@ -79,16 +94,16 @@ def make_plan(table: Table, source: Source, destination: Destination, options: O
         touched = sum(now[number].rows for number in numbers if number in now)
         if touched <= rows * MOSTLY_CHANGED:
             reason = f"{len(numbers)} of {len(now)} ranges of {known.column.name} changed"
-            return Plan(table, "diff", reason, shape, before, known, now, numbers)
+            return Plan(table, arrives, "diff", reason, shape, before, known, now, numbers)
         reason = "most key ranges changed"
-        return Plan(table, "full", reason, shape, before, source.partition(table))
-    partition = source.partition(table)
+        return Plan(table, arrives, "full", reason, shape, before, source.partition(table))
+    partition = source.partition(table) if divisible else None
     if asked.mode == "diff" and partition is None:
         raise UsageError(
             f"--mode diff: the source digests no key ranges of {table.name}, which needs an integer"
             f" key and at least {FEWEST_ROWS:,} rows: use full or auto."
         )
-    if asked.mode == "full":
+    if anew:
         reason = "asked for"
     elif first:
         reason = "first load"
@@ -96,11 +111,12 @@ def make_plan(table: Table, source: Source, destination: Destination, options: O
         reason = "few rows, or no integer key"
     else:
         reason = "no digests of its present shape yet"
-    return Plan(table, "full", reason, shape, before, partition)
+    return Plan(table, arrives, "full", reason, shape, before, partition)
 
 
 def _append(
     table: Table,
+    arrives: Table,
     destination: Destination,
     cursor: str | None,
     overlap: int,
@@ -122,4 +138,4 @@ def _append(
     existing = destination.columns(table.raw_name)
     newest = destination.newest(table.raw_name, column, overlap) if existing else None
     reason = f"rows whose {column.name} is above {newest}" if newest is not None else "first load"
-    return Plan(table, "append", reason, shape, before, after=newest, cursor=column.name)
+    return Plan(table, arrives, "append", reason, shape, before, after=newest, cursor=column.name)

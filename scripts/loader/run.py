@@ -6,21 +6,29 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from .audit import STATE_TABLES, TABLES, Record
 from .destinations import Changes, Destination, Stamp
+from .drift import (
+    SchemaChange,
+    Schemas,
+    dropped_tables,
+    table_changes,
+    widened_types,
+    without_new_columns,
+)
 from .errors import LoadError, UsageError
-from .options import Options
+from .options import Options, column_matches
 from .plan import Plan, make_plan
 from .progress import Progress, Silent
 from .ranges import Digests
 from .schema import METADATA_COLUMNS, Column, Table
 from .sources import Source, open_source
 from .urls import parse_url
-from .wire import Block, Issues, without_losses
+from .wire import Block, Issues, hashed, without_losses
 
 # Blocks of about 1 MB that may wait between the source and the destination.
 BLOCKS_AHEAD = 4
@@ -58,6 +66,7 @@ class LoadResult:
     started_at: datetime
     finished_at: datetime | None = None
     tables: list[TableResult] = field(default_factory=list)
+    schema_changes: list[SchemaChange] = field(default_factory=list)
 
     @property
     def issue_count(self) -> int:
@@ -95,15 +104,15 @@ def load(
             # A clock that was set back must not make new rows older than what readers have seen.
             result.started_at = last + timedelta(microseconds=1)
         stamp = Stamp(result.batch_id, result.started_at)
-        tables = _chosen_tables(source, options, destination.name_limit)
-        for table in tables:
-            _check_existing(table, destination)
+        known = destination.schemas()
+        tables, result.schema_changes = _chosen_tables(source, options, destination, known)
         progress.begin(tables)
         for table in tables:
             plan = make_plan(table, source, destination, options)
-            result.tables.append(TableResult(plan, Issues(table)))
+            hides_key = plan.table.key_columns != table.key_columns
+            result.tables.append(TableResult(plan, Issues(plan.table, hides_key)))
         for entry in result.tables:
-            _stage(entry, source, destination, stamp, progress)
+            _stage(entry, source, destination, stamp, progress, options)
         source.close()
         if options.strict and result.issue_count:
             raise LoadError(_strict_message(result))
@@ -124,34 +133,78 @@ def load(
     return result
 
 
-def _chosen_tables(source: Source, options: Options, name_limit: int | None) -> list[Table]:
-    select, exclude = options.select, options.exclude
-
-    def wanted(name: str) -> bool:
-        return any(_matches(name, pattern) for pattern in select)
-
-    found = source.tables(wanted if select else None)
+def _chosen_tables(
+    source: Source, options: Options, destination: Destination, known: Schemas
+) -> tuple[list[Table], list[SchemaChange]]:
+    """The tables to load, as far as the options want them, and how they changed."""
+    found = source.tables(
+        (lambda name: _any_matches(name, options.select)) if options.select else None
+    )
     names = {table.name for table in found}
-    for pattern in select:
+    for pattern in options.select:
         if not any(_matches(name, pattern, names) for name in names):
             have = ", ".join(sorted(names)) or "no tables"
             raise UsageError(
                 f"--select {pattern}: the source {source.url} has no such table (it has {have})."
             )
     tables = [
-        table
+        _shorten(table, destination.name_limit)
         for table in found
-        if (not select or any(_matches(table.name, pattern, names) for pattern in select))
-        and not any(_matches(table.name, pattern, names) for pattern in exclude)
+        if (not options.select or _any_matches(table.name, options.select, names))
+        and not _any_matches(table.name, options.exclude, names)
     ]
     if not tables:
         raise LoadError(
             f"The source {source.url} has no tables to load: check the database (and schema) in the"
             " URL, and that its user may see them."
         )
-    shortened = [_shorten(table, name_limit) for table in tables]
-    _refuse_clashes("tables", [(table.name, table.raw_name) for table in shortened], "the source")
-    for table in shortened:
+    tables = _without_columns(tables, options)
+    _refuse_unfit(tables)
+    changes = [] if options.select else dropped_tables({n.lower() for n in names}, known)
+    kept = []
+    for table in tables:
+        policy = options.of(table.name).policy
+        if policy == "ignore-new":
+            if known and table.raw_name not in known:
+                continue
+            table = without_new_columns(table, known)
+        of_table = table_changes(table, known)
+        if policy == "freeze" and known and of_table:
+            raise LoadError(
+                f"The source changed, and the policy is freeze: {'; '.join(map(str, of_table))}."
+                " Nothing was written; allow it with --policy evolve or ignore-new."
+            )
+        changes.extend(of_table)
+        kept.append(table)
+    return kept, changes
+
+
+def _without_columns(tables: list[Table], options: Options) -> list[Table]:
+    """The tables without the excluded columns. A pattern that means no column is a mistake."""
+    columns = [(table, column.name) for table in tables for column in table.columns]
+    for option, patterns in (
+        ("--exclude-columns", options.exclude_columns),
+        ("--hash-columns", options.hash_columns),
+    ):
+        for pattern in patterns:
+            if not any(column_matches((pattern,), table.name, name) for table, name in columns):
+                raise UsageError(f"{option} {pattern}: no table that is loaded has such a column.")
+    if options.hash_columns and not options.hash_salt:
+        raise UsageError("--hash-columns needs a salt: set LOAD_HASH_SALT in the environment.")
+    kept = []
+    for table in tables:
+        left = tuple(c for c in table.columns if not options.excluded(table, c.name))
+        there = {column.name for column in left}
+        kept.append(
+            replace(table, columns=left, key=table.key if there.issuperset(table.key) else ())
+        )
+    return kept
+
+
+def _refuse_unfit(tables: list[Table]) -> None:
+    """Raise for names that the warehouse cannot tell apart, or that are the loader's own."""
+    _refuse_clashes("tables", [(table.name, table.raw_name) for table in tables], "the source")
+    for table in tables:
         if not table.columns:
             raise LoadError(f"The source table {table.name} has no columns: exclude it.")
         if table.raw_name in TABLES | STATE_TABLES:
@@ -163,10 +216,9 @@ def _chosen_tables(source: Source, options: Options, name_limit: int | None) -> 
         if reserved:
             raise LoadError(
                 f"The source column {table.name}.{reserved[0]} has the name of a column that the"
-                " loader adds: exclude the table, or read a view that renames it."
+                " loader adds: leave it out with --exclude-columns, or read a view that renames it."
             )
         _refuse_clashes("columns", [(c.name, c.raw_name) for c in table.columns], table.name)
-    return shortened
 
 
 def _matches(name: str, pattern: str, names: Collection[str] = ()) -> bool:
@@ -174,6 +226,10 @@ def _matches(name: str, pattern: str, names: Collection[str] = ()) -> bool:
     if pattern in names:
         return name == pattern
     return fnmatch.fnmatchcase(name.lower(), pattern.lower())
+
+
+def _any_matches(name: str, patterns: Sequence[str], names: Collection[str] = ()) -> bool:
+    return any(_matches(name, pattern, names) for pattern in patterns)
 
 
 def _refuse_clashes(what: str, names: list[tuple[str, str]], where: str) -> None:
@@ -206,28 +262,30 @@ def _shorten(table: Table, limit: int | None) -> Table:
     return replace(table, raw_name=short(table.raw_name), columns=columns)
 
 
-def _check_existing(table: Table, destination: Destination) -> None:
-    """A raw table that is there must be the loader's, and its types must hold the source's."""
+def _evolve(plan: Plan, destination: Destination, options: Options) -> None:
+    """Let the published table hold what was staged."""
+    table = plan.table
     existing = destination.columns(table.raw_name)
     if existing is None:
         return
-    if not all(name in existing for name in METADATA_COLUMNS):
-        raise LoadError(
-            f"The relation {table.raw_name} in the raw schema was not made by this loader (it has"
-            " no _loaded_at): move it away, or choose another --raw-schema."
-        )
-    for column in table.columns:
-        kind = existing.get(column.raw_name, column.type)
-        if kind != column.type:
-            raise LoadError(
-                f"The source column {table.name}.{column.name} is {column.type} now, but"
-                f" {kind or 'of another type'} in the warehouse: drop the raw table"
-                f" {table.raw_name} to load it anew, or exclude it."
-            )
+    if options.full_refresh:
+        destination.empty(table.raw_name)
+        types = {c.raw_name: c.type for c in table.columns}
+        changed = {name: kind for name, kind in types.items() if existing.get(name, kind) != kind}
+    else:
+        changed = widened_types(table, existing)
+    added = [column for column in table.columns if column.raw_name not in existing]
+    if added or changed:
+        destination.evolve(table.raw_name, added, changed)
 
 
 def _stage(
-    entry: TableResult, source: Source, destination: Destination, stamp: Stamp, progress: Progress
+    entry: TableResult,
+    source: Source,
+    destination: Destination,
+    stamp: Stamp,
+    progress: Progress,
+    options: Options,
 ) -> None:
     table = entry.table
     started = time.monotonic()
@@ -245,13 +303,12 @@ def _stage(
         return
     scope = entry.plan.scope
     try:
-        with _Ahead(lambda: source.read(table, scope, entry.issues)) as blocks:
-            kept = without_losses(
-                counted(iter(blocks)),
-                entry.issues,
-                keeps_nul=destination.keeps_nul,
-                marks_infinity=source.marks_infinity,
-            )
+        existing = destination.columns(table.raw_name)
+        if existing is not None and not options.full_refresh:
+            # Before the source is asked for anything: what cannot be held fails early.
+            widened_types(table, existing)
+        with _Ahead(lambda: source.read(entry.plan.source_table, scope, entry.issues)) as blocks:
+            kept = prepared(counted(iter(blocks)), entry, source, destination, options)
             sent = destination.stage(table, kept, stamp)
         held = destination.read_back(table)
         if (sent.rows, sent.size, sent.digest) != (held.rows, held.size, held.digest):
@@ -272,12 +329,32 @@ def _stage(
     entry.status = "staged"
 
 
+def prepared(
+    blocks: Iterator[Block],
+    entry: TableResult,
+    source: Source,
+    destination: Destination,
+    options: Options,
+) -> Iterator[Block]:
+    """Rows as the destination will hold them: losses counted, personal data hashed."""
+    kept = without_losses(
+        blocks,
+        entry.issues,
+        keeps_nul=destination.keeps_nul,
+        marks_infinity=source.marks_infinity,
+    )
+    source_table = entry.plan.source_table
+    secret = [n for n, c in enumerate(source_table.columns) if options.hashed(source_table, c.name)]
+    return hashed(kept, secret, options.hash_salt or "") if secret else kept
+
+
 def _publish(entry: TableResult, destination: Destination, stamp: Stamp, options: Options) -> None:
     started = time.monotonic()
     plan, name = entry.plan, entry.table.raw_name
     keyed = bool(entry.table.key) and not entry.issues.touches_key()
     try:
         if not plan.reads_nothing:
+            _evolve(plan, destination, options)
             entry.changes = destination.publish(entry.table, stamp, keyed=keyed, within=plan.within)
         changes = entry.changes
         expected = _expected_rows(entry)
@@ -381,6 +458,22 @@ def _records(result: LoadResult, status: str, error: str | None) -> list[Record]
         "issues": result.issue_count,
     }
     records = [Record("_load_runs", run)]
+    if not failed:
+        records.extend(
+            Record(
+                "_load_schema_changes",
+                {
+                    "batch_id": result.batch_id,
+                    "changed_at": result.started_at,
+                    "table_name": change.table,
+                    "column_name": change.column,
+                    "change": change.change,
+                    "declared_before": change.before,
+                    "declared_after": change.after,
+                },
+            )
+            for change in result.schema_changes
+        )
     for entry in tables:
         changes = Changes() if failed else entry.changes
         records.append(

@@ -66,6 +66,27 @@ def integer_type(bits: int, *, unsigned: bool = False) -> Type:
     return BIGINT if needed <= 64 else UNSIGNED_BIGINT
 
 
+_INTEGER_DIGITS = {Kind.SMALLINT: 5, Kind.INTEGER: 10, Kind.BIGINT: 19}
+
+
+def widest(first: Type, second: Type) -> Type | None:
+    """The narrowest type that holds every value of both, text at last; None where there is none."""
+    if first == second:
+        return first
+    kinds = {first.kind, second.kind}
+    if Kind.BINARY in kinds:
+        return None
+    if kinds <= _INTEGER_DIGITS.keys():
+        return max(first, second, key=lambda kind: _INTEGER_DIGITS[kind.kind])
+    if kinds <= _INTEGER_DIGITS.keys() | {Kind.DECIMAL}:
+        scale = max(first.scale, second.scale)
+        whole = max(_INTEGER_DIGITS.get(k.kind, k.precision - k.scale) for k in (first, second))
+        return decimal_type(whole + scale, scale)
+    if kinds in ({Kind.DOUBLE, Kind.SMALLINT}, {Kind.DOUBLE, Kind.INTEGER}):
+        return DOUBLE
+    return TIMESTAMP if kinds == {Kind.DATE, Kind.TIMESTAMP} else TEXT
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a source table: its name there, its name in raw, its type there and here."""

@@ -23,8 +23,9 @@ written `\\x5C`.
 """
 
 import hashlib
+import hmac
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .schema import Column, Kind, Table
@@ -144,13 +145,15 @@ class Issues:
     """What could not be kept exactly in one table, by column and reason."""
 
     table: Table
+    # A key that holds hashed values is not shown.
+    hides_key: bool = False
     found: dict[tuple[str, str], Issue] = field(default_factory=dict)
 
     def add(self, column: Column, reason: str, sample_key: str | None, count: int = 1) -> None:
         """Count values of a column; the first sample key stays."""
         issue = self.found.setdefault((column.raw_name, reason), Issue())
         issue.count += count
-        if issue.sample_key is None:
+        if issue.sample_key is None and not self.hides_key:
             issue.sample_key = sample_key
 
     def touches_key(self) -> bool:
@@ -204,6 +207,25 @@ def without_losses(
             mended = [_mend(line, issues, keeps_nul, marks_infinity) for line in lines]
             block = Block(b"\n".join(mended) + b"\n", block.rows)
         yield block
+
+
+def hashed(blocks: Iterator[Block], positions: Sequence[int], salt: str) -> Iterator[Block]:
+    """The same rows with the fields at some positions replaced by a salted SHA-256, in hex.
+
+    Equal values give equal digests, whatever their table, so that they still join; null stays null.
+    """
+    key = salt.encode()
+    for block in blocks:
+        lines = block.data.split(b"\n")
+        lines.pop()
+        for number, line in enumerate(lines):
+            fields = line.split(b"\t")
+            for position in positions:
+                if fields[position] != NULL:
+                    digest = hmac.new(key, fields[position], hashlib.sha256)
+                    fields[position] = digest.hexdigest().encode()
+            lines[number] = b"\t".join(fields)
+        yield Block(b"\n".join(lines) + b"\n", block.rows)
 
 
 def _mend(line: bytes, issues: Issues, keeps_nul: bool, marks_infinity: bool) -> bytes:

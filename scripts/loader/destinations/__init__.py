@@ -1,6 +1,6 @@
 """Destinations: each stages rows, reads them back, and publishes all tables in one transaction."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -60,6 +60,9 @@ class Destination(Protocol):
     def state(self, raw_table: str) -> State | None:
         """What the last run left about a table, as of `open`."""
 
+    def schemas(self) -> dict[str, dict[str, str]]:
+        """By raw table: its source columns and how they were declared when last seen."""
+
     def newest(self, raw_table: str, column: Column, overlap: int) -> str | None:
         """The greatest live value of a column, less an overlap, as the source would write it."""
 
@@ -71,6 +74,12 @@ class Destination(Protocol):
 
     def begin_publish(self) -> None:
         """Start the part that readers will see at once."""
+
+    def evolve(self, raw_table: str, added: Sequence[Column], widened: Mapping[str, Type]) -> None:
+        """Add columns (null in the rows there are) and widen types; nothing is dropped."""
+
+    def empty(self, raw_table: str) -> None:
+        """Remove all rows and tombstones, for a full refresh."""
 
     def publish(
         self, table: Table, stamp: Stamp, *, keyed: bool, within: Within | None = None
@@ -84,10 +93,10 @@ class Destination(Protocol):
     def save_state(self, raw_table: str, before: State | None, now: State | None) -> None:
         """Keep what the next run compares with, in the same transaction."""
 
-    def commit(self, records: list[Record]) -> None:
+    def commit(self, records: Sequence[Record]) -> None:
         """Make everything visible together with the audit."""
 
-    def record_failure(self, records: list[Record]) -> None:
+    def record_failure(self, records: Sequence[Record]) -> None:
         """Drop all that was staged; write the failure into the audit, if there is one already."""
 
     def close(self) -> None:

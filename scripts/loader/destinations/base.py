@@ -1,0 +1,302 @@
+"""What the warehouses share: the SQL that applies staged rows, and the loader's own tables.
+
+PostgreSQL and DuckDB speak this SQL alike. A destination says how it runs a statement, what its
+types are called and where its rows are staged; the rest stands here.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, ClassVar
+
+from ..audit import STATE_TABLES, TABLES, Record
+from ..ranges import Digest, State, difference
+from ..schema import METADATA_COLUMNS, Column, Kind, Table, Type
+from . import Changes, Stamp, Within
+
+
+class SqlDestination(ABC):
+    """The part of a destination that is plain SQL."""
+
+    TYPE_NAMES: ClassVar[Mapping[Kind, str]]
+    # What tells two equal rows of a table apart.
+    ROW_ID: ClassVar[str]
+    description: str
+
+    def __init__(self, raw_schema: str) -> None:
+        self.schema = raw_schema
+
+    @abstractmethod
+    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run a query."""
+
+    @abstractmethod
+    def _run(self, sql: str) -> int:
+        """Run a statement; returns how many rows it wrote."""
+
+    @abstractmethod
+    def _insert(
+        self, table: str, columns: Mapping[str, Type], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Write rows into one of the loader's own tables."""
+
+    @abstractmethod
+    def _name(self, table: str) -> str:
+        """The quoted name of a raw table."""
+
+    @abstractmethod
+    def _staged(self, table: Table) -> str:
+        """The quoted name of what was staged for a table."""
+
+    @abstractmethod
+    def _doing(self, what: str) -> AbstractContextManager[None]:
+        """Turns the driver's errors into a LoadError that says what was being done."""
+
+    @abstractmethod
+    def _range_number(self, key: str, width: int) -> str:
+        """SQL of a key's range number: division towards zero."""
+
+    @abstractmethod
+    def _change_type(self, table: str, column: str, kind: Type) -> None:
+        """Widen a column; views on the table keep working."""
+
+    @abstractmethod
+    def columns(self, raw_table: str) -> dict[str, Type | None] | None:
+        """Columns and types of a raw table (None: a type that is not the loader's), or None."""
+
+    def publish(
+        self, table: Table, stamp: Stamp, *, keyed: bool, within: Within | None = None
+    ) -> Changes:
+        """Bring the raw table to the staged state."""
+        with self._doing(f"publishing the table {table.raw_name}"):
+            merge = _Merge(self, table, stamp, within)
+            if keyed:
+                inserted, updated, deleted = merge.by_key()
+            elif within is not None:
+                inserted, updated, deleted = merge.append(), 0, 0
+            else:
+                inserted, updated, deleted = merge.by_whole_rows()
+            return Changes(inserted, updated, deleted, self.live_rows(table.raw_name))
+
+    def live_rows(self, raw_table: str) -> int:
+        """Rows that have no tombstone."""
+        sql = f"select count(*) from {self._name(raw_table)} where _deleted_at is null"
+        ((rows,),) = self._rows(sql)
+        return int(rows)
+
+    def evolve(self, raw_table: str, added: Sequence[Column], widened: Mapping[str, Type]) -> None:
+        """Add columns (null in the rows there are) and widen types; nothing is dropped."""
+        with self._doing(f"changing the columns of {raw_table}"):
+            for column in added:
+                self._run(
+                    f"alter table {self._name(raw_table)} add column {quote(column.raw_name)}"
+                    f" {self.type_name(column.type)}"
+                )
+            for name, kind in widened.items():
+                self._change_type(raw_table, name, kind)
+
+    def empty(self, raw_table: str) -> None:
+        """Remove all rows and tombstones, for a full refresh."""
+        with self._doing(f"emptying the table {raw_table}"):
+            self._run(f"delete from {self._name(raw_table)}")
+
+    def save_state(self, raw_table: str, before: State | None, now: State | None) -> None:
+        """Write what differs from the stored state."""
+        with self._doing(f"keeping the state of {raw_table}"):
+            self._create_tables(STATE_TABLES)
+            of_table = f"where table_name = {literal(raw_table)}"
+            if (before and (before.fingerprint, before.width)) != (
+                now and (now.fingerprint, now.width)
+            ):
+                self._run(f"delete from {self._name('_load_state')} {of_table}")
+                if now is not None:
+                    row = (raw_table, now.fingerprint, now.width)
+                    self._insert("_load_state", STATE_TABLES["_load_state"], [row])
+            forgotten, stored = difference(before, now)
+            for start in range(0, len(forgotten), 10_000):
+                numbers = ", ".join(map(str, forgotten[start : start + 10_000]))
+                self._run(
+                    f"delete from {self._name('_load_ranges')} {of_table} and number in ({numbers})"
+                )
+            if stored:
+                rows = [(raw_table, n, digest.rows, digest.value) for n, digest in stored.items()]
+                self._insert("_load_ranges", STATE_TABLES["_load_ranges"], rows)
+
+    def _read_states(self) -> dict[str, State]:
+        """All stored states by raw table."""
+        states = {
+            table: State(mark, int(width))
+            for table, mark, width in self._rows(
+                f"select table_name, fingerprint, width from {self._name('_load_state')}"
+            )
+        }
+        for table, number, rows, value in self._rows(
+            f"select table_name, number, row_count, digest from {self._name('_load_ranges')}"
+        ):
+            if table in states:
+                states[table].digests[number] = Digest(rows, value)
+        return states
+
+    def _read_schemas(self) -> dict[str, dict[str, str]]:
+        """By raw table: its source columns and how they were declared when last seen."""
+        schemas: dict[str, dict[str, str]] = {}
+        for table, column, declared in self._rows(
+            "select table_name, column_name, declared_after from"
+            " (select *, row_number() over (partition by table_name, column_name"
+            " order by batch_id desc) as age"
+            f" from {self._name('_load_schema_changes')}) as changes where age = 1"
+        ):
+            if declared is not None:
+                schemas.setdefault(table, {})[column] = declared
+        return schemas
+
+    def _write(self, records: Sequence[Record]) -> None:
+        """Write audit rows."""
+        self._create_tables(TABLES)
+        for table, columns in TABLES.items():
+            rows = [record.row for record in records if record.table == table]
+            if rows:
+                self._insert(table, columns, rows)
+
+    def _create_tables(self, tables: Mapping[str, Mapping[str, Type]]) -> None:
+        for table, columns in tables.items():
+            self._run(f"create table if not exists {self._name(table)} ({self.defined(columns)})")
+
+    def defined(self, columns: Mapping[str, Type]) -> str:
+        return ", ".join(f"{quote(name)} {self.type_name(kind)}" for name, kind in columns.items())
+
+    def type_name(self, kind: Type) -> str:
+        """The warehouse's name of a type."""
+        name = self.TYPE_NAMES[kind.kind]
+        if kind.kind is Kind.DECIMAL:
+            return f"{name}({kind.precision}, {kind.scale})"
+        return name
+
+    def _type_from(self, text: str) -> Type | None:
+        """A type of the catalog as the loader's, or None for one that it never creates."""
+        base, _, arguments = text.partition("(")
+        for kind, name in self.TYPE_NAMES.items():
+            if kind is Kind.DECIMAL and base == name and arguments:
+                precision, scale = arguments.rstrip(")").split(",")
+                return Type(kind, int(precision), int(scale))
+            if text == name and kind is not Kind.DECIMAL:
+                return Type(kind)
+        return None
+
+
+class _Merge:
+    """The statements that apply staged rows (`s`) to a published table (`t`)."""
+
+    def __init__(
+        self, warehouse: SqlDestination, table: Table, stamp: Stamp, within: Within | None
+    ) -> None:
+        self._warehouse, self._run, self._within = warehouse, warehouse._run, within
+        self._target, self._staged = warehouse._name(table.raw_name), warehouse._staged(table)
+        self._at, self._batch = literal(stamp.loaded_at), literal(stamp.batch_id)
+        self._tombstone = (
+            f"_deleted_at = {self._at}, _loaded_at = {self._at}, _batch_id = {self._batch}"
+        )
+        self._stamp = f"_loaded_at = {self._at}, _batch_id = {self._batch}"
+        held = warehouse.columns(table.raw_name) or {}
+        kinds = {column.raw_name: column.type for column in table.columns}
+        self._values: dict[str, str] = {}
+        for name, kind in held.items():
+            if name in kinds:
+                value = f"s.{quote(name)}"
+                if kind is not None and kind != kinds[name]:
+                    value = f"cast({value} as {warehouse.type_name(kind)})"
+                self._values[name] = value
+            elif name not in METADATA_COLUMNS and kind is not None:
+                # The source has dropped this column.
+                self._values[name] = f"cast(null as {warehouse.type_name(kind)})"
+        self._key = [column.raw_name for column in table.key_columns]
+        self._match = " and ".join(f"t.{quote(n)} = {self._values[n]}" for n in self._key)
+        self._names = ", ".join(map(quote, self._values))
+        self._offered = ", ".join(self._values.values())
+
+    def by_key(self) -> tuple[int, int, int]:
+        """Tombstones, revivals, updates, inserts; each row found by its key."""
+        assign = ", ".join(f"{quote(name)} = {value}" for name, value in self._values.items())
+        differs = [
+            f"t.{quote(name)} is distinct from {value}"
+            for name, value in self._values.items()
+            if name not in self._key
+        ]
+        deleted = self._run(
+            f"update {self._target} as t set {self._tombstone} where t._deleted_at is null"
+            f" and {self._inside()}"
+            f" and not exists (select 1 from {self._staged} as s where {self._match})"
+        )
+        revived = self._run(
+            f"update {self._target} as t set {assign}, _deleted_at = null, {self._stamp}"
+            f" from {self._staged} as s where {self._match} and t._deleted_at is not null"
+        )
+        updated = 0
+        if differs:
+            updated = self._run(
+                f"update {self._target} as t set {assign}, {self._stamp} from {self._staged} as s"
+                f" where {self._match} and t._deleted_at is null and ({' or '.join(differs)})"
+            )
+        inserted = self._run(
+            f"insert into {self._target} ({self._names}, _loaded_at, _batch_id)"
+            f" select {self._offered}, {self._at}, {self._batch} from {self._staged} as s"
+            f" where not exists (select 1 from {self._target} as t where {self._match})"
+        )
+        return inserted + revived, updated, deleted
+
+    def by_whole_rows(self) -> tuple[int, int, int]:
+        """For tables without a usable key: what is gone gets a tombstone, what is new is inserted.
+
+        Equal rows are told apart by their count only.
+        """
+        offered = f"select {self._offered} from {self._staged} as s"
+        held = f"select {self._names} from {self._target} where _deleted_at is null"
+        number = f"row_number() over (partition by {self._names}) as the_number"
+        same = " and ".join(f"o.{n} is not distinct from g.{n}" for n in map(quote, self._values))
+        row_id = self._warehouse.ROW_ID
+        deleted = self._run(
+            f"update {self._target} as t set {self._tombstone} from (select o.the_id from"
+            f" (select {row_id} as the_id, {self._names}, {number} from {self._target}"
+            f" where _deleted_at is null) as o inner join"
+            f" (select *, {number} from ({held} except all {offered}) as gone) as g"
+            f" on {same} and o.the_number = g.the_number) as x where t.{row_id} = x.the_id"
+        )
+        inserted = self._run(
+            f"insert into {self._target} ({self._names}, _loaded_at, _batch_id)"
+            f" select *, {self._at}, {self._batch} from ({offered} except all {held}) as fresh"
+        )
+        return inserted, 0, deleted
+
+    def append(self) -> int:
+        """For tables without a key of which only new rows were read."""
+        return self._run(
+            f"insert into {self._target} ({self._names}, _loaded_at, _batch_id)"
+            f" select {self._offered}, {self._at}, {self._batch} from {self._staged} as s"
+        )
+
+    def _inside(self) -> str:
+        """SQL for whether a published row lies in what was staged."""
+        if self._within is None:
+            return "true"
+        if self._within.partition is None:
+            return "false"
+        number = self._warehouse._range_number(
+            f"t.{quote(self._within.partition.column.raw_name)}", self._within.partition.width
+        )
+        numbers = ", ".join(map(str, sorted(self._within.numbers))) or "null"
+        return f"{number} in ({numbers})"
+
+
+def quote(name: str) -> str:
+    """An identifier in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str | int | datetime | None) -> str:
+    """A value in SQL."""
+    if value is None:
+        return "null"
+    if isinstance(value, datetime):
+        return f"timestamp '{value.isoformat(' ')}'"
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
