@@ -247,7 +247,18 @@ def marts_of(manifest_json: Path) -> list[Mart]:
 
 
 def digests(marts: Sequence[Mart], warehouse: Warehouse) -> dict[str, str]:
-    """A hash of each mart's rows, of every value with its type."""
+    """A hash of each mart's rows: of every value and its type."""
     return {
         mart.name: hashlib.sha256(repr(mart.rows(warehouse)).encode()).hexdigest() for mart in marts
     }
+
+
+def assert_same_rows(marts: Sequence[Mart], left: Warehouse, right: Warehouse) -> None:
+    """Each mart has rows, and exactly the same in both warehouses; the first others are shown."""
+    for mart in marts:
+        one, other = mart.rows(left), mart.rows(right)
+        assert one and len(one) == len(other), mart.name
+        # repr, because Decimal("1.0") == Decimal("1.00") == 1.
+        different = [two for two in zip(one, other, strict=True) if repr(two[0]) != repr(two[1])]
+        assert different[:2] == [], mart.name
+    assert digests(marts, left) == digests(marts, right)
