@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import sys
 import time
@@ -211,7 +212,8 @@ def load_shop(steps: Steps, target: Target, url: str) -> None:
         options = {name: str(value) for name, value in target.connection.items()}
         destination = PostgresDestination(schema, **options)
     with steps.step("load") as notes:
-        progress = LoadProgress(steps) if steps.terminal else Lines(sys.stderr)
+        in_a_log = Lines(functools.partial(print, file=sys.stderr))
+        progress = LoadProgress(steps) if steps.terminal else in_a_log
         result = load(url, destination, progress=progress)
         changes = [entry.changes for entry in result.tables]
         notes.append(

@@ -1,9 +1,15 @@
 """Replicate an operational database into the warehouse's raw schema."""
 
 import argparse
+import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
 
 from loader import (
     DuckDBDestination,
@@ -11,22 +17,29 @@ from loader import (
     LoadResult,
     Options,
     PostgresDestination,
-    TableOptions,
     UsageError,
     load,
 )
+from loader.config import Config, read_config
 from loader.destinations import Destination
-from loader.options import MODES
-from loader.progress import Bar, Lines
+from loader.options import MODES, POLICIES
+from loader.progress import Bar, Lines, Progress
+from loader.run import plan_load
+from loader.verify import verify
 
 DONE, FAILED, USAGE, DONE_WITH_ISSUES = 0, 1, 2, 3
+# Key ranges that a comparison lists before it only counts them.
+MOST_RANGES = 20
 
 EPILOG = """\
 sources
   sqlite:///shop.sqlite                         a file (four slashes for an absolute path)
   mysql://user:password@host:3306/classicmodels MySQL and MariaDB; mariadb:// is the same
   postgresql://user:password@host/db?schema=s   PostgreSQL; the schema is public unless named
-  Percent-encode special characters of a password: @ is %40, / is %2F, : is %3A, # is %23.
+  file:///dumps                                 a folder or glob of CSV, JSON Lines, Parquet files
+  Percent-encode special characters of a password: @ is %40, / is %2F, : is %3A, # is %23; or leave
+  the password out and set SOURCE_PASSWORD. For TLS add ?tls=on or ?ssl_ca=FILE (MySQL), or
+  ?sslmode=verify-full&sslrootcert=FILE (PostgreSQL).
 
 targets
   duckdb    the file that --duckdb-path or DUCKDB_PATH names (warehouse.duckdb)
@@ -50,28 +63,80 @@ examples
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one load from the command line; returns the exit code."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    given = _parser().parse_args(arguments)
+    say = _say_json if given.log_format == "json" else _say
     try:
-        if not options.source:
+        config = read_config(Path(given.config)) if given.config else Config()
+        source = with_password(given.source or config.source or "")
+        if not source:
             raise UsageError("No source: give --source URL, or set SOURCE in the environment.")
-        result = load(
-            options.source,
-            _destination(options),
-            _choices(options),
-            progress=Bar() if sys.stderr.isatty() else Lines(sys.stderr),
-        )
+        options = _options(given, config.options)
+        warehouse = _destination(given, config)
+        if given.plan:
+            return _plan(source, warehouse, options)
+        progress: Progress = Lines(say)
+        if given.log_format == "text" and sys.stderr.isatty():
+            progress = Bar()
+        if given.verify_only:
+            return _verify(source, warehouse, options, progress)
+        result = load(source, warehouse, options, progress=progress)
     except UsageError as error:
-        print(f"load: {error}", file=sys.stderr)
+        say(f"load: {error}", "error")
         return USAGE
     except LoadError as error:
-        print(f"load: {error}", file=sys.stderr)
+        say(f"load: {error}", "error")
         return FAILED
     except KeyboardInterrupt:
-        print("load: interrupted; nothing was published.", file=sys.stderr)
+        say("load: interrupted; nothing was published.", "error")
         return FAILED
-    print(summary(result))
+    if given.log_format == "json":
+        _log_result(result)
+    else:
+        print(summary(result))
     return DONE_WITH_ISSUES if result.issue_count else DONE
+
+
+def with_password(url: str) -> str:
+    """The source URL with the password of SOURCE_PASSWORD, when it has a user but no password."""
+    password = os.environ.get("SOURCE_PASSWORD")
+    scheme, separator, rest = url.partition("://")
+    user, at, address = rest.rpartition("@")
+    if not password or not separator or not at or ":" in user:
+        return url
+    return f"{scheme}://{user}:{quote(password, safe='')}@{address}"
+
+
+def _plan(source: str, warehouse: Destination, options: Options) -> int:
+    rows: list[tuple[str, ...]] = [("table", "mode", "rows", "why")]
+    types = []
+    for plan in plan_load(source, warehouse, options):
+        table = plan.table
+        estimate = "?" if plan.expected_rows is None else f"{plan.expected_rows:,}"
+        rows.append((table.raw_name, plan.mode, estimate, plan.reason))
+        columns = ", ".join(f"{c.raw_name} {c.type}" for c in table.columns)
+        types.append(f"{table.raw_name}: {columns}")
+    print(_table(rows, right=(2,)))
+    print()
+    print("\n".join(types))
+    return DONE
+
+
+def _verify(source: str, warehouse: Destination, options: Options, progress: Progress) -> int:
+    verdicts = verify(source, warehouse, options, progress=progress)
+    rows: list[tuple[str, ...]] = [("table", "source", "warehouse", "verdict")]
+    for verdict in verdicts:
+        counts = (f"{verdict.source_rows:,}", f"{verdict.warehouse_rows:,}")
+        said = "differs" if verdict.differences else "equal"
+        rows.append((verdict.table.raw_name, *counts, said))
+    print(_table(rows, right=(1, 2)))
+    different = [
+        f"{verdict.table.raw_name} {text}" for verdict in verdicts for text in verdict.differences
+    ]
+    for text in different[:MOST_RANGES]:
+        print(text)
+    if len(different) > MOST_RANGES:
+        print(f"... and {len(different) - MOST_RANGES} more")
+    return FAILED if different else DONE
 
 
 def summary(result: LoadResult) -> str:
@@ -94,18 +159,52 @@ def summary(result: LoadResult) -> str:
                 f"{entry.seconds:.2f}",
             )
         )
-    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-    lines = [
-        row[0].ljust(widths[0])
-        + "".join("  " + cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))
-        for row in rows
-    ]
+    lines = [_table(rows, right=range(1, 7))]
     for entry in result.tables:
         for (column, reason), issue in entry.issues.found.items():
             at = f" (for example {issue.sample_key})" if issue.sample_key else ""
             lines.append(f"note: {entry.table.raw_name}.{column}: {issue.count:,} x {reason}{at}")
+    known = result.known_before
+    lines.extend(f"schema: {change}" for change in result.schema_changes if known)
+    lines.extend(f"warning: {warning}" for warning in result.warnings)
     lines.append(f"{result.source} -> {result.target}, batch {result.batch_id}")
     return "\n".join(lines)
+
+
+def _table(rows: list[tuple[str, ...]], right: Collection[int]) -> str:
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if n in right else cell.ljust(width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _say(text: str, _level: str = "info") -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _say_json(text: str, level: str = "info") -> None:
+    moment = datetime.now(UTC).isoformat(timespec="milliseconds")
+    line = {"at": moment, "level": level, "message": text.removeprefix("load: ")}
+    print(json.dumps(line), file=sys.stderr, flush=True)
+
+
+def _log_result(result: LoadResult) -> None:
+    """One line of JSON for each table, and one for the run."""
+    for entry in result.tables:
+        counts = vars(entry.changes) | {"rows_read": entry.rows_read, "bytes": entry.bytes_read}
+        issues = [
+            {"column": column, "reason": reason} | vars(issue)
+            for (column, reason), issue in entry.issues.found.items()
+        ]
+        line = {"table": entry.table.raw_name, "mode": entry.plan.mode, **counts}
+        print(json.dumps(line | {"seconds": round(entry.seconds, 3), "issues": issues}))
+    run = {"batch_id": result.batch_id, "source": result.source, "target": result.target}
+    changes = [str(change) for change in result.schema_changes if result.known_before]
+    print(json.dumps(run | {"schema_changes": changes, "warnings": result.warnings}))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -116,75 +215,128 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     environment = os.environ
-    parser.add_argument(
-        "--source", metavar="URL", default=environment.get("SOURCE"), help="what to read [SOURCE]"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--source", metavar="URL", default=environment.get("SOURCE"), help="what to read [SOURCE]")
+    add(
         "--target",
         choices=("duckdb", "postgres"),
-        default=environment.get("TARGET") or "duckdb",
+        default=environment.get("TARGET"),
         help="the kind of warehouse to write [TARGET, or duckdb]",
     )
-    parser.add_argument(
+    add(
         "--duckdb-path",
         metavar="FILE",
         default=environment.get("DUCKDB_PATH") or "warehouse.duckdb",
         help="the DuckDB warehouse [DUCKDB_PATH, or warehouse.duckdb]",
     )
-    parser.add_argument(
-        "--raw-schema",
-        metavar="SCHEMA",
-        default="raw_classicmodels",
-        help="where the tables go [raw_classicmodels]",
-    )
-    parser.add_argument(
+    add("--raw-schema", metavar="SCHEMA", help="where the tables go [raw_classicmodels]")
+    add("--config", metavar="FILE", help="a YAML file with what the team keeps about the source")
+    choice = parser.add_argument_group("what is loaded")
+    add = choice.add_argument
+    add(
         "--select",
         metavar="NAMES",
         action="append",
         help="only these tables or views, comma-separated; patterns as order*",
     )
-    parser.add_argument(
-        "--exclude", metavar="NAMES", action="append", help="all but these tables, likewise"
+    add("--exclude", metavar="NAMES", action="append", help="all but these tables, likewise")
+    add(
+        "--exclude-columns",
+        metavar="NAMES",
+        action="append",
+        help="leave columns out: phone, or customers.phone; patterns too",
     )
-    parser.add_argument(
+    add(
+        "--hash-columns",
+        metavar="NAMES",
+        action="append",
+        help="replace values by a SHA-256 with the salt in LOAD_HASH_SALT; equal values stay equal",
+    )
+    how = parser.add_argument_group("how it is loaded")
+    add = how.add_argument
+    add(
         "--mode",
         choices=MODES,
-        default="auto",
         help="full: read all; diff: ask the source for digests of key ranges and read what changed;"
         " append: read only what is above the newest key; auto: diff where it can [auto]",
     )
-    parser.add_argument(
+    add(
+        "--policy",
+        choices=POLICIES,
+        help="when the source's tables change: evolve: add and widen columns, keep dropped ones as"
+        " null; freeze: fail; ignore-new: leave new tables and columns out [evolve]",
+    )
+    add(
         "--max-delete-share",
-        type=float,
-        default=0.5,
+        type=_share,
         metavar="SHARE",
         help="refuse to mark more than this share of a table's rows as deleted [0.5]",
     )
-    parser.add_argument(
-        "--strict", action="store_true", help="fail when a value cannot be kept exactly"
+    add("--full-refresh", action="store_true", help="empty the raw tables and load them anew")
+    add("--strict", action="store_true", help="fail when a value cannot be kept exactly")
+    instead = parser.add_argument_group("instead of loading").add_mutually_exclusive_group()
+    instead.add_argument(
+        "--plan", action="store_true", help="say what would be read, and how; write nothing"
     )
+    instead.add_argument(
+        "--verify-only",
+        action="store_true",
+        help="compare source and warehouse as they are now; exit 1 when they differ",
+    )
+    parser.add_argument("--log-format", choices=("text", "json"), default="text")
     return parser
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
+    return share
 
 
 def _names(given: Sequence[str] | None) -> list[str]:
     return [name.strip() for part in given or () for name in part.split(",") if name.strip()]
 
 
-def _choices(options: argparse.Namespace) -> Options:
-    return Options(
-        select=_names(options.select),
-        exclude=_names(options.exclude),
-        strict=options.strict,
-        max_delete_share=options.max_delete_share,
-        default=TableOptions(mode=options.mode),
+def _options(given: argparse.Namespace, config: Options) -> Options:
+    """The configuration's options, and over them those of the command line."""
+    default = config.default
+    if given.mode:
+        default = replace(default, mode=given.mode)
+    if given.policy:
+        default = replace(default, policy=given.policy)
+    return replace(
+        config,
+        select=_names(given.select) or config.select,
+        exclude=_names(given.exclude) or config.exclude,
+        exclude_columns=_names(given.exclude_columns) or config.exclude_columns,
+        hash_columns=_names(given.hash_columns) or config.hash_columns,
+        hash_salt=os.environ.get("LOAD_HASH_SALT"),
+        strict=given.strict or config.strict,
+        full_refresh=given.full_refresh,
+        max_delete_share=(
+            config.max_delete_share if given.max_delete_share is None else given.max_delete_share
+        ),
+        default=default,
+        # What was asked for just now goes before what a table has in the file.
+        tables={} if given.mode or given.policy else config.tables,
     )
 
 
-def _destination(options: argparse.Namespace) -> Destination:
-    if options.target == "postgres":
-        return PostgresDestination(options.raw_schema)
-    return DuckDBDestination(options.raw_schema, options.duckdb_path)
+def _destination(given: argparse.Namespace, config: Config) -> Destination:
+    schema = given.raw_schema or config.raw_schema or "raw_classicmodels"
+    target = given.target or config.target or "duckdb"
+    if target not in ("duckdb", "postgres"):
+        raise UsageError(f"The target {target} is unknown: use duckdb or postgres.")
+    if target == "postgres":
+        return PostgresDestination(schema)
+    return DuckDBDestination(schema, given.duckdb_path)
 
 
 if __name__ == "__main__":
+    # Whoever reads only the head of a table has seen enough.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main())

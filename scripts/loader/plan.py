@@ -37,6 +37,13 @@ class Plan:
         return self.mode == "diff" and not self.numbers
 
     @property
+    def expected_rows(self) -> int | None:
+        """Rows that will travel, as far as the source knows beforehand."""
+        if self.mode == "diff":
+            return sum(self.now[number].rows for number in self.numbers if number in self.now)
+        return None if self.after is not None else self.source_table.estimated_rows
+
+    @property
     def scope(self) -> Scope:
         """The rows to ask for."""
         if self.mode == "append" and self.after is not None:

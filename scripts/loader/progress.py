@@ -1,8 +1,8 @@
 """How far a load is: a bar on a terminal, plain lines in a log, or nothing."""
 
 import time
-from collections.abc import Sequence
-from typing import Protocol, TextIO
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from .schema import Table
 
@@ -42,8 +42,8 @@ class Silent:
 class Lines(Silent):
     """A line every few seconds, for logs; short loads say nothing."""
 
-    def __init__(self, stream: TextIO, every: float = 5.0) -> None:
-        self._stream = stream
+    def __init__(self, say: Callable[[str], None], every: float = 5.0) -> None:
+        self._say = say
         self._every = every
         self._name = ""
         self._rows = self._size = 0
@@ -62,9 +62,7 @@ class Lines(Silent):
         if now - self._told >= self._every:
             self._told = now
             rate = self._size / 1e6 / max(now - self._started, 1e-9)
-            print(
-                f"{self._name}: {self._rows:,} rows, {rate:.1f} MB/s", file=self._stream, flush=True
-            )
+            self._say(f"{self._name}: {self._rows:,} rows, {rate:.1f} MB/s")
 
 
 class Bar(Silent):

@@ -22,7 +22,7 @@ from .drift import (
 )
 from .errors import LoadError, UsageError
 from .options import Options, column_matches
-from .plan import Plan, make_plan
+from .plan import Plan, arriving, make_plan
 from .progress import Progress, Silent
 from .ranges import Digests
 from .schema import METADATA_COLUMNS, Column, Table
@@ -67,11 +67,27 @@ class LoadResult:
     finished_at: datetime | None = None
     tables: list[TableResult] = field(default_factory=list)
     schema_changes: list[SchemaChange] = field(default_factory=list)
+    # Whether an earlier run saw the source; else all of it is new, which is no news.
+    known_before: bool = False
+    # What a person should know although the load went well.
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def issue_count(self) -> int:
         """Values that could not be kept exactly, over all tables."""
         return sum(issue.count for table in self.tables for issue in table.issues.found.values())
+
+
+def plan_load(source_url: str, destination: Destination, options: Options) -> list[Plan]:
+    """How each table would be read. Writes nothing; raises as `load` does."""
+    source = open_source(source_url)
+    try:
+        destination.open()
+        tables, _ = chosen_tables(source, options, destination, destination.schemas())
+        return [make_plan(table, source, destination, options) for table in tables]
+    finally:
+        source.close()
+        destination.close()
 
 
 def load(
@@ -99,13 +115,20 @@ def load(
         source = open_source(source_url)
         destination.open()
         result.target = destination.description
+        result.warnings = [*source.warnings, *destination.warnings]
         last = destination.last_loaded_at()
         if last is not None and result.started_at <= last:
             # A clock that was set back must not make new rows older than what readers have seen.
             result.started_at = last + timedelta(microseconds=1)
         stamp = Stamp(result.batch_id, result.started_at)
         known = destination.schemas()
-        tables, result.schema_changes = _chosen_tables(source, options, destination, known)
+        result.known_before = bool(known)
+        tables, result.schema_changes = chosen_tables(source, options, destination, known)
+        for table in tables:
+            existing = destination.columns(table.raw_name)
+            if existing is not None and not options.full_refresh:
+                # Before the source is asked for rows: what cannot be held fails early.
+                widened_types(arriving(table, options), existing)
         progress.begin(tables)
         for table in tables:
             plan = make_plan(table, source, destination, options)
@@ -133,7 +156,7 @@ def load(
     return result
 
 
-def _chosen_tables(
+def chosen_tables(
     source: Source, options: Options, destination: Destination, known: Schemas
 ) -> tuple[list[Table], list[SchemaChange]]:
     """The tables to load, as far as the options want them, and how they changed."""
@@ -301,14 +324,12 @@ def _stage(
     if entry.plan.reads_nothing:
         entry.changes = Changes(live=sum(digest.rows for digest in entry.plan.now.values()))
         return
-    scope = entry.plan.scope
+    scope, source_table = entry.plan.scope, entry.plan.source_table
     try:
-        existing = destination.columns(table.raw_name)
-        if existing is not None and not options.full_refresh:
-            # Before the source is asked for anything: what cannot be held fails early.
-            widened_types(table, existing)
-        with _Ahead(lambda: source.read(entry.plan.source_table, scope, entry.issues)) as blocks:
-            kept = prepared(counted(iter(blocks)), entry, source, destination, options)
+        with _Ahead(lambda: source.read(source_table, scope, entry.issues)) as blocks:
+            kept = prepared(
+                counted(iter(blocks)), source_table, entry.issues, source, destination, options
+            )
             sent = destination.stage(table, kept, stamp)
         held = destination.read_back(table)
         if (sent.rows, sent.size, sent.digest) != (held.rows, held.size, held.digest):
@@ -331,20 +352,20 @@ def _stage(
 
 def prepared(
     blocks: Iterator[Block],
-    entry: TableResult,
+    table: Table,
+    issues: Issues,
     source: Source,
     destination: Destination,
     options: Options,
 ) -> Iterator[Block]:
-    """Rows as the destination will hold them: losses counted, personal data hashed."""
+    """Rows of a source table as the destination will hold them: losses counted, secrets hashed."""
     kept = without_losses(
         blocks,
-        entry.issues,
+        issues,
         keeps_nul=destination.keeps_nul,
         marks_infinity=source.marks_infinity,
     )
-    source_table = entry.plan.source_table
-    secret = [n for n, c in enumerate(source_table.columns) if options.hashed(source_table, c.name)]
+    secret = [n for n, c in enumerate(table.columns) if options.hashed(table, c.name)]
     return hashed(kept, secret, options.hash_salt or "") if secret else kept
 
 

@@ -31,6 +31,19 @@ class SourceUrl:
         return f"{self.host or 'localhost'}{f':{self.port}' if self.port else ''}"
 
 
+def is_local(host: str) -> bool:
+    """Whether a host is this machine: a socket, or a loopback address."""
+    return host in ("", "localhost", "::1") or host.startswith(("/", "127."))
+
+
+def unencrypted(side: str, host: str) -> str:
+    """The warning for a connection that leaves this machine without TLS."""
+    return (
+        f"The connection to the {side} at {host} is not encrypted: rows and password can be read on"
+        " the way; ask for TLS."
+    )
+
+
 def parse_url(text: str) -> SourceUrl:
     """Take a source URL apart.
 

@@ -60,7 +60,7 @@ def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Warehouse:
 
 
 @pytest.fixture(params=["mariadb", "postgres"])
-def source(request: pytest.FixtureRequest) -> Iterator[tuple[str, Callable[[str], None]]]:
+def source(request: pytest.FixtureRequest) -> Iterator[tuple[str, Callable[[str], object]]]:
     """A database of each server that digests key ranges, and how to change it."""
     server: Server = request.getfixturevalue(request.param)
     name = f"source_{abs(hash(request.node.name)) % 10**8}"

@@ -43,6 +43,8 @@ class Destination(Protocol):
 
     # For the audit and for messages; never with a password.
     description: str
+    # What a person should know about the connection.
+    warnings: list[str]
     # Text may hold a NUL character.
     keeps_nul: bool
     # Bytes that a name can have, or none.
@@ -71,6 +73,9 @@ class Destination(Protocol):
 
     def read_back(self, table: Table) -> Tally:
         """The staged rows, rendered as wire text again, in the order of staging."""
+
+    def held(self, table: Table) -> Iterator[Block]:
+        """The live rows of the published table as wire text, in the types of `table`."""
 
     def begin_publish(self) -> None:
         """Start the part that readers will see at once."""

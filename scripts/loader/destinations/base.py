@@ -166,6 +166,11 @@ class SqlDestination(ABC):
     def defined(self, columns: Mapping[str, Type]) -> str:
         return ", ".join(f"{quote(name)} {self.type_name(kind)}" for name, kind in columns.items())
 
+    def _as_sent(self, column: Column, held: Mapping[str, Type | None]) -> str:
+        """SQL of a stored column in the type in which the source sends it."""
+        name, kind = quote(column.raw_name), held.get(column.raw_name, column.type)
+        return name if kind == column.type else f"cast({name} as {self.type_name(column.type)})"
+
     def type_name(self, kind: Type) -> str:
         """The warehouse's name of a type."""
         name = self.TYPE_NAMES[kind.kind]

@@ -57,6 +57,7 @@ class DuckDBDestination(SqlDestination):
         self.path = Path(path)
         self.staging_path = self.path.with_name(self.path.name + ".loading")
         self.description = f"duckdb {self.path}"
+        self.warnings: list[str] = []
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._existing: dict[str, dict[str, Type | None]] = {}
         self._states: dict[str, State] = {}
@@ -141,23 +142,35 @@ class DuckDBDestination(SqlDestination):
 
     def read_back(self, table: Table) -> Tally:
         """Render the staged rows again."""
+        tally = Tally()
+        with self._doing(f"reading the table {table.raw_name} back"):
+            for lines, rows in self._rendered(table, self._staged(table), {}):
+                tally.add(lines, rows)
+        return tally
+
+    def held(self, table: Table) -> Iterator[Block]:
+        """The live rows of the published table, in the types of `table`."""
+        relation = f"{self._name(table.raw_name)} where _deleted_at is null"
+        with self._doing(f"reading the table {table.raw_name}"), self._warehouse():
+            for lines, rows in self._rendered(table, relation, self._existing[table.raw_name]):
+                yield Block(bytes(lines), rows)
+
+    def _rendered(
+        self, table: Table, relation: str, held: Mapping[str, Type | None]
+    ) -> Iterator[tuple[memoryview, int]]:
         fields = (
-            f"coalesce({_wire(quote(column.raw_name), column.type)}, '\\N')"
+            f"coalesce({_wire(self._as_sent(column, held), column.type)}, '\\N')"
             for column in table.columns
         )
         line = " || chr(9) || ".join(fields) + " || chr(10)"
-        tally = Tally()
-        with self._doing(f"reading the table {table.raw_name} back"):
-            result = self._open().execute(f"select {line} as line from {self._staged(table)}")
-            for batch in result.to_arrow_reader(ROWS_PER_BATCH):
-                lines = batch.column(0)
-                _, offsets, data = lines.buffers()
-                if data is None:
-                    continue
+        result = self._open().execute(f"select {line} as line from {relation}")
+        for batch in result.to_arrow_reader(ROWS_PER_BATCH):
+            lines = batch.column(0)
+            _, offsets, data = lines.buffers()
+            if data is not None:
                 ends = memoryview(offsets).cast("q")
                 first, last = ends[lines.offset], ends[lines.offset + len(lines)]
-                tally.add(memoryview(data)[first:last], len(lines))
-        return tally
+                yield memoryview(data)[first:last], len(lines)
 
     def begin_publish(self) -> None:
         """Open the warehouse and begin the one transaction that readers will see."""

@@ -19,6 +19,7 @@ from ..errors import LoadError
 from ..ranges import State
 from ..schema import Column, Kind, Table, Type
 from ..sources.postgres import SPLIT, connection_problem
+from ..urls import is_local, unencrypted
 from ..wire import Block, Tally, blocks_of_copy, double_sql
 from . import Changes, Stamp, Within
 from .base import SqlDestination, literal, quote
@@ -52,6 +53,7 @@ class PostgresDestination(SqlDestination):
         self._changed: set[str] = set()
         self._states: dict[str, State] = {}
         self.description = "postgres"
+        self.warnings: list[str] = []
 
     def open(self) -> None:
         """Connect, take the lock, and begin the transaction."""
@@ -70,6 +72,8 @@ class PostgresDestination(SqlDestination):
         self._connection = connection
         info = connection.info
         self.description = f"postgres {info.host}:{info.port}/{info.dbname}"
+        if not is_local(info.host) and not connection.pgconn.ssl_in_use:
+            self.warnings.append(unencrypted("warehouse", info.host))
         with self._doing("beginning the load"):
             for setting in (
                 "datestyle = 'ISO, YMD'",
@@ -145,18 +149,28 @@ class PostgresDestination(SqlDestination):
         return tally
 
     def read_back(self, table: Table) -> Tally:
-        """COPY the staged rows out again; it does the escaping."""
-        fields = ", ".join(_wire(c) for c in table.columns)
-        statement = f"copy (select {fields} from {self._staged(table)}) to stdout"
+        """COPY the staged rows out again."""
         tally = Tally()
-        with (
-            self._doing(f"reading the table {table.raw_name} back"),
-            self._open().cursor() as cursor,
-            cursor.copy(statement) as copy,
-        ):
-            for block in blocks_of_copy(copy):
+        with self._doing(f"reading the table {table.raw_name} back"):
+            for block in self._rendered(table, self._staged(table)):
                 tally.add(block.data, block.rows)
         return tally
+
+    def held(self, table: Table) -> Iterator[Block]:
+        """The live rows of the published table, in the types of `table`."""
+        with self._doing(f"reading the table {table.raw_name}"):
+            yield from self._rendered(
+                table, f"{self._name(table.raw_name)} where _deleted_at is null"
+            )
+
+    def _rendered(self, table: Table, relation: str) -> Iterator[Block]:
+        held = self.columns(table.raw_name) or {}
+        fields = ", ".join(
+            _wire(self._as_sent(column, held), column.type) for column in table.columns
+        )
+        statement = f"copy (select {fields} from {relation}) to stdout"
+        with self._open().cursor() as cursor, cursor.copy(statement) as copy:
+            yield from blocks_of_copy(copy)
 
     def begin_publish(self) -> None:
         """Everything is in one transaction already."""
@@ -280,10 +294,9 @@ class PostgresDestination(SqlDestination):
             raise LoadError(f"{self.description}, {what}: {text}.") from None
 
 
-def _wire(column: Column) -> str:
-    """SQL that renders a stored value as it was sent."""
-    name = quote(column.raw_name)
-    if column.type.kind is Kind.DOUBLE:
+def _wire(name: str, kind: Type) -> str:
+    """SQL that renders a stored value as it was sent; COPY does the escaping."""
+    if kind.kind is Kind.DOUBLE:
         spelled = double_sql(f"abs({name})::text", split=SPLIT, integer="integer")
         return (
             f"case when {name} in ('NaN', 'Infinity', '-Infinity') then {name}::text"

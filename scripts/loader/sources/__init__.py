@@ -25,6 +25,8 @@ class Source(Protocol):
     """What a source module offers. It is open from creation to `close`, within one snapshot."""
 
     url: SourceUrl
+    # What a person should know about the connection.
+    warnings: list[str]
     # NaN and infinity arrive as words in decimal and date columns.
     marks_infinity: bool
 

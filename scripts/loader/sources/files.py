@@ -73,6 +73,7 @@ class FileSource:
 
     def __init__(self, url: SourceUrl) -> None:
         self.url = url
+        self.warnings: list[str] = []
         self._options = _text_options(url)
         self._files = _files(url.database)
         self._schema_path, self._schema = self._read_schema()

@@ -7,6 +7,7 @@ written here.
 """
 
 import re
+import ssl
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -16,17 +17,15 @@ from pymysql.cursors import SSCursor
 from ..errors import LoadError, UsageError
 from ..ranges import Digest, Digests, Partition, Scope, cut, runs
 from ..schema import (
-    BIGINT,
     BINARY,
     BOOLEAN,
     DATE,
     DOUBLE,
-    INTEGER,
+    INTEGERS,
     MAX_DECIMAL_DIGITS,
     SMALLINT,
     TEXT,
     TIMESTAMP,
-    UNSIGNED_BIGINT,
     Column,
     Kind,
     Table,
@@ -34,7 +33,7 @@ from ..schema import (
     decimal_type,
     integer_type,
 )
-from ..urls import SourceUrl
+from ..urls import SourceUrl, is_local, unencrypted
 from ..wire import BLOCK_BYTES, Block, Issues, binary_field, double_sql, escape
 
 INTEGER_BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
@@ -80,6 +79,9 @@ class MySQLSource:
         self.url = url
         self._connection = _connect(url)
         self._cursor = self._connection.cursor()
+        self.warnings: list[str] = []
+        if not is_local(url.host) and not self._rows("show status like 'Ssl_cipher'")[0][1]:
+            self.warnings.append(unencrypted("source", url.host))
         # No sql_mode: backslash escapes work and char columns are not padded. UTC: a timestamp is
         # an instant. Patience: the warehouse may be slower than the server's 60 s.
         self._run(
@@ -355,6 +357,7 @@ def _connect(url: SourceUrl) -> "pymysql.connections.Connection[Any]":
             database=url.database,
             charset="utf8mb4",
             unix_socket=url.options.get("unix_socket"),
+            ssl=_tls(url),
             connect_timeout=10,
         )
     except pymysql.MySQLError as error:
@@ -373,6 +376,25 @@ def _connect(url: SourceUrl) -> "pymysql.connections.Connection[Any]":
         raise LoadError(f"The MySQL server at {url.address} {reason}.") from None
     except (OSError, RuntimeError, ValueError) as error:
         raise LoadError(f"The MySQL server at {url.address} cannot be used: {error}.") from None
+
+
+def _tls(url: SourceUrl) -> ssl.SSLContext | None:
+    """TLS as the URL asks for it: `tls=on` encrypts, `ssl_ca=FILE` verifies the server too."""
+    files = {name: url.options.get(f"ssl_{name}") for name in ("ca", "cert", "key")}
+    if not any(files.values()) and url.options.get("tls") != "on":
+        return None
+    try:
+        context = ssl.create_default_context(cafile=files["ca"])
+        if files["cert"]:
+            context.load_cert_chain(files["cert"], files["key"])
+    except OSError as error:
+        raise UsageError(
+            f"The TLS files of the source URL cannot be used: {error.strerror or error}."
+        ) from None
+    if not files["ca"]:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _type_of(
@@ -405,8 +427,11 @@ def _range_column(table: Table) -> str | None:
     if not table.key:
         return None
     first = table.key_columns[0]
-    plain = first.type in (SMALLINT, INTEGER, BIGINT, UNSIGNED_BIGINT)
-    return first.name if plain and _detail(table, first)["base"] in INTEGER_BITS else None
+    return (
+        first.name
+        if first.type in INTEGERS and _detail(table, first)["base"] in INTEGER_BITS
+        else None
+    )
 
 
 def _plain_text(column: Column, table: Table) -> str:

@@ -25,7 +25,7 @@ from ..schema import (
     decimal_type,
     integer_type,
 )
-from ..urls import SourceUrl
+from ..urls import SourceUrl, is_local, unencrypted
 from ..wire import Block, Issues, blocks_of_copy, double_sql
 
 SPLIT = "split_part({text}, '{mark}', {n})"
@@ -96,6 +96,10 @@ class PostgresSource:
         self.url = url
         self.schema = url.options.get("schema", "public")
         self._connection = _connect(url)
+        self.warnings: list[str] = []
+        host = self._connection.info.host
+        if not is_local(host) and not self._connection.pgconn.ssl_in_use:
+            self.warnings.append(unencrypted("source", host))
         self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         self._connection.read_only = True
         try:

@@ -49,6 +49,7 @@ class SQLiteSource:
 
     def __init__(self, url: SourceUrl) -> None:
         self.url = url
+        self.warnings: list[str] = []
         path = Path(url.database)
         if not path.is_file():
             raise LoadError(f"There is no SQLite file {path}: check the path in the source URL.")
