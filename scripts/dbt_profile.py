@@ -19,6 +19,8 @@ from dbt_common.exceptions import DbtBaseException
 PROFILE = "classicmodels"
 EXAMPLE = "profiles.example.yml"
 SUPPORTED = ("duckdb", "postgres")
+# dbt calls a DuckDB database after its file; DuckDB gives these names to others.
+DUCKDB_KEEPS = ("main", "system", "temp")
 
 
 class ProfileError(RuntimeError):
@@ -110,11 +112,24 @@ def resolve_target(project: Path, profiles: Path, name: str | None) -> Target:
             f"The output {profile.target_name} of {profiles / 'profiles.yml'} is of type "
             f"{credentials.type}; this project loads into {' and '.join(SUPPORTED)}."
         )
+    if credentials.type == "duckdb" and not _is_usable(credentials.path, credentials.database):
+        raise ProfileError(
+            f"{credentials.path} cannot be the warehouse, which needs a file, with a name that has "
+            f"no quotes and is not {', '.join(DUCKDB_KEEPS[:-1])} or {DUCKDB_KEEPS[-1]}, as DuckDB "
+            f"keeps those: set DUCKDB_PATH to another."
+        )
     return Target(
         name=profile.target_name,
         kind=credentials.type,
         connection=_connection(credentials),
         options=() if is_default else ("--target", profile.target_name),
+    )
+
+
+def _is_usable(path: str, database: str) -> bool:
+    """Whether dbt and the loader can meet in a DuckDB database that dbt calls so."""
+    return (
+        path != ":memory:" and database.lower() not in DUCKDB_KEEPS and not set(database) & {*"'\""}
     )
 
 
