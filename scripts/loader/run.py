@@ -288,11 +288,12 @@ def _shorten(table: Table, limit: int | None) -> Table:
 def _evolve(plan: Plan, destination: Destination, options: Options) -> None:
     """Let the published table hold what was staged."""
     table = plan.table
+    if options.full_refresh and destination.columns(table.raw_name) is not None:
+        destination.empty(table.raw_name)
     existing = destination.columns(table.raw_name)
     if existing is None:
         return
     if options.full_refresh:
-        destination.empty(table.raw_name)
         types = {c.raw_name: c.type for c in table.columns}
         changed = {name: kind for name, kind in types.items() if existing.get(name, kind) != kind}
     else:

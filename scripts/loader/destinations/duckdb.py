@@ -179,6 +179,12 @@ class DuckDBDestination(SqlDestination):
             self._run("begin")
             self._run(f"create schema if not exists {WAREHOUSE}.{quote(self.schema)}")
 
+    def empty(self, raw_table: str) -> None:
+        """Drop the table: it comes back with its rows, and views find it by its name."""
+        with self._doing(f"emptying the table {raw_table}"):
+            self._run(f"drop table {self._name(raw_table)}")
+            del self._existing[raw_table]
+
     def evolve(self, raw_table: str, added: Sequence[Column], widened: Mapping[str, Type]) -> None:
         """Add columns and widen types; nothing is dropped."""
         super().evolve(raw_table, added, widened)
