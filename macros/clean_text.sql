@@ -1,4 +1,7 @@
 {% macro clean_text(column) -%}
-    {%- set blanks = ' \t\n\x0b\x0c\r\u00a0\u202f\u200b\u3000\ufeff' -%}
+    {%- set blanks = (
+        ' \t\n\x0b\x0c\r\x85\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009'
+        ~ '\u200a\u200b\u2028\u2029\u202f\u205f\u3000\ufeff'
+    ) -%}
     cast(nullif(trim(both '{{ blanks }}' from {{ column }}), '') as {{ type_text() }})
 {%- endmacro %}
