@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from .errors import LoadError
-from .schema import METADATA_COLUMNS, Column, Table, Type, widest
+from .schema import METADATA_COLUMNS, NO_VALUES, Column, Table, Type, widest
 
 # Raw table -> raw column -> how the source declared it.
 Schemas = Mapping[str, Mapping[str, str]]
@@ -47,7 +47,7 @@ def _column_changes(
     for column, text in now.items():
         if column not in before:
             yield SchemaChange(table, column, "column added", after=text)
-        elif before[column] != text:
+        elif before[column] != text and not text.startswith(NO_VALUES):
             plain = [words.removesuffix(" not null") for words in (before[column], text)]
             change = "type changed" if plain[0] != plain[1] else "nullability changed"
             yield SchemaChange(table, column, change, before[column], text)
@@ -94,6 +94,8 @@ def widened_types(table: Table, existing: Mapping[str, Type | None]) -> dict[str
         if column.raw_name not in existing:
             continue
         held = existing[column.raw_name]
+        if held is not None and column.declared == NO_VALUES:
+            continue
         wider = widest(held, column.type) if held is not None else None
         if wider is None:
             raise LoadError(

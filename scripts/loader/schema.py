@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 METADATA_COLUMNS = ("_loaded_at", "_batch_id", "_deleted_at")
+# How a source declares a column whose type only values would show, when there are none.
+NO_VALUES = "no values"
 
 
 class Kind(Enum):

@@ -348,7 +348,9 @@ JSON_LINES = rb"""
 
 
 def test_json_values_arrive_as_they_are_written(dump: Dump) -> None:
-    dump.write("t.jsonl", JSON_LINES)
+    # A number in one line, a text of digits in another.
+    lines = JSON_LINES.replace(b'"text": null', b'"both": "2"')
+    dump.write("t.jsonl", lines.replace(b'"void": null', b'"void": null, "both": 1'))
     dump.load()
     assert dump.types("t") == {
         "id": "integer",
@@ -363,6 +365,7 @@ def test_json_values_arrive_as_they_are_written(dump: Dump) -> None:
         "text": "varchar",
         "day": "date",
         "void": "varchar",
+        "both": "varchar",
         "at": "timestamp",
     }
     shown = {
@@ -711,6 +714,27 @@ def test_a_greater_amount_does_not_change_the_type(dump: Dump) -> None:
     dump.write("t.csv", "total\n1234567.89\n")
     dump.load(max_delete_share=1)
     assert dump.types("t") == {"total": "decimal(18,2)"}
+
+
+def test_a_dump_without_values_does_not_change_the_types(dump: Dump) -> None:
+    content = "id,day,total,note\n1,2024-02-29,1.50,x\n2,2024-03-01,,\n"
+    dump.write("t.csv", content)
+    dump.load()
+    types = dump.types("t")
+    dump.write("t.csv", content.splitlines()[0])
+    frozen = TableOptions(policy="freeze")
+    assert _changes(dump.load(max_delete_share=1, default=frozen)) == (0, 0, 2, 0)
+    dump.write("t.csv", content.replace("2024-02-29", "").replace("2024-03-01", ""))
+    dump.load(default=frozen)
+    dump.write("t.csv", content)
+    assert _changes(dump.load(max_delete_share=1, default=frozen))[3] == 2
+    assert dump.types("t") == types
+    # A type that does change is said, and kept track of.
+    dump.write("t.csv", content.replace("2024-02-29", "soon"))
+    with pytest.raises(LoadError, match=r"t\.day: type changed from date to text"):
+        dump.load(default=frozen)
+    dump.load(max_delete_share=1)
+    assert dump.types("t") == {**types, "day": "varchar"}
 
 
 def test_which_files_are_read(dump: Dump, monkeypatch: pytest.MonkeyPatch) -> None:

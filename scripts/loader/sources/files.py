@@ -22,7 +22,7 @@ import pyarrow as pa
 from ..destinations.duckdb import _wire
 from ..errors import LoadError, UsageError
 from ..ranges import Digests, Partition, Scope
-from ..schema import TEXT, Column, Table, Type
+from ..schema import NO_VALUES, TEXT, Column, Table, Type
 from ..urls import SourceUrl
 from ..wire import Block, Issues, readable
 from .file_readers import Reader, TextOptions, open_reader
@@ -36,8 +36,6 @@ KINDS = {
 } | {".parquet": "parquet"}
 OPTIONS = ("schema", "delimiter", "encoding", "null")
 SCHEMA_FILE = "schema.yml"
-# Said of a column in which no value stands, so that nothing shows what it would be.
-NO_VALUES = "no values"
 NANOSECONDS_CUT = "nanoseconds cut off a timestamp"
 MEMORY_LIMIT = "100MB"
 ROWS_PER_BLOCK = 10_000
@@ -185,7 +183,7 @@ class FileSource:
             else:
                 kind = infer(self._connection, copy, here, reader.seen.get(name, ()))
                 (values,) = self._row(f"select count({here}) from {copy}")
-                cell, said = of_text(here, kind), "inferred" if values else NO_VALUES
+                cell, said = of_text(here, kind), str(kind) if values else NO_VALUES
             cells[name] = cell
             columns.append(Column(name, name.lower(), said, kind, name not in declared.key, note))
         (rows,) = self._row(f"select count(*) from {copy}")
