@@ -338,6 +338,18 @@ CHANGES = [
         ],
     ),
     Fault(
+        "address of an office that is not looked up",
+        {"dim_offices_location_is_linked"},
+        "dim_offices",
+        edits=[
+            (
+                "models/marts/core/dim_offices.sql",
+                "coalesce(addresses.location_key, '-1')",
+                "'-1'",
+            )
+        ],
+    ),
+    Fault(
         "dimension without its unknown member",
         {"each_dimension_has_one_unknown_member"},
         "dim_products",

@@ -1,9 +1,14 @@
-"""The same shop gives the same marts: in every warehouse, from every kind of source database."""
+"""The marts say what the shop says, in every warehouse, from every kind of source database."""
 
 from __future__ import annotations
 
+import re
+import sqlite3
+from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -43,6 +48,7 @@ def build(project: Project, warehouse: Warehouse) -> None:
 class Pair:
     """Both warehouses after the same loads, and the marts that should be alike in them."""
 
+    shop: Path
     duckdb: Warehouse
     postgres: Warehouse
     marts: list[Mart]
@@ -56,7 +62,8 @@ def pair(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Pair:
     folder = tmp_path_factory.mktemp("pair")
-    url = f"sqlite:///{folder / 'shop.sqlite'}"
+    shop = folder / "shop.sqlite"
+    url = f"sqlite:///{shop}"
     duckdb = DuckDBWarehouse(folder / "warehouse.duckdb")
     both = (duckdb, PostgresWarehouse(postgres, "parity"))
     create_shop(url, as_of=LAST_DAY)
@@ -68,7 +75,7 @@ def pair(
         for warehouse in both:
             warehouse.load(url)
             build(project, warehouse)
-    return Pair(*both, project.marts(duckdb))
+    return Pair(shop, *both, project.marts(duckdb))
 
 
 def test_rows_are_the_same_in_both_warehouses(pair: Pair) -> None:
@@ -106,3 +113,110 @@ def test_marts_do_not_depend_on_the_kind_of_source(
         found[name] = digests(project.marts(warehouse), warehouse)
     assert found["MariaDB"] == found["SQLite"]
     assert found["PostgreSQL"] == found["SQLite"]
+
+
+# -- against the shop itself, without SQL of the project ------------------------------------------
+
+Row = dict[str, object]
+
+RENAMED = {
+    "status": "order_status",
+    "comments": "order_comments",
+    "amount": "payment_amount",
+    "reportsTo": "manager_employee_number",
+    "MSRP": "msrp",
+}
+BLANKS = " \t\n\x0b\x0c\r\u00a0\u202f\u200b\u3000\ufeff"
+# What the wide table has of the representative and the office, and where there is neither.
+REP = ("employee_number", "first_name", "last_name", "job_title", "email")
+OFFICE = ("city", "country", "territory")
+NOBODY: Row = {"employee_number": -1}
+
+
+def our_name(column: str) -> str:
+    """customerNumber -> customer_number, addressLine1 -> address_line_1."""
+    return RENAMED.get(column) or re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "_", column).lower()
+
+
+def plain(value: object) -> object:
+    """A value as it is compared, whichever type a database has for it."""
+    if isinstance(value, str):
+        return value.strip(BLANKS) or None
+    if isinstance(value, int | float | Decimal):
+        return Decimal(str(value)).normalize()
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def read_shop(path: Path) -> dict[str, list[Row]]:
+    """The rows of each table, by our names; and as `lines`, order lines with all that is theirs."""
+    with closing(sqlite3.connect(path)) as shop:
+        tables: dict[str, list[Row]] = {}
+        for (table,) in shop.execute(
+            "select name from sqlite_master where type = 'table'"
+        ).fetchall():
+            cursor = shop.execute(f"select * from {table}")
+            names = [our_name(column[0]) for column in cursor.description]
+            tables[table] = [dict(zip(names, map(plain, row), strict=True)) for row in cursor]
+
+    def by(table: str, key: str) -> dict[object, Row]:
+        return {row[key]: row for row in tables[table]}
+
+    descriptions, orders = by("productlines", "product_line"), by("orders", "order_number")
+    customers, employees = by("customers", "customer_number"), by("employees", "employee_number")
+    offices = by("offices", "office_code")
+    for product in tables["products"]:
+        described = descriptions[product["product_line"]]["text_description"]
+        product["product_line_description"] = described
+    products = by("products", "product_code")
+    tables["lines"] = []
+    for detail in tables["orderdetails"]:
+        order = orders[detail["order_number"]]
+        customer = customers[order["customer_number"]]
+        rep = employees.get(customer["sales_rep_employee_number"], NOBODY)
+        office = offices.get(rep.get("office_code"), {})
+        tables["lines"].append(
+            customer
+            | products[detail["product_code"]]
+            | {f"sales_rep_{name}": rep.get(name, "Unknown") for name in REP}
+            | {f"office_{name}": office.get(name, "Unknown") for name in OFFICE}
+            | {"office_code": rep.get("office_code", "Unknown")}
+            | order
+            | detail
+        )
+    return tables
+
+
+@pytest.mark.parametrize(
+    ("relation", "table", "at_least"),
+    [
+        ("staging.stg_classicmodels__customers", "customers", 13),
+        ("staging.stg_classicmodels__employees", "employees", 8),
+        ("staging.stg_classicmodels__offices", "offices", 9),
+        ("staging.stg_classicmodels__order_details", "orderdetails", 5),
+        ("staging.stg_classicmodels__orders", "orders", 7),
+        ("staging.stg_classicmodels__payments", "payments", 4),
+        ("staging.stg_classicmodels__product_lines", "productlines", 4),
+        ("staging.stg_classicmodels__products", "products", 9),
+        ("marts.dim_customers", "customers", 13),
+        ("marts.dim_employees", "employees", 8),
+        ("marts.dim_offices", "offices", 9),
+        ("marts.dim_products", "products", 10),
+        ("marts.fact_payments", "payments", 4),
+        ("marts.fact_orders", "lines", 13),
+        ("marts.orders_obt", "lines", 39),
+    ],
+)
+def test_columns_say_what_the_shop_says(
+    relation: str, table: str, at_least: int, pair: Pair
+) -> None:
+    rows = read_shop(pair.shop)[table]
+    described = pair.duckdb.query(f"select column_name from (describe {relation})")
+    columns = [name for (name,) in described if name in rows[0]]
+    assert len(columns) >= at_least, sorted(rows[0].keys() - set(columns))
+    key = described[0][0]
+    known = f"where cast({key} as varchar) <> '-1'"
+    found = pair.duckdb.query(f"select {', '.join(columns)} from {relation} {known}")
+    left = Counter(tuple(map(plain, row)) for row in found)
+    right = Counter(tuple(row[name] for name in columns) for row in rows)
+    assert list((left - right).items())[:2] == []
+    assert list((right - left).items())[:2] == []
