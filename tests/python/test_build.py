@@ -157,6 +157,8 @@ def test_summary_says_what_the_warehouse_holds(built: Built) -> None:
 def test_catalog_is_one_file_that_describes_the_marts(built: Built) -> None:
     page = (built.project / "target" / "static_index.html").read_text("utf-8")
     assert "fact_orders" in page
+    # It opens offline: nothing in it is fetched from elsewhere.
+    assert not re.findall(r"<script[^>]+src=|<link[^>]+stylesheet|@import|url\([\"']?http", page)
     catalog = json.loads((built.project / "target" / "catalog.json").read_text("utf-8"))
     columns = catalog["nodes"]["model.classicmodels.fact_orders"]["columns"]
     assert columns["order_amount"]["type"] == "DECIMAL(12,2)"
