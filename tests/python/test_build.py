@@ -23,7 +23,7 @@ import duckdb
 import pytest
 
 from conftest import copy_project
-from servers import MariaDBServer, PostgresServer, free_port
+from servers import PostgresServer, free_port
 
 ENVIRONMENT = Path(sys.executable).parents[1]
 DEAD_PORT = 9  # "discard": nothing listens there
@@ -308,31 +308,6 @@ def test_profile_of_the_user_decides_where_dbt_and_the_loader_write(
         }
     assert {"raw_classicmodels", "me_marts"} <= schemas
     assert "marts" not in schemas
-
-
-@pytest.mark.parametrize("target", ["duckdb", "postgres"])
-def test_real_sample(
-    target: str,
-    classicmodels_sql: Path,
-    copy: Path,
-    mariadb: MariaDBServer,
-    postgres: PostgresServer,
-) -> None:
-    source = mariadb.create_database("classicmodels")
-    mariadb.load_file(classicmodels_sql, "classicmodels")
-    postgres.create_database("classicmodels")
-    (copy / "warehouse.duckdb").unlink()
-    there = {"TARGET": target, **postgres.environment("classicmodels")}
-    done = run(copy, "make", "build", SOURCE=source, **there)
-    assert done.status == 0, done.out + done.err
-    assert done.rows("fact_orders") == 2996
-    query = "select count(*), sum(order_amount) from marts.fact_orders"
-    if target == "postgres":
-        (found,) = postgres.execute(query, "classicmodels")
-    else:
-        with duckdb.connect(str(copy / "warehouse.duckdb"), read_only=True) as warehouse:
-            found = warehouse.execute(query).fetchone()
-    assert found == (2996, Decimal("9604190.61"))
 
 
 # -- what goes wrong ------------------------------------------------------------------------------
