@@ -154,24 +154,23 @@ class CsvReader:
 
     def _records(self) -> Iterator[tuple[int, bytes]]:
         """Lines, joined where a quoted field goes on, each with the number of its first line."""
-        parts: list[bytes] = []
-        start = size = 0
+        record = bytearray()
+        start = 0
         for number, line in _lines(self.path, self._options.encoding):
-            odd = line.count(b'"') % 2
-            if not parts and not odd:
+            closes = line.count(b'"') % 2 == 1
+            if not record and not closes:
                 yield number, line
                 continue
-            if not parts:
-                start, size = number, 0
-            parts.append(line)
-            size += len(line)
-            if odd and len(parts) > 1:
-                yield start, b"".join(parts)
-                parts = []
-            elif size > MAX_RECORD_BYTES:
+            if not record:
+                start, closes = number, False
+            record += line
+            if closes:
+                yield start, bytes(record)
+                record.clear()
+            elif len(record) > MAX_RECORD_BYTES:
                 break
-        if parts:
-            self._split(start, b"".join(parts))
+        if record:
+            self._split(start, bytes(record))
             raise LoadError(f"{self.path}, line {start}: a quote is opened and never closed.")
 
     def _explain(self, start: int, record: bytes) -> NoReturn:

@@ -37,7 +37,9 @@ KINDS = {
 OPTIONS = ("schema", "delimiter", "encoding", "null")
 SCHEMA_FILE = "schema.yml"
 NANOSECONDS_CUT = "nanoseconds cut off a timestamp"
-MEMORY_LIMIT = "100MB"
+# Bytes of memory for the copies; more only where a single row is so large.
+MEMORY_LIMIT = 100_000_000
+MEMORY_PER_BYTE_OF_A_ROW = 16
 ROWS_PER_BLOCK = 10_000
 
 
@@ -76,9 +78,9 @@ class FileSource:
         self._files = _files(url.database)
         self._schema_path, self._schema = self._read_schema()
         self._spill = _SpillFolder()
-        self._connection = duckdb.connect(
-            config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(self._spill.path)}
-        )
+        self._connection = duckdb.connect(config={"temp_directory": str(self._spill.path)})
+        self._memory = 0
+        self._allow(MEMORY_LIMIT)
         # Rows must be read in the order in which they were copied.
         self._execute("set preserve_insertion_order = true")
         self._execute("set arrow_large_buffer_size = true")
@@ -203,6 +205,7 @@ class FileSource:
     def _copy(self, copy: str, reader: Reader) -> None:
         width = 0
         for batch in reader.batches():
+            self._allow(MEMORY_PER_BYTE_OF_A_ROW * batch.nbytes)
             self._connection.register("batch", batch)
             if width == 0:
                 self._execute(f"create or replace table {copy} as from batch")
@@ -211,6 +214,12 @@ class FileSource:
                 self._execute(f"insert into {copy} from batch")
             self._connection.unregister("batch")
             width = batch.num_columns
+
+    def _allow(self, memory: int) -> None:
+        """Raise the limit of memory, in bytes."""
+        if memory > self._memory:
+            self._memory = memory
+            self._execute(f"set memory_limit = '{memory} bytes'")
 
     def _widen(self, copy: str, before: int, now: int) -> None:
         """Add columns of text: keys that the lines so far did not have."""
@@ -418,11 +427,11 @@ def _lines_sql(table: Table, columns: tuple[Column, ...], where: str) -> str:
         f"{cells[column.name].value} as v{n}, {cells[column.name].mark} as m{n}"
         for n, column in enumerate(columns)
     )
-    line = " || chr(9) || ".join(
+    fields = ", ".join(
         f"coalesce(m{n}, {_wire(f'v{n}', column.type)}, '\\N')" for n, column in enumerate(columns)
     )
     return (
-        f"select {line} || chr(10)"
+        f"select concat_ws(chr(9), {fields}) || chr(10)"
         f" from (select {values} from {table.detail['copy']} where {where}) as cells"
     )
 
