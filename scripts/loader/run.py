@@ -387,9 +387,11 @@ def _publish(entry: TableResult, destination: Destination, stamp: Stamp, options
                 " with --mode full."
             )
         lived = changes.live + changes.deleted - changes.inserted
-        if changes.deleted > lived * options.max_delete_share:
+        # Without a key a changed row looks like one that is gone and one that is new.
+        gone = changes.deleted if keyed else max(0, lived - changes.live)
+        if gone > lived * options.max_delete_share:
             raise LoadError(
-                f"{changes.deleted} of {lived} rows of {name} are gone from the source, more than"
+                f"{gone} of {lived} rows of {name} are gone from the source, more than"
                 f" --max-delete-share {options.max_delete_share:g} allows: nothing was published."
                 " If that is right, allow a larger share."
             )

@@ -73,7 +73,7 @@ def _modes(result: LoadResult) -> dict[str, str]:
 
 
 def test_random_rounds(source: Any, warehouse: Warehouse) -> None:
-    """Thirty rounds of inserts, updates, deletes, key changes; after each an independent account."""
+    """Thirty rounds of inserts, updates, deletes and key changes, each with its own account."""
     url, execute = source
     open_warehouse, query = warehouse
     seed = random.randrange(10**6)

@@ -6,6 +6,7 @@ difference is applied.
 """
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -24,6 +25,9 @@ from ..wire import Block, Tally, blocks_of_copy, double_sql
 from . import Changes, Stamp, Within
 from .base import SqlDestination, literal, quote
 from .postgres_views import views_aside
+
+# Seconds to wait for the lock of another loader.
+PATIENCE = 5.0
 
 
 class PostgresDestination(SqlDestination):
@@ -85,12 +89,11 @@ class PostgresDestination(SqlDestination):
                 "synchronize_seqscans = off",
                 "max_parallel_workers_per_gather = 0",
                 "lock_timeout = '60s'",
+                # The server lets go of a loader that was killed, also in the middle of a statement.
+                "client_connection_check_interval = '1s'",
             ):
                 self._run(f"set {setting}")
-            ((free,),) = self._rows(
-                "select pg_try_advisory_xact_lock(hashtext('classicmodels loader'),"
-                f" hashtext({literal(self.schema)}))"
-            )
+            free = self._lock()
             if free and self.columns("_load_ranges"):
                 self._states = self._read_states()
         if not free:
@@ -227,6 +230,18 @@ class PostgresDestination(SqlDestination):
         """Close the connection; an open transaction is rolled back by that."""
         if self._connection is not None:
             self._connection.close()
+
+    def _lock(self) -> bool:
+        """Take the loader's lock; one that was just killed may hold it for a moment yet."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            ((free,),) = self._rows(
+                "select pg_try_advisory_xact_lock(hashtext('classicmodels loader'),"
+                f" hashtext({literal(self.schema)}))"
+            )
+            if free or time.monotonic() > deadline:
+                return bool(free)
+            time.sleep(0.1)
 
     def _create_staging(self, table: Table, stamp: Stamp) -> None:
         columns = self.defined({c.raw_name: c.type for c in table.columns})

@@ -9,6 +9,7 @@ written here.
 import re
 import ssl
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pymysql
@@ -245,16 +246,14 @@ class MySQLSource:
         return (longest or 0) * 4 + LONG_VALUE < int(packet)
 
     def _read_lines(self, table: Table, where: str) -> Iterator[Block]:
-        with self._connection.cursor(SSCursor) as cursor:
-            cursor.execute(f"select {_line(table)} from {_quote(table.name)} {where}")
+        with self._stream(f"select {_line(table)} from {_quote(table.name)} {where}") as cursor:
             while rows := cursor.fetchmany(ROWS_PER_BLOCK):
                 yield Block(b"\n".join([_bytes(row[0]) for row in rows]) + b"\n", len(rows))
 
     def _read_values(self, table: Table, where: str) -> Iterator[Block]:
         fields = ", ".join(_value_field(column, table) for column in table.columns)
         writers = [_writer(column) for column in table.columns]
-        with self._connection.cursor(SSCursor) as cursor:
-            cursor.execute(f"select {fields} from {_quote(table.name)} {where}")
+        with self._stream(f"select {fields} from {_quote(table.name)} {where}") as cursor:
             lines: list[bytes] = []
             size = 0
             while row := cursor.fetchone():
@@ -269,6 +268,18 @@ class MySQLSource:
                     lines, size = [], 0
             if lines:
                 yield Block(b"".join(lines), len(lines))
+
+    @contextmanager
+    def _stream(self, query: str) -> Iterator[Any]:
+        """A cursor that does not hold its result in memory."""
+        cursor: Any = self._connection.cursor(SSCursor)
+        try:
+            cursor.execute(query)
+            yield cursor
+        finally:
+            # Closing it would read the rest first, or fail where the server is gone.
+            if cursor._result is not None:
+                cursor._result.unbuffered_active = False
 
     def _columns(self) -> Iterator[tuple[str, Column, dict[str, Any]]]:
         rows = self._rows(
