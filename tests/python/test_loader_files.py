@@ -3,6 +3,7 @@
 import csv
 import fcntl
 import gzip
+import json
 import os
 import random
 import sqlite3
@@ -837,6 +838,19 @@ def test_memory_does_not_grow_with_the_file(dump: Dump) -> None:
         peaks.append(peak)
     assert peaks[1] < 350
     assert peaks[1] - peaks[0] < 150
+
+
+def test_many_columns_and_a_row_of_many_megabytes(dump: Dump) -> None:
+    names = [f"c{n}" for n in range(700)]
+    dump.write("wide.csv", ",".join(names) + "\n" + ",".join(map(str, range(700))) + "\n")
+    text = '\\ "quoted"\tand\nbroken\n' * 400_000
+    quoted = text.replace('"', '""')
+    dump.write("long.csv", f'id,text\n1,"{quoted}"\n2,x\n')
+    dump.write("long_json.jsonl", json.dumps({"id": 1, "text": text}) + "\n")
+    dump.load()
+    assert dump.ask("select c0, c699 from raw.wide") == [(0, 699)]
+    assert dump.ask("select text from raw.long where id = 1") == [(text,)]
+    assert dump.ask("select text from raw.long_json") == [(text,)]
 
 
 def _cli(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
