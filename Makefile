@@ -8,13 +8,13 @@ PYTHON_IN_VENV = "$(VENV)/bin/python"
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help build test docs lint clean requirements runtime-environment dev-environment
+.PHONY: help build test docs lint bench-loader clean requirements runtime-environment dev-environment
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo '  make build SOURCE=mysql://user:password@host:3306/shop TARGET=postgres'
-	@echo '      SOURCE       the shop: mysql://, postgresql:// or sqlite:/// (default: a sample shop)'
+	@echo '      SOURCE       the shop: mysql://, postgresql://, sqlite:/// or file:/// (default: a sample shop)'
 	@echo '      TARGET       the warehouse: duckdb (default) or postgres'
 	@echo '      DUCKDB_PATH  the file of the DuckDB warehouse (default: warehouse.duckdb)'
 	@echo '      PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE   the PostgreSQL warehouse'
@@ -35,6 +35,10 @@ lint: dev-environment ## check style and types: sqlfluff, ruff, mypy
 	@$(PYTHON_IN_VENV) -m ruff check
 	@$(PYTHON_IN_VENV) -m ruff format --check
 	@$(PYTHON_IN_VENV) -m mypy
+
+bench-loader: dev-environment ## measure the loader at scale 1,000 (PEERS=1: dlt beside it; minutes)
+	@$(PYTHON_IN_VENV) scripts/servers.py --install || true
+	@$(PYTHON_IN_VENV) scripts/benchmark_loader.py $(if $(PEERS),--peers .peers) $(BENCH)
 
 clean: ## remove what a build made: sample shop, warehouse.duckdb, catalog, packages (not .venv)
 	@rm -rf target logs dbt_packages shop.sqlite* warehouse.duckdb*

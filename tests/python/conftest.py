@@ -102,3 +102,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(_PREFIXES) or name in _NAMES:
             monkeypatch.delenv(name)
     monkeypatch.setenv("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
+
+
+@pytest.fixture
+def small_packets(mariadb: MariaDBServer) -> Iterator[None]:
+    """A packet size as servers have it by default, not as the tests' own server has it."""
+    ((before,),) = mariadb.execute("select @@global.max_allowed_packet")
+    mariadb.execute("set global max_allowed_packet = 16777216")
+    yield
+    mariadb.execute(f"set global max_allowed_packet = {before}")

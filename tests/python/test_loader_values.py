@@ -58,7 +58,7 @@ def _generated(kind: str) -> bool:
 
 
 @pytest.fixture
-def mysql_shop(mariadb: MariaDBServer, request: pytest.FixtureRequest) -> Shop:
+def mysql_shop(mariadb: MariaDBServer, small_packets: None, request: pytest.FixtureRequest) -> Shop:
     """Three tables, one for each way in which the rows of MySQL are read."""
     name = f"values_{abs(hash(request.node.name)) % 10**8}"
     url = mariadb.create_database(name)
