@@ -2,9 +2,9 @@
 
     python scripts/benchmark_loader.py [--scale 1000] [--runs 3] [--peers FOLDER]
 
-Builds a sample shop in a private MariaDB, loads it into a private PostgreSQL and into DuckDB,
-and prints for each way: wall and CPU seconds of the client, its peak memory, what the source sent,
-and the ratio of its wall time to that of the bare pipe. The median of the runs counts. With `--peers`
+Builds a sample shop in a private MariaDB, loads it into a private PostgreSQL and into DuckDB, and
+prints for each way: wall and CPU seconds of the client, its peak memory, what the source sent, and
+the ratio of its wall time to that of the bare pipe. The median of the runs counts. With `--peers`
 dlt is measured too, in an environment of its own below that folder.
 """
 
@@ -116,11 +116,11 @@ class Bench:
                 env=os.environ | environment,
                 cwd=self.folder,
             )
-            status, *figures = map(float, launched.stdout.split())
+            status, wall, cpu, peak = map(float, launched.stdout.split())
             if status:
                 said.seek(0)
                 raise SystemExit(f"{command[:2]} failed:\n{said.read().decode()[-2000:]}")
-        return Figures(*figures, (self._sent() - before) / 1e6)
+        return Figures(wall, cpu, peak, (self._sent() - before) / 1e6)
 
     def _sent(self) -> int:
         ((_, sent),) = self.mariadb.execute("show global status like 'Bytes_sent'")

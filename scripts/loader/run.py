@@ -112,9 +112,10 @@ def load(
     result.batch_id = result.started_at.strftime("%Y%m%dT%H%M%S%fZ_") + secrets.token_hex(2)
     source: Source | None = None
     try:
-        source = open_source(source_url)
+        # The destination first, so that a source that cannot be reached is on record there.
         destination.open()
         result.target = destination.description
+        source = open_source(source_url)
         result.warnings = [*source.warnings, *destination.warnings]
         last = destination.last_loaded_at()
         if last is not None and result.started_at <= last:
@@ -144,6 +145,8 @@ def load(
             _publish(entry, destination, stamp, options)
         result.finished_at = _now()
         destination.commit(_records(result, "succeeded", None))
+    except UsageError:
+        raise
     except LoadError as error:
         result.finished_at = _now()
         destination.record_failure(_records(result, "failed", str(error)))

@@ -153,6 +153,19 @@ def test_each_run_leaves_its_account(
     assert query("select count(*) from raw._load_tables where status = 'failed'") == [(4,)]
 
 
+def test_an_unreachable_source_is_on_record(
+    shop: sqlite3.Connection, tmp_path: Path, warehouse: Any
+) -> None:
+    open_warehouse, query = warehouse
+    load(_url(tmp_path), open_warehouse())
+    with pytest.raises(LoadError, match="no SQLite file"):
+        load(f"sqlite:///{tmp_path / 'gone.sqlite'}", open_warehouse())
+    assert query("select status, error like '%gone.sqlite%' from raw._load_runs order by 1") == [
+        ("failed", True),
+        ("succeeded", None),
+    ]
+
+
 def test_views_on_raw_survive(shop: sqlite3.Connection, tmp_path: Path, warehouse: Any) -> None:
     open_warehouse, query = warehouse
     load(_url(tmp_path), open_warehouse())
