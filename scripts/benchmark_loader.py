@@ -237,7 +237,7 @@ def main() -> None:
         seven = bench.load("duckdb", "--select", "offices")
         bench.report("load.py to duckdb: a table of seven rows", seven, bench.forget)
         if options.peers:
-            python = _environment(options.peers / "dlt", DLT_REQUIREMENTS)
+            python = _environment(options.peers.resolve() / "dlt", DLT_REQUIREMENTS)
             for target in ("postgres", "duckdb"):
                 bench.report(f"dlt to {target}", bench.dlt(python, target), bench.forget)
 

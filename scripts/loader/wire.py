@@ -27,6 +27,7 @@ import hmac
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from .schema import Column, Kind, Table
 
@@ -100,16 +101,12 @@ def double_sql(text: str, *, split: str, integer: str) -> str:
 
 def blocks_of_copy(parts: Iterable[bytes | bytearray | memoryview]) -> Iterator[Block]:
     """What PostgreSQL's COPY gives out, row by row, in blocks of about a megabyte for the wire."""
-    gathered: list[bytes | bytearray | memoryview] = []
-    size = 0
-    for part in parts:
-        gathered.append(part)
-        size += len(part)
-        if size > BLOCK_BYTES:
-            yield Block.of(_normalise_copy(b"".join(gathered)))
-            gathered, size = [], 0
-    if gathered:
-        yield Block.of(_normalise_copy(b"".join(gathered)))
+    rows = iter(parts)
+    count = 100
+    while data := b"".join(islice(rows, count)):
+        yield Block.of(_normalise_copy(data))
+        # No work in Python for each row: only for as many as make up a block.
+        count = max(1, count * BLOCK_BYTES // max(len(data), BLOCK_BYTES // 4))
 
 
 def _normalise_copy(data: bytes) -> bytes:

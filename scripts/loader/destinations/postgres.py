@@ -19,7 +19,7 @@ from ..audit import Record
 from ..errors import LoadError
 from ..ranges import State
 from ..schema import Column, Kind, Table, Type
-from ..sources.postgres import SPLIT, connection_problem
+from ..sources.postgres import SPLIT, connection_problem, copied_out
 from ..urls import is_local, unencrypted
 from ..wire import Block, Tally, blocks_of_copy, double_sql
 from . import Changes, Stamp, Within
@@ -171,9 +171,9 @@ class PostgresDestination(SqlDestination):
         fields = ", ".join(
             _wire(self._as_sent(column, held), column.type) for column in table.columns
         )
-        statement = f"copy (select {fields} from {relation}) to stdout"
-        with self._open().cursor() as cursor, cursor.copy(statement) as copy:
-            yield from blocks_of_copy(copy)
+        yield from blocks_of_copy(
+            copied_out(self._open(), f"copy (select {fields} from {relation}) to stdout")
+        )
 
     def begin_publish(self) -> None:
         """Everything is in one transaction already."""

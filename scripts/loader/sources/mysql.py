@@ -513,7 +513,10 @@ def _line_field(column: Column, table: Table) -> str:
 
 def _value_field(column: Column, table: Table) -> str:
     text = _plain_text(column, table)
-    return text if column.type in (BINARY, TEXT) else f"cast({text} as char)"
+    plain = column.type is BINARY or (
+        column.type is TEXT and _detail(table, column)["base"] != "decimal"
+    )
+    return text if plain else f"cast({text} as char)"
 
 
 def _writer(column: Column) -> Callable[[Any], str]:
