@@ -219,7 +219,7 @@ def test_strange_names(mariadb: MariaDBServer, warehouse: Any) -> None:
 def test_names_that_fold_to_one(mariadb: MariaDBServer, tmp_path: Path) -> None:
     url = mariadb.create_database("folding")
     mariadb.execute("create table `Orders` (id int); create table orders (id int)", "folding")
-    with pytest.raises(LoadError, match="tables orders and Orders"):
+    with pytest.raises(LoadError, match=r"tables (orders and Orders|Orders and orders)"):
         load(url, DuckDBDestination("raw", tmp_path / "w.duckdb"))
     assert not (tmp_path / "w.duckdb").exists()
     result = load(url, DuckDBDestination("raw", tmp_path / "w.duckdb"), Options(exclude=["Orders"]))
