@@ -32,6 +32,9 @@ PATIENCE = 10.0
 # Rows rendered at a time when reading back; few, because one may have tens of megabytes.
 ROWS_PER_BATCH = 10_000
 
+# What is not committed stays in memory; nobody sees the staging file, so it commits often.
+BLOCKS_PER_COMMIT = 16
+
 
 class DuckDBDestination(SqlDestination):
     """The warehouse file and, while a load runs, a staging file beside it."""
@@ -82,8 +85,6 @@ class DuckDBDestination(SqlDestination):
             self._run("set preserve_insertion_order = true")
             self._run("set arrow_large_buffer_size = true")
             self._run("set enable_progress_bar = false")
-            # A commit only commits; `commit` below writes the file afterwards.
-            self._run("set checkpoint_threshold = '1TB'")
             if self.path.exists():
                 with self._warehouse():
                     self._look()
@@ -133,12 +134,15 @@ class DuckDBDestination(SqlDestination):
         with self._doing(f"staging the table {table.raw_name}"):
             self._run(f"create or replace table {self._staged(table)} ({columns})")
             self._run("begin")
-            for block in blocks:
+            for number, block in enumerate(blocks, 1):
                 tally.add(block.data, block.rows)
                 self._open().register("rows", _arrow(block, names))
                 has_escapes = any(m in block.data for m in (b"\\x5C", b"\\n", b"\\t", b"\\r"))
                 self._run(escaped if has_escapes else plain)
                 self._open().unregister("rows")
+                if number % BLOCKS_PER_COMMIT == 0:
+                    self._run("commit")
+                    self._run("begin")
             self._run("commit")
         return tally
 
@@ -179,6 +183,8 @@ class DuckDBDestination(SqlDestination):
         """Open the warehouse and begin the one transaction that readers will see."""
         with self._doing("opening it to publish"):
             self._attach()
+            # A commit only commits; `commit` below writes the file afterwards.
+            self._run("set checkpoint_threshold = '1TB'")
             self._run("begin")
             self._run(f"create schema if not exists {WAREHOUSE}.{quote(self.schema)}")
 
