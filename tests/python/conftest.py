@@ -36,6 +36,8 @@ _NAMES = (
     "DUCKDB_PATH",
     "SOURCE_URL",
     "SOURCE_PASSWORD",
+    "ALLOW_OTHER_SOURCE",
+    "LOAD_HASH_SALT",
     "MAKEFLAGS",
     "MAKELEVEL",
     "MFLAGS",
@@ -68,6 +70,17 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment() -> Iterator[None]:
+    """No setting of the developer's shell reaches a test, or a fixture of any scope."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(_PREFIXES) or name in _NAMES:
+                patch.delenv(name)
+        patch.setenv("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
+        yield
+
+
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariaDBServer]:
     """A MariaDB server for the whole session; make a database of your own on it."""
@@ -93,15 +106,6 @@ def classicmodels_sql() -> Path:
     if not path.is_file():
         pytest.fail(f"CLASSICMODELS_SQL names {path}, which is no file", pytrace=False)
     return path
-
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the developer's shell reaches a test."""
-    for name in list(os.environ):
-        if name.startswith(_PREFIXES) or name in _NAMES:
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
 
 
 @pytest.fixture
