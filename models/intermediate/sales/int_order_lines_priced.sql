@@ -20,11 +20,7 @@ products as (
 lines as (
 
     select
-        order_details.order_number,
-        order_details.order_line_number,
-        order_details.product_code,
-        order_details.quantity_ordered,
-        order_details.price_each,
+        order_details.*,
         orders.customer_number,
         orders.order_status,
         orders.order_comments,
@@ -36,8 +32,6 @@ lines as (
         products.msrp,
         cast(order_details.quantity_ordered * order_details.price_each as numeric(12, 2))
             as order_amount,
-        cast(order_details.quantity_ordered * products.buy_price as numeric(12, 2))
-            as purchase_amount,
         cast(products.msrp - order_details.price_each as numeric(12, 2)) as discount_each,
         -- The one definition of revenue: every line except those of cancelled orders.
         not coalesce(orders.is_cancelled, false) as is_revenue,
@@ -58,7 +52,7 @@ earned as (
         *,
         cast(case when is_revenue then order_amount else 0 end as numeric(12, 2))
             as revenue_amount,
-        cast(case when is_revenue then purchase_amount else 0 end as numeric(12, 2))
+        cast(case when is_revenue then quantity_ordered * buy_price else 0 end as numeric(12, 2))
             as cost_amount
     from lines
 
@@ -78,43 +72,8 @@ margined as (
 final as (
 
     select
-        -- keys
-        order_number,
-        order_line_number,
-        product_code,
-        customer_number,
-
-        -- attributes
-        order_status,
-        order_comments,
-
-        -- numbers
-        quantity_ordered,
-        price_each,
-        buy_price,
-        msrp,
-        order_amount,
-        revenue_amount,
-        cost_amount,
-        gross_margin_amount,
-        {{ percent_of('gross_margin_amount', 'revenue_amount') }} as gross_margin_percent,
-        discount_each,
-        discount_amount,
-        discount_percent,
-        days_to_ship,
-
-        -- flags
-        is_revenue,
-        is_cancelled,
-        is_shipped,
-        is_open,
-        is_late,
-
-        -- dates
-        order_date,
-        required_date,
-        shipped_date
-
+        *,
+        {{ percent_of('gross_margin_amount', 'revenue_amount') }} as gross_margin_percent
     from margined
 
 )

@@ -7,13 +7,7 @@ with orders as (
 final as (
 
     select
-        -- keys
-        order_number,
-        customer_number,
-
-        -- attributes
-        order_status,
-        order_comments,
+        *,
 
         -- numbers
         cast(shipped_date - order_date as integer) as days_to_ship,
@@ -23,12 +17,7 @@ final as (
         shipped_date is not null as is_shipped,
         shipped_date is null
         and coalesce(order_status <> 'Cancelled', true) as is_open,
-        coalesce(shipped_date > required_date, false) as is_late,
-
-        -- dates
-        order_date,
-        required_date,
-        shipped_date
+        coalesce(shipped_date > required_date, false) as is_late
 
     from orders
 
