@@ -9,7 +9,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
 from loader import (
     DuckDBDestination,
@@ -25,6 +24,7 @@ from loader.destinations import Destination
 from loader.options import MODES, POLICIES
 from loader.progress import Bar, Lines, Progress
 from loader.run import plan_load
+from loader.urls import with_password
 from loader.verify import verify
 
 DONE, FAILED, USAGE, DONE_WITH_ISSUES = 0, 1, 2, 3
@@ -94,16 +94,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         print(summary(result))
     return DONE_WITH_ISSUES if result.issue_count else DONE
-
-
-def with_password(url: str) -> str:
-    """The source URL with the password of SOURCE_PASSWORD, when it has a user but no password."""
-    password = os.environ.get("SOURCE_PASSWORD")
-    scheme, separator, rest = url.partition("://")
-    user, at, address = rest.rpartition("@")
-    if not password or not separator or not at or ":" in user:
-        return url
-    return f"{scheme}://{user}:{quote(password, safe='')}@{address}"
 
 
 def _plan(source: str, warehouse: Destination, options: Options) -> int:

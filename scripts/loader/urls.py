@@ -1,5 +1,6 @@
 """Source URLs: `scheme://user:password@host:port/database?option=value`, or a file's path."""
 
+import os
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -42,6 +43,17 @@ def unencrypted(side: str, host: str) -> str:
         f"The connection to the {side} at {host} is not encrypted: rows and password can be read on"
         " the way; ask for TLS."
     )
+
+
+def with_password(url: str) -> str:
+    """The source URL with the password of SOURCE_PASSWORD, when it has a user but no password."""
+    password = os.environ.get("SOURCE_PASSWORD")
+    scheme, separator, rest = url.partition("://")
+    user, at, address = rest.rpartition("@")
+    # After a slash, the @ is part of a path or of an option.
+    if not password or not separator or not at or ":" in user or "/" in user:
+        return url
+    return f"{scheme}://{user}:{quote(password, safe='')}@{address}"
 
 
 def parse_url(text: str) -> SourceUrl:

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from loader import DuckDBDestination, LoadError, Options, PostgresDestination, UsageError, load
-from loader.urls import parse_url
+from loader.urls import parse_url, with_password
 from servers import MariaDBServer, PostgresServer
 
 LOAD = Path(__file__).resolve().parents[2] / "scripts" / "load.py"
@@ -412,6 +412,24 @@ def test_passwords_are_hidden() -> None:
     assert url.password == "p@ss:/"
     assert str(url) == "mysql://u:***@h:1/d"
     assert "p@ss" not in repr(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("mysql://reader@h:1/shop?tls=on", "mysql://reader:p%40ss%3A%2F@h:1/shop?tls=on"),
+        ("mysql://reader:other@h/shop", "mysql://reader:other@h/shop"),
+        ("mysql://h/shop", "mysql://h/shop"),
+        ("file:///dumps/orders@noon.csv", "file:///dumps/orders@noon.csv"),
+        ("mysql://h/shop?ssl_ca=a@b.pem", "mysql://h/shop?ssl_ca=a@b.pem"),
+    ],
+)
+def test_a_password_from_the_environment(
+    url: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert with_password(url) == url
+    monkeypatch.setenv("SOURCE_PASSWORD", "p@ss:/")
+    assert with_password(url) == expected
 
 
 def test_command_line(shop: sqlite3.Connection, tmp_path: Path) -> None:
