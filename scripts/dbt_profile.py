@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from argparse import Namespace
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,12 +113,8 @@ def resolve_target(project: Path, profiles: Path, name: str | None) -> Target:
             f"The output {profile.target_name} of {profiles / 'profiles.yml'} is of type "
             f"{credentials.type}; this project loads into {' and '.join(SUPPORTED)}."
         )
-    if credentials.type == "duckdb" and not _is_usable(credentials.path, credentials.database):
-        raise ProfileError(
-            f"{credentials.path} cannot be the warehouse, which needs a file, with a name that has "
-            f"no quotes and is not {', '.join(DUCKDB_KEEPS[:-1])} or {DUCKDB_KEEPS[-1]}, as DuckDB "
-            f"keeps those: set DUCKDB_PATH to another."
-        )
+    if credentials.type == "duckdb":
+        _refuse_unusable(credentials, own_schemas(project, credentials.schema))
     return Target(
         name=profile.target_name,
         kind=credentials.type,
@@ -126,11 +123,43 @@ def resolve_target(project: Path, profiles: Path, name: str | None) -> Target:
     )
 
 
-def _is_usable(path: str, database: str) -> bool:
-    """Whether dbt and the loader can meet in a DuckDB database that dbt calls so."""
-    return (
-        path != ":memory:" and database.lower() not in DUCKDB_KEEPS and not set(database) & {*"'\""}
-    )
+def own_schemas(project: Path, default: str) -> set[str]:
+    """The schemas that the project writes to, in a target whose schema is `default`."""
+    settings: dict[str, Any] = yaml.safe_load((project / "dbt_project.yml").read_text("utf-8"))
+    # As the macro generate_schema_name has it.
+    prefix = "" if default in ("main", "public") else f"{default}_"
+    named = {f"{prefix}{name}" for name in _values(settings, "+schema")}
+    return {settings["vars"]["raw_schema"], *named}
+
+
+def _values(settings: Any, key: str) -> Iterator[str]:
+    """Every value of a key in nested settings."""
+    if isinstance(settings, dict):
+        for name, value in settings.items():
+            if name == key:
+                yield value
+            else:
+                yield from _values(value, key)
+
+
+def _refuse_unusable(credentials: Any, schemas: set[str]) -> None:
+    """Raise ProfileError where dbt, the loader and readers could not all name a DuckDB warehouse.
+
+    In a database that is called as a schema, `marts.orders_obt` can mean either.
+    """
+    name = credentials.database
+    refused = f"{credentials.path} cannot be the warehouse, "
+    if credentials.path == ":memory:" or name.lower() in DUCKDB_KEEPS or set(name) & {*"'\""}:
+        raise ProfileError(
+            f"{refused}which needs a file, with a name that has no quotes and is not "
+            f"{', '.join(DUCKDB_KEEPS[:-1])} or {DUCKDB_KEEPS[-1]}, as DuckDB keeps those: set "
+            f"DUCKDB_PATH to another."
+        )
+    if name.lower() in {schema.lower() for schema in schemas}:
+        raise ProfileError(
+            f"{refused}as DuckDB would call it {name}, which is one of its schemas, and names such "
+            f"as {name}.table would be ambiguous: set DUCKDB_PATH to another."
+        )
 
 
 def _connection(credentials: Any) -> dict[str, Any]:
