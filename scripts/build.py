@@ -42,11 +42,15 @@ from dbt_profile import ProfileError, Target, ensure_profile, resolve_target
 from loader import DuckDBDestination, LoadError, PostgresDestination, load
 from loader.progress import Lines, Silent
 from loader.schema import Table
+from loader.sources import MODULES
+from loader.urls import SourceUrl, parse_url, with_password
 from sample_source import ShopError, create_shop
 
 PROJECT = Path(__file__).resolve().parents[1]
 SAMPLE = PROJECT / "shop.sqlite"
 SAMPLE_URL = f"sqlite:///{SAMPLE.name}"
+# Of the sources that are servers, by their module.
+PORTS = {"mysql": 3306, "postgres": 5432}
 
 
 class BuildError(RuntimeError):
@@ -170,18 +174,38 @@ def raw_schema() -> str:
     return str(project["vars"]["raw_schema"])
 
 
-def refuse_sample(target: Target) -> None:
-    """Raise BuildError when the warehouse holds somebody's real shop.
+def refuse_other_shop(target: Target, url: str) -> None:
+    """Raise BuildError when the warehouse was last loaded from another shop than this URL's.
 
-    A plain `make build` after `make build SOURCE=...` would replace it by the sample.
+    Loading one over the other would mark nearly every row as deleted, and a plain `make build`
+    after `make build SOURCE=...` would replace somebody's real shop by the sample.
     """
-    source = last_source(target)
-    if source and source != SAMPLE_URL:
-        remedy = "PGDATABASE" if target.kind == "postgres" else "DUCKDB_PATH"
-        raise BuildError(
-            f"The warehouse {target.place} was loaded from {source}: give SOURCE again, or another"
-            f" {remedy} for the sample shop."
-        )
+    now, before = parse_url(url), last_source(target)
+    if before is None or os.environ.get("ALLOW_OTHER_SOURCE", "") not in ("", "0"):
+        return
+    # Of an unknown scheme, the loader says which there are.
+    if now.scheme not in MODULES or place_of(parse_url(before)) == place_of(now):
+        return
+    remedies = [f"take another {'PGDATABASE' if target.kind == 'postgres' else 'DUCKDB_PATH'}"]
+    if not os.environ.get("SOURCE"):
+        remedies.insert(0, "give SOURCE again")
+    elif before != SAMPLE_URL:
+        remedies.append("set ALLOW_OTHER_SOURCE=1 if the same shop has moved")
+    elif target.place == "warehouse.duckdb":
+        remedies.append("make clean first")
+    raise BuildError(
+        f"The warehouse {target.place} holds another shop, {before}, not {now}:"
+        f" {', or '.join(remedies)}."
+    )
+
+
+def place_of(source: SourceUrl) -> tuple[str, ...]:
+    """What tells one shop from another: kind, server and database, or the path of its files."""
+    kind = MODULES.get(source.scheme, source.scheme)
+    if kind not in PORTS:
+        return kind, str(Path(source.database).resolve())
+    host = "localhost" if source.host in ("", "127.0.0.1", "::1") else source.host
+    return kind, host, str(source.port or PORTS[kind]), source.database
 
 
 def last_source(target: Target) -> str | None:
@@ -232,11 +256,10 @@ def load_shop(steps: Steps, target: Target, url: str) -> None:
 def build(steps: Steps) -> bool:
     """Do everything; True when all is green."""
     target = prepare(steps)
-    url = os.environ.get("SOURCE", "")
-    if not url:
-        refuse_sample(target)
+    url = with_password(os.environ.get("SOURCE", "")) or SAMPLE_URL
+    refuse_other_shop(target, url)
+    if not os.environ.get("SOURCE"):
         make_sample(steps)
-        url = SAMPLE_URL
     load_shop(steps, target, url)
     with steps.step("dbt parse"):
         dbt = Dbt(steps, target)

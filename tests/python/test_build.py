@@ -22,7 +22,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from build import place_of
 from conftest import copy_project
+from loader.urls import parse_url
 from servers import PostgresServer, free_port
 
 ENVIRONMENT = Path(sys.executable).parents[1]
@@ -258,8 +260,8 @@ def test_clean_removes_what_was_made_and_keeps_what_a_person_wrote(copy: Path) -
 
 
 def test_duckdb_path_moves_the_warehouse(copy: Path, tmp_path: Path) -> None:
-    # A space, and the name of a schema: DuckDB calls its database after the file.
-    place = tmp_path / "some where" / "marts.duckdb"
+    # A space in both: DuckDB calls its database after the file.
+    place = tmp_path / "some where" / "my shop.duckdb"
     place.parent.mkdir()
     before = digest(copy / "warehouse.duckdb")
     moved = run(copy, "make", "build", f"DUCKDB_PATH={place}")
@@ -267,7 +269,7 @@ def test_duckdb_path_moves_the_warehouse(copy: Path, tmp_path: Path) -> None:
     assert str(place) in moved.out
     assert digest(copy / "warehouse.duckdb") == before
     with duckdb.connect(str(place), read_only=True) as warehouse:
-        counted = warehouse.execute("select count(*) from marts.marts.fact_orders").fetchone()
+        counted = warehouse.execute("select count(*) from marts.fact_orders").fetchone()
     assert counted == (moved.rows("fact_orders"),)
 
 
@@ -317,8 +319,17 @@ def test_profile_of_the_user_decides_where_dbt_and_the_loader_write(
     ("variables", "words"),
     [
         ({"SOURCE": "oracle://u:s3cret@localhost/x"}, ["oracle", "mysql://"]),
-        ({"SOURCE": f"mysql://u:s3cret@127.0.0.1:{DEAD_PORT}/x"}, [f"127.0.0.1:{DEAD_PORT}"]),
-        ({"SOURCE": "sqlite:///nowhere/shop.sqlite"}, ["nowhere/shop.sqlite"]),
+        (
+            {
+                "SOURCE": f"mysql://u:s3cret@127.0.0.1:{DEAD_PORT}/x",
+                "DUCKDB_PATH": "unreached.duckdb",
+            },
+            [f"127.0.0.1:{DEAD_PORT}", "cannot be reached"],
+        ),
+        (
+            {"SOURCE": "sqlite:///nowhere/shop.sqlite", "DUCKDB_PATH": "unreached.duckdb"},
+            ["no SQLite file nowhere/shop.sqlite"],
+        ),
         ({"TARGET": "oracle"}, ["TARGET=oracle", "duckdb", "postgres"]),
         ({"TARGET": "redshift"}, ["redshift", "not supported yet"]),
         (
@@ -327,6 +338,8 @@ def test_profile_of_the_user_decides_where_dbt_and_the_loader_write(
         ),
         ({"DUCKDB_PATH": "no/such/folder/w.duckdb"}, ["no/such/folder", "DUCKDB_PATH"]),
         ({"DUCKDB_PATH": "Main.duckdb"}, ["Main.duckdb", "DUCKDB_PATH"]),
+        ({"DUCKDB_PATH": "Marts.duckdb"}, ["Marts.duckdb", "schemas", "DUCKDB_PATH"]),
+        ({"DUCKDB_PATH": "raw_classicmodels.db"}, ["raw_classicmodels.db", "schemas"]),
         ({"DUCKDB_PATH": "shop's.duckdb"}, ["shop's.duckdb", "DUCKDB_PATH"]),
         ({"DUCKDB_PATH": ":memory:"}, [":memory:", "DUCKDB_PATH"]),
         ({"DUCKDB_PATH": "README.duckdb"}, ["README.duckdb", "not a DuckDB database"]),
@@ -351,13 +364,43 @@ def test_profile_of_the_folder_without_this_project_is_an_error(copy: Path) -> N
     assert_one_sentence(done, "profiles.yml", "classicmodels", "profiles.example.yml")
 
 
-def test_sample_shop_does_not_replace_a_real_one(copy: Path) -> None:
+def test_one_shop_does_not_replace_another(copy: Path) -> None:
     shutil.copyfile(copy / "shop.sqlite", copy / "real.sqlite")
-    loaded = run(copy, sys.executable, "scripts/load.py", "--source", "sqlite:///real.sqlite")
-    assert loaded.status == 0, loaded.err
     before = digest(copy / "warehouse.duckdb")
-    assert_one_sentence(run(copy, "make", "build"), "sqlite:///real.sqlite", "SOURCE")
+    # A shop over the sample. The password comes from outside the URL, and stays there.
+    server = f"mysql://u@127.0.0.1:{DEAD_PORT}/x"
+    refused = run(copy, "make", "build", SOURCE=server, SOURCE_PASSWORD="s3cret")
+    holds = "warehouse.duckdb holds another shop, sqlite:///shop.sqlite"
+    assert_one_sentence(refused, holds, f"u:***@127.0.0.1:{DEAD_PORT}", "DUCKDB_PATH", "make clean")
+    assert "s3cret" not in refused.out + refused.err
     assert digest(copy / "warehouse.duckdb") == before
+    # Where it is the same shop elsewhere, a person can say so.
+    moved = run(copy, "make", "build", SOURCE="sqlite:///real.sqlite", ALLOW_OTHER_SOURCE="1")
+    assert moved.status == 0, moved.out + moved.err
+    # The sample over a shop, and a second shop over it.
+    before = digest(copy / "warehouse.duckdb")
+    real = "holds another shop, sqlite:///real.sqlite"
+    assert_one_sentence(run(copy, "make", "build"), real, "give SOURCE again")
+    other = run(copy, "make", "build", SOURCE="sqlite:///third.sqlite")
+    assert_one_sentence(other, real, "third.sqlite", "ALLOW_OTHER_SOURCE=1")
+    assert digest(copy / "warehouse.duckdb") == before
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "is_same"),
+    [
+        ("mysql://a:***@h/shop", "mariadb://b:secret@h:3306/shop?tls=on", True),
+        ("postgres://127.0.0.1/shop", "postgresql://a@localhost:5432/shop", True),
+        ("file:///dumps", f"file:///{Path('dumps').resolve()}", True),
+        ("mysql://h/shop", "mysql://h:3307/shop", False),
+        ("mysql://h/shop", "mysql://h/other", False),
+        ("mysql://h/shop", "mysql://g/shop", False),
+        ("mysql://h/shop", "postgresql://h/shop", False),
+        ("sqlite:///shop", "file:///shop", False),
+    ],
+)
+def test_two_urls_of_one_shop(before: str, now: str, is_same: bool) -> None:
+    assert (place_of(parse_url(before)) == place_of(parse_url(now))) is is_same
 
 
 def test_warehouse_that_another_program_holds_is_an_error(copy: Path) -> None:
