@@ -96,14 +96,15 @@ def make_plan(table: Table, source: Source, destination: Destination, options: O
     if before is not None and before.fingerprint == shape and not first and not anew:
         known = Partition(table.key_columns[0], before.width)
         now = source.digests(table, known)
-        numbers = frozenset(changed(before.digests, now))
-        rows = sum(digest.rows for digest in now.values())
-        touched = sum(now[number].rows for number in numbers if number in now)
-        if touched <= rows * MOSTLY_CHANGED:
-            reason = f"{len(numbers)} of {len(now)} ranges of {known.column.name} changed"
-            return Plan(table, arrives, "diff", reason, shape, before, known, now, numbers)
-        reason = "most key ranges changed"
-        return Plan(table, arrives, "full", reason, shape, before, source.partition(table))
+        if now is not None:
+            numbers = frozenset(changed(before.digests, now))
+            rows = sum(digest.rows for digest in now.values())
+            touched = sum(now[number].rows for number in numbers if number in now)
+            if touched <= rows * MOSTLY_CHANGED:
+                reason = f"{len(numbers)} of {len(now)} ranges of {known.column.name} changed"
+                return Plan(table, arrives, "diff", reason, shape, before, known, now, numbers)
+            reason = "most key ranges changed"
+            return Plan(table, arrives, "full", reason, shape, before, source.partition(table))
     partition = source.partition(table) if divisible else None
     if asked.mode == "diff" and partition is None:
         raise UsageError(

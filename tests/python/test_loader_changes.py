@@ -250,6 +250,24 @@ def test_ranges_wider_than_a_packet(
     assert query("select length(v) from raw.t where a = 1 and b = 7") == [(3_000_001,)]
 
 
+def test_long_texts_full_of_escapes(mariadb: MariaDBServer, warehouse: Warehouse) -> None:
+    """MariaDB would need minutes to escape such a text; it is read as it is, and found changed."""
+    open_warehouse, query = warehouse
+    name = f"escapes_{abs(hash(str(open_warehouse))) % 10**8}"
+    url = mariadb.create_database(name)
+    mariadb.execute(
+        "create table t (id int primary key, v longtext);"
+        "insert into t select seq, 'short' from seq_1_to_50",
+        name,
+    )
+    load(url, open_warehouse())
+    mariadb.execute("update t set v = repeat('a\\\\\n', 2000000) where id = 7", name)
+    for updated in (1, 0):
+        result = load(url, open_warehouse())
+        assert result.tables[0].changes.updated == updated
+    assert query("select length(v) from raw.t where id = 7") == [(6_000_000,)]
+
+
 def test_append_reads_only_new_rows(source: Any, warehouse: Warehouse) -> None:
     url, execute = source
     open_warehouse, query = warehouse

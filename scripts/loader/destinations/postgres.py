@@ -206,8 +206,10 @@ class PostgresDestination(SqlDestination):
             self._open().commit()
         try:
             self._open().autocommit = True
+            fresh = {self._name(table) for table in self._fresh}
             for name in sorted(self._changed):
-                self._run(f"vacuum (analyze) {name}")
+                # What COPY wrote frozen needs no vacuum.
+                self._run(f"analyze {name}" if name in fresh else f"vacuum (analyze) {name}")
         except psycopg.Error:
             # House-keeping only: the data is committed, and autovacuum will come by.
             pass

@@ -36,8 +36,8 @@ class Source(Protocol):
     def partition(self, table: Table) -> Partition | None:
         """How the table can be cut into key ranges that the source digests, or None."""
 
-    def digests(self, table: Table, partition: Partition) -> Digests:
-        """Rows and digest of every key range that has rows."""
+    def digests(self, table: Table, partition: Partition) -> Digests | None:
+        """Rows and digest of every key range that has rows; None where it would cost too much."""
 
     def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
         """The rows asked for; what a type cannot hold is marked, or counted in `issues`."""

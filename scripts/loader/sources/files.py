@@ -114,7 +114,7 @@ class FileSource:
         """None: the file lies here, and reading it costs no more than digesting it."""
         return None
 
-    def digests(self, table: Table, partition: Partition) -> Digests:
+    def digests(self, table: Table, partition: Partition) -> Digests | None:
         """Never asked for."""
         raise NotImplementedError
 

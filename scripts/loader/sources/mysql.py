@@ -53,8 +53,10 @@ GEOMETRIES = {
 }
 
 ROWS_PER_BLOCK = 5_000
-# Text or bytes of a declared length above this may make a line longer than a server packet.
-LONG_VALUE = 1_000_000
+# Bytes of text above which the server should not be asked to escape it.
+LONG_TEXT = 60_000
+# Bytes of a line beside its long values.
+PACKET_RESERVE = 1_000_000
 
 SPLIT = "substring_index(substring_index(concat({text}, '{mark}'), '{mark}', {n}), '{mark}', -1)"
 
@@ -124,7 +126,7 @@ class MySQLSource:
     def partition(self, table: Table) -> Partition | None:
         """Key ranges over the leading key column, when that is an integer."""
         name = _range_column(table)
-        if name is None:
+        if name is None or self._has_long_text(table):
             return None
         key = _quote(name)
         low, high, rows = self._row(
@@ -132,8 +134,10 @@ class MySQLSource:
         )
         return cut(table.key_columns[0], low, high, rows)
 
-    def digests(self, table: Table, partition: Partition) -> Digests:
+    def digests(self, table: Table, partition: Partition) -> Digests | None:
         """One query; the server sends a count and an md5 for each range."""
+        if self._has_long_text(table):
+            return None
         key = _quote(partition.column.name)
         cursor = self._cursor
         try:
@@ -234,16 +238,31 @@ class MySQLSource:
             code in (1260, 1301) for _, code, _ in shown
         )
 
+    def _has_long_text(self, table: Table) -> bool:
+        """Whether a text is so long that the server should not escape it.
+
+        Its replace() moves the rest of the text at each match: minutes for a text of megabytes.
+        """
+        long = [
+            c for c in table.columns if c.type is TEXT and _detail(table, c)["length"] > LONG_TEXT
+        ]
+        return bool(long) and self._longest(table, long, "") > LONG_TEXT
+
     def _lines_fit(self, table: Table, where: str) -> bool:
         """Whether every line stays far below the server's packet size."""
-        long = [c for c in table.columns if _detail(table, c)["length"] > LONG_VALUE]
+        if self._has_long_text(table):
+            return False
+        long = [c for c in table.columns if _detail(table, c)["length"] > LONG_TEXT]
         if not long:
             return True
-        lengths = " + ".join(f"coalesce(octet_length({_quote(c.name)}), 0)" for c in long)
-        longest, packet = self._row(
-            f"select max({lengths}), @@max_allowed_packet from {_quote(table.name)} {where}"
-        )
-        return (longest or 0) * 4 + LONG_VALUE < int(packet)
+        (packet,) = self._row("select @@max_allowed_packet")
+        return self._longest(table, long, where) * 4 + PACKET_RESERVE < int(packet)
+
+    def _longest(self, table: Table, columns: list[Column], where: str) -> int:
+        """The most bytes that these columns have together in one row."""
+        lengths = " + ".join(f"coalesce(octet_length({_quote(c.name)}), 0)" for c in columns)
+        (longest,) = self._row(f"select max({lengths}) from {_quote(table.name)} {where}")
+        return int(longest or 0)
 
     def _read_lines(self, table: Table, where: str) -> Iterator[Block]:
         with self._stream(f"select {_line(table)} from {_quote(table.name)} {where}") as cursor:

@@ -169,7 +169,7 @@ class PostgresSource:
         )
         return cut(key, low, high, rows)
 
-    def digests(self, table: Table, partition: Partition) -> Digests:
+    def digests(self, table: Table, partition: Partition) -> Digests | None:
         """One query; the server sends a count and an md5 for each range."""
         # Each field with its length, so that no two rows give one line.
         line = sql.SQL(" || ").join(
@@ -209,7 +209,7 @@ class PostgresSource:
                 sql.Literal(sorted(scope.numbers)),
             )
         elif scope.partition is not None:
-            scope.digests.update(self.digests(table, scope.partition))
+            scope.digests.update(self.digests(table, scope.partition) or {})
         fields = sql.SQL(", ").join(_field(column, table) for column in table.columns)
         query = sql.SQL("copy (select {} from {}{}) to stdout").format(
             fields, self._name(table), where
