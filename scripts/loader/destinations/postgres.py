@@ -308,6 +308,11 @@ class PostgresDestination(SqlDestination):
                 text = error.diag.message_primary or str(error).strip()
                 if isinstance(error, psycopg.errors.InsufficientPrivilege):
                     text += f"; grant it to the user {self._open().info.user}"
+                elif isinstance(error, psycopg.errors.OutOfMemory):
+                    text += (
+                        "; one transaction needs a few locks for each table: raise"
+                        " max_locks_per_transaction on the server, or --select fewer tables"
+                    )
             raise LoadError(f"{self.description}, {what}: {text}.") from None
 
 
