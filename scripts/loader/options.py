@@ -1,6 +1,7 @@
 """What a person can ask of a load beyond source and target."""
 
 import fnmatch
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -55,8 +56,12 @@ class Options:
         return column_matches(self.hash_columns, table.name, column)
 
     def treatments(self, table: Table) -> list[str]:
-        """The columns that do not arrive as they are, for the table's fingerprint."""
-        return [f"hash {c.name}" for c in table.columns if self.hashed(table, c.name)]
+        """The columns that do not arrive as they are, for the table's fingerprint.
+
+        Another salt is another treatment: no row may keep a hash of the old one.
+        """
+        salt = hashlib.sha256((self.hash_salt or "").encode()).hexdigest()[:16]
+        return [f"hash {c.name} {salt}" for c in table.columns if self.hashed(table, c.name)]
 
 
 def column_matches(patterns: Sequence[str], table: str, column: str) -> bool:

@@ -1,5 +1,6 @@
 """Only what changed travels and is written; the warehouse mirrors the source all the same."""
 
+import hmac
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -266,6 +267,30 @@ def test_long_texts_full_of_escapes(mariadb: MariaDBServer, warehouse: Warehouse
         result = load(url, open_warehouse())
         assert result.tables[0].changes.updated == updated
     assert query("select length(v) from raw.t where id = 7") == [(6_000_000,)]
+
+
+def test_personal_data_is_hashed(source: Any, warehouse: Warehouse) -> None:
+    """Equal values stay equal, null stays null, nothing else changes; another salt changes all."""
+    url, execute = source
+    open_warehouse, query = warehouse
+    execute("create table t (id int primary key, phone varchar(20), v int)")
+    execute("insert into t values (1, '0123', 1), (2, '0123', 2), (3, null, 3), (4, '9', 4)")
+    seen = []
+    for salt in ("salt", "salt", "pepper"):
+        load(url, open_warehouse(), Options(hash_columns=["t.phone"], hash_salt=salt))
+        seen.append([row[0] for row in query("select phone from raw.t order by id")])
+    first, again, other = seen
+    assert first == again
+    assert first[0] == first[1] == hmac.new(b"salt", b"0123", "sha256").hexdigest()
+    assert first[2] is None
+    assert first[3] not in (None, "9", first[0])
+    assert other[2] is None
+    assert not {*first[:2], first[3]} & {*other[:2], other[3]}
+    assert query("select v from raw.t order by id") == [(1,), (2,), (3,), (4,)]
+    with pytest.raises(UsageError, match="LOAD_HASH_SALT"):
+        load(url, open_warehouse(), Options(hash_columns=["phone"]))
+    with pytest.raises(UsageError, match="--exclude-columns nope"):
+        load(url, open_warehouse(), Options(exclude_columns=["nope"]))
 
 
 def test_append_reads_only_new_rows(source: Any, warehouse: Warehouse) -> None:

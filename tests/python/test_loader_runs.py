@@ -318,6 +318,11 @@ class TestErrors:
         assert "secret" not in result.stderr
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.parametrize("option", ["tls=true", "ssl=1", "sslca=x"])
+    def test_a_misspelt_wish_for_tls(self, option: str, tmp_path: Path) -> None:
+        result = _run("--source", f"mysql://u:secret@127.0.0.1:1/d?{option}", cwd=tmp_path)
+        self._fails(result, 2, "tls=on")
+
     @pytest.mark.parametrize("scheme", ["mysql", "postgresql"])
     def test_server_unreachable(self, scheme: str, tmp_path: Path) -> None:
         result = _run("--source", f"{scheme}://u:secret@127.0.0.1:1/d", cwd=tmp_path)

@@ -60,6 +60,8 @@ PACKET_RESERVE = 1_000_000
 
 SPLIT = "substring_index(substring_index(concat({text}, '{mark}'), '{mark}', {n}), '{mark}', -1)"
 
+URL_OPTIONS = {"tls", "ssl_ca", "ssl_cert", "ssl_key", "unix_socket"}
+
 _DENIED = {1045, 1698}
 _GONE = {2003, 2005, 2006, 2013}
 
@@ -69,6 +71,13 @@ def open_source(url: SourceUrl) -> "MySQLSource":
     if not url.database:
         raise UsageError(
             f"The source URL names no database: write {url.scheme}://user:password@host:port/database."
+        )
+    unknown = set(url.options) - URL_OPTIONS
+    if unknown or url.options.get("tls", "on") != "on":
+        # A misspelt wish for TLS must not become a connection without it.
+        raise UsageError(
+            f"The source URL has an unknown option ({', '.join(sorted(unknown)) or 'tls'}):"
+            " use tls=on, ssl_ca, ssl_cert, ssl_key or unix_socket."
         )
     return MySQLSource(url)
 
