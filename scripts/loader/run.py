@@ -116,7 +116,6 @@ def load(
         destination.open()
         result.target = destination.description
         source = open_source(source_url)
-        result.warnings = [*source.warnings, *destination.warnings]
         last = destination.last_loaded_at()
         if last is not None and result.started_at <= last:
             # A clock that was set back must not make new rows older than what readers have seen.
@@ -125,6 +124,7 @@ def load(
         known = destination.schemas()
         result.known_before = bool(known)
         tables, result.schema_changes = chosen_tables(source, options, destination, known)
+        result.warnings = [*source.warnings, *destination.warnings]
         for table in tables:
             existing = destination.columns(table.raw_name)
             if existing is not None and not options.full_refresh:

@@ -275,6 +275,17 @@ def test_what_is_read_back_must_be_what_was_sent(
     assert query("select cast(total as varchar(9)) from raw.orders where id = 1") == [("10.10",)]
 
 
+def test_a_table_without_snapshots_is_named(mariadb: MariaDBServer, tmp_path: Path) -> None:
+    url = mariadb.create_database("no_snapshot")
+    mariadb.execute(
+        "create table a (id int) engine = MyISAM; create table b (id int) engine = InnoDB",
+        "no_snapshot",
+    )
+    result = load(url, DuckDBDestination("raw", tmp_path / "w.duckdb"))
+    assert len(result.warnings) == 1
+    assert "a is kept by MyISAM" in result.warnings[0]
+
+
 def test_one_snapshot_of_all_tables(mariadb: MariaDBServer, tmp_path: Path) -> None:
     """Rows that arrive while tables are being read belong to the next run."""
     url = mariadb.create_database("snapshot")

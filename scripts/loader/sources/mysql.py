@@ -62,6 +62,9 @@ SPLIT = "substring_index(substring_index(concat({text}, '{mark}'), '{mark}', {n}
 
 URL_OPTIONS = {"tls", "ssl_ca", "ssl_cert", "ssl_key", "unix_socket"}
 
+# Storage engines whose tables take part in a consistent snapshot.
+SNAPSHOT_ENGINES = {"InnoDB", "ROCKSDB", "ndbcluster"}
+
 _DENIED = {1045, 1698}
 _GONE = {2003, 2005, 2006, 2013}
 
@@ -125,7 +128,12 @@ class MySQLSource:
         for name, table_type, engine, estimate in found:
             if table_type == "VIEW" and not (wanted and wanted(name)):
                 continue
-            detail = {"columns": details.get(name, {}), "engine": engine}
+            if engine is not None and engine not in SNAPSHOT_ENGINES:
+                self.warnings.append(
+                    f"The source table {name} is kept by {engine}, which has no snapshots: changes"
+                    " during a load may be seen in part."
+                )
+            detail: dict[str, object] = {"columns": details.get(name, {})}
             key = keys.get(name, ())
             tables.append(
                 Table(name, name.lower(), tuple(columns.get(name, ())), key, estimate, detail)
