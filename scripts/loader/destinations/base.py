@@ -257,15 +257,21 @@ class _Merge:
         """
         offered = f"select {self._offered} from {self._staged} as s"
         held = f"select {self._names} from {self._target} where _deleted_at is null"
-        number = f"row_number() over (partition by {self._names}) as the_number"
-        same = " and ".join(f"o.{n} is not distinct from g.{n}" for n in map(quote, self._values))
         row_id = self._warehouse.ROW_ID
+        # Windows, not a join: "is not distinct from" cannot be hashed, and would compare all pairs.
+        both = (
+            f"select {row_id} as _load_row, {self._names}, 0 as _load_staged from {self._target}"
+            f" where _deleted_at is null union all select null, {self._offered}, 1"
+            f" from {self._staged} as s"
+        )
         deleted = self._run(
-            f"update {self._target} as t set {self._tombstone} from (select o.the_id from"
-            f" (select {row_id} as the_id, {self._names}, {number} from {self._target}"
-            f" where _deleted_at is null) as o inner join"
-            f" (select *, {number} from ({held} except all {offered}) as gone) as g"
-            f" on {same} and o.the_number = g.the_number) as x where t.{row_id} = x.the_id"
+            f"update {self._target} as t set {self._tombstone} from (select _load_row from"
+            " (select _load_row, _load_staged,"
+            f" row_number() over (partition by {self._names}, _load_staged) as _load_number,"
+            f" sum(_load_staged) over (partition by {self._names}) as _load_staged_count"
+            f" from ({both}) as both_sides) as counted"
+            f" where _load_staged = 0 and _load_number > _load_staged_count) as gone"
+            f" where t.{row_id} = gone._load_row"
         )
         inserted = self._run(
             f"insert into {self._target} ({self._names}, _loaded_at, _batch_id)"
