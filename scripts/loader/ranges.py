@@ -79,6 +79,35 @@ class Digest:
 Digests = dict[int, Digest]
 
 
+def digests_of(lines: bytes, position: int, partition: Partition) -> Digests:
+    """Digests of the ranges in whole lines that come in the order of the key.
+
+    `position`: which field of a line holds the key. Lines that come in another order give digests
+    that match nothing, so that their ranges travel again.
+    """
+
+    def key_at(start: int) -> int:
+        return int(lines[start : lines.index(b"\n", start)].split(b"\t", position + 1)[position])
+
+    digests: Digests = {}
+    start = 0
+    while start < len(lines):
+        number = partition.number(key_at(start))
+        last_key = partition.bounds(number)[1]
+        # The first line of a later range lies in (low, high].
+        low, high = start, len(lines)
+        while (middle := lines.rfind(b"\n", low, (low + high) // 2) + 1) > low or (
+            middle := lines.index(b"\n", low) + 1
+        ) < high:
+            if key_at(middle) > last_key:
+                high = middle
+            else:
+                low = middle
+        digests[number] = Digest.of(lines[start : high - 1], lines.count(b"\n", start, high))
+        start = high
+    return digests
+
+
 @dataclass
 class Scope:
     """Which rows of a table are asked for: all, some key ranges, or those after a cursor's value.

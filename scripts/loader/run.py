@@ -28,7 +28,7 @@ from .ranges import Digests
 from .schema import METADATA_COLUMNS, Column, Table
 from .sources import Source, open_source
 from .urls import parse_url
-from .wire import Block, Issues, hashed, without_losses
+from .wire import Block, Issues, hashed, parts, without_losses
 
 # Blocks of about 1 MB that may wait between the source and the destination.
 BLOCKS_AHEAD = 4
@@ -330,18 +330,14 @@ def _stage(
         return
     scope, source_table = entry.plan.scope, entry.plan.source_table
     try:
+        destination.create_staging(table, stamp)
         with _Ahead(lambda: source.read(source_table, scope, entry.issues)) as blocks:
             kept = prepared(
                 counted(iter(blocks)), source_table, entry.issues, source, destination, options
             )
-            sent = destination.stage(table, kept, stamp)
-        held = destination.read_back(table)
-        if (sent.rows, sent.size, sent.digest) != (held.rows, held.size, held.digest):
-            raise LoadError(
-                f"The table {table.raw_name} does not read back as it was sent ({sent.rows} rows"
-                f" and {sent.size} bytes sent, {held.rows} rows and {held.size} bytes in the"
-                " warehouse): nothing was published."
-            )
+            # Part by part, so that the source goes on while the warehouse reads back.
+            for part in parts(kept):
+                _stage_part(table, part, destination)
     except LoadError as error:
         entry.status, entry.error = "failed", str(error)
         raise
@@ -349,9 +345,20 @@ def _stage(
         entry.seconds += time.monotonic() - started
     for column in table.columns:
         if column.note:
-            entry.issues.add(column, column.note, None, sent.rows)
+            entry.issues.add(column, column.note, None, entry.rows_read)
     entry.digests = scope.digests
     entry.status = "staged"
+
+
+def _stage_part(table: Table, part: Iterator[Block], destination: Destination) -> None:
+    sent = destination.stage(table, part)
+    held = destination.read_back(table)
+    if (sent.rows, sent.size, sent.digest) != (held.rows, held.size, held.digest):
+        raise LoadError(
+            f"The table {table.raw_name} does not read back as it was sent ({sent.rows} rows"
+            f" and {sent.size} bytes sent, {held.rows} rows and {held.size} bytes in the"
+            " warehouse): nothing was published."
+        )
 
 
 def prepared(

@@ -34,6 +34,8 @@ from .schema import Column, Kind, Table
 NULL = b"\\N"
 # About how many bytes travel at a time.
 BLOCK_BYTES = 1_000_000
+# About how many are staged before they are read back.
+PART_BYTES = 8_000_000
 REASONS = {
     "Z": "zero or partial date, loaded as null",
     "I": "infinite or not a number, loaded as null",
@@ -54,6 +56,20 @@ class Block:
     def of(cls, data: bytes) -> "Block":
         """A block of whole lines, counted."""
         return cls(data, data.count(b"\n"))
+
+
+def parts(blocks: Iterator[Block]) -> Iterator[Iterator[Block]]:
+    """The same blocks in parts of a few megabytes; use up one before asking for the next."""
+
+    def part(block: Block | None) -> Iterator[Block]:
+        size = 0
+        while block is not None:
+            yield block
+            size += len(block.data)
+            block = next(blocks, None) if size < PART_BYTES else None
+
+    for first in blocks:
+        yield part(first)
 
 
 def escape(text: str) -> str:

@@ -193,8 +193,8 @@ def test_the_source_dies_while_it_is_read(own_mariadb: MariaDBServer, tmp_path: 
     destination = DuckDBDestination("raw", path)
     stage = destination.stage
 
-    def dying(table: Any, blocks: Any, stamp: Any) -> Any:
-        tally = stage(table, blocks, stamp)
+    def dying(table: Any, blocks: Any) -> Any:
+        tally = stage(table, blocks)
         # Between the two tables: of the second nothing may have been read ahead.
         own_mariadb.kill()
         return tally

@@ -68,11 +68,14 @@ class Destination(Protocol):
     def newest(self, raw_table: str, column: Column, overlap: int) -> str | None:
         """The greatest live value of a column, less an overlap, as the source would write it."""
 
-    def stage(self, table: Table, blocks: Iterator[Block], stamp: Stamp) -> Tally:
-        """Write the rows where nobody sees them; what is returned was counted while sending."""
+    def create_staging(self, table: Table, stamp: Stamp) -> None:
+        """Make room for the rows of a table where nobody sees them."""
+
+    def stage(self, table: Table, blocks: Iterator[Block]) -> Tally:
+        """Write some more rows there; what is returned was counted while sending."""
 
     def read_back(self, table: Table) -> Tally:
-        """The staged rows, rendered as wire text again, in the order of staging."""
+        """The rows of the last `stage`, rendered as wire text again, in the order of staging."""
 
     def held(self, table: Table) -> Iterator[Block]:
         """The live rows of the published table as wire text, in the types of `table`."""

@@ -32,9 +32,6 @@ PATIENCE = 10.0
 # Rows rendered at a time when reading back; few, because one may have tens of megabytes.
 ROWS_PER_BATCH = 10_000
 
-# What is not committed stays in memory; nobody sees the staging file, so it commits often.
-BLOCKS_PER_COMMIT = 16
-
 
 class DuckDBDestination(SqlDestination):
     """The warehouse file and, while a load runs, a staging file beside it."""
@@ -66,6 +63,8 @@ class DuckDBDestination(SqlDestination):
         self._states: dict[str, State] = {}
         self._schemas: dict[str, dict[str, str]] = {}
         self._last: datetime | None = None
+        # Of the table that is being staged.
+        self._rows_read_back = 0
 
     def open(self) -> None:
         """Take the staging file as a lock, and look at what the warehouse holds."""
@@ -85,6 +84,8 @@ class DuckDBDestination(SqlDestination):
             self._run("set preserve_insertion_order = true")
             self._run("set arrow_large_buffer_size = true")
             self._run("set enable_progress_bar = false")
+            # A block is too little work to share, and the source wants the other processors.
+            self._run("set threads = 1")
             if self.path.exists():
                 with self._warehouse():
                     self._look()
@@ -117,10 +118,17 @@ class DuckDBDestination(SqlDestination):
             ((newest,),) = self._rows(f"select cast({value} as varchar) {where}")
         return str(newest) if newest is not None else None
 
-    def stage(self, table: Table, blocks: Iterator[Block], stamp: Stamp) -> Tally:
-        """Insert the rows into the staging file."""
+    def create_staging(self, table: Table, stamp: Stamp) -> None:
+        """A table in the staging file."""
         columns = self.defined({c.raw_name: c.type for c in table.columns})
+        with self._doing(f"staging the table {table.raw_name}"):
+            self._run(f"create or replace table {self._staged(table)} ({columns})")
+        self._rows_read_back = 0
+
+    def stage(self, table: Table, blocks: Iterator[Block]) -> Tally:
+        """Insert the rows into the staging file."""
         names = [f"c{n}" for n in range(len(table.columns))]
+        kinds = {n: _arrow_type(c.type) for n, c in zip(names, table.columns, strict=True)}
         plain, escaped = (
             f"insert into {self._staged(table)} select "
             + ", ".join(
@@ -132,17 +140,14 @@ class DuckDBDestination(SqlDestination):
         )
         tally = Tally()
         with self._doing(f"staging the table {table.raw_name}"):
-            self._run(f"create or replace table {self._staged(table)} ({columns})")
+            # What is not committed stays in memory, so each part is.
             self._run("begin")
-            for number, block in enumerate(blocks, 1):
+            for block in blocks:
                 tally.add(block.data, block.rows)
-                self._open().register("rows", _arrow(block, names))
+                self._open().register("rows", _arrow(block, kinds))
                 has_escapes = any(m in block.data for m in (b"\\x5C", b"\\n", b"\\t", b"\\r"))
                 self._run(escaped if has_escapes else plain)
                 self._open().unregister("rows")
-                if number % BLOCKS_PER_COMMIT == 0:
-                    self._run("commit")
-                    self._run("begin")
             self._run("commit")
         return tally
 
@@ -150,8 +155,10 @@ class DuckDBDestination(SqlDestination):
         """Render the staged rows again."""
         tally = Tally()
         with self._doing(f"reading the table {table.raw_name} back"):
-            for lines, rows in self._rendered(table, self._staged(table), {}):
+            staged = f"{self._staged(table)} where rowid >= {self._rows_read_back}"
+            for lines, rows in self._rendered(table, staged, {}):
                 tally.add(lines, rows)
+        self._rows_read_back += tally.rows
         return tally
 
     def held(self, table: Table) -> Iterator[Block]:
@@ -185,6 +192,7 @@ class DuckDBDestination(SqlDestination):
             self._attach()
             # A commit only commits; `commit` below writes the file afterwards.
             self._run("set checkpoint_threshold = '1TB'")
+            self._run("reset threads")
             self._run("begin")
             self._run(f"create schema if not exists {WAREHOUSE}.{quote(self.schema)}")
 
@@ -356,16 +364,26 @@ class DuckDBDestination(SqlDestination):
             raise LoadError(f"The warehouse {self.path}, {what}: {text}.") from None
 
 
-def _arrow(block: Block, names: list[str]) -> pa.Table:
-    """The fields of a block as Arrow text, null where the line says so."""
+def _arrow_type(kind: Type) -> pa.DataType:
+    """What the fields of a column are read as; DuckDB casts the text of those not named here."""
+    if kind.kind is Kind.DECIMAL:
+        return pa.decimal128(kind.precision, kind.scale)
+    plain = {Kind.SMALLINT: pa.int16(), Kind.INTEGER: pa.int32(), Kind.BIGINT: pa.int64()}
+    return plain.get(kind.kind, pa.large_string())
+
+
+def _arrow(block: Block, kinds: dict[str, pa.DataType]) -> pa.Table:
+    """The fields of a block, null where the line says so."""
     return pyarrow.csv.read_csv(
         pa.py_buffer(block.data),
-        read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=len(block.data) + 1),
+        read_options=pyarrow.csv.ReadOptions(
+            column_names=list(kinds), block_size=len(block.data) + 1, use_threads=False
+        ),
         parse_options=pyarrow.csv.ParseOptions(
             delimiter="\t", quote_char=False, escape_char=False, ignore_empty_lines=False
         ),
         convert_options=pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.large_string()),
+            column_types=kinds,
             null_values=["\\N"],
             strings_can_be_null=True,
         ),
@@ -374,7 +392,7 @@ def _arrow(block: Block, names: list[str]) -> pa.Table:
 
 def _value(name: str, kind: Type, type_name: str) -> str:
     """SQL of a staged value from its field, when the block has no escapes."""
-    if kind.kind is Kind.TEXT:
+    if _arrow_type(kind) != pa.large_string() or kind.kind is Kind.TEXT:
         return name
     if kind.kind is Kind.BOOLEAN:
         return f"{name} = 't'"
@@ -407,7 +425,9 @@ def _wire(name: str, kind: Type) -> str:
     if kind.kind is Kind.BINARY:
         return f"'\\x5Cx' || lower(hex({name}))"
     if kind.kind in (Kind.DATE, Kind.TIMESTAMP):
-        return f"regexp_replace(cast({name} as varchar), '^(.*) \\(BC\\)(.*)$', '\\1\\2 BC')"
+        text = f"cast({name} as varchar)"
+        era = f"regexp_replace({text}, '^(.*) \\(BC\\)(.*)$', '\\1\\2 BC')"
+        return f"case when {name} < date '0001-01-01' then {era} else {text} end"
     if kind.kind is Kind.DECIMAL and kind.scale == kind.precision:
         # DuckDB leaves out the zero before the point where no digit can stand.
         return f"regexp_replace(cast({name} as varchar), '^(-?)\\.', '\\10.')"

@@ -55,6 +55,11 @@ class PostgresDestination(SqlDestination):
         self._connection: psycopg.Connection | None = None
         self._fresh: set[str] = set()
         self._changed: set[str] = set()
+        # Of the table that is being staged: rows so far, the place of the last one that was read
+        # back, and whether those after it were sent with escapes.
+        self._rows_staged: dict[str, int] = {}
+        self._last_row = ""
+        self._has_escapes = False
         self._states: dict[str, State] = {}
         self.description = "postgres"
         self.warnings: list[str] = []
@@ -137,11 +142,29 @@ class PostgresDestination(SqlDestination):
             )
         return newest  # type: ignore[no-any-return]
 
-    def stage(self, table: Table, blocks: Iterator[Block], stamp: Stamp) -> Tally:
-        """COPY the rows into the new raw table, or into a temporary table beside the old one."""
-        tally = Tally()
+    def create_staging(self, table: Table, stamp: Stamp) -> None:
+        """The new raw table itself, or a temporary table beside the one there is."""
+        columns = self.defined({c.raw_name: c.type for c in table.columns})
         with self._doing(f"staging the table {table.raw_name}"):
-            self._create_staging(table, stamp)
+            if self.columns(table.raw_name) is None:
+                self._fresh.add(table.raw_name)
+                self._run(f"create schema if not exists {quote(self.schema)}")
+                self._run(
+                    f"create table {self._name(table.raw_name)} ({columns},"
+                    f" _loaded_at timestamp not null default {literal(stamp.loaded_at)},"
+                    f" _batch_id text not null default {literal(stamp.batch_id)},"
+                    " _deleted_at timestamp)"
+                )
+            else:
+                self._run(f"create temp table {self._staged(table)} ({columns}) on commit drop")
+        self._rows_staged[table.raw_name] = 0
+        self._last_row = "(0,0)"
+
+    def stage(self, table: Table, blocks: Iterator[Block]) -> Tally:
+        """COPY the rows in."""
+        tally = Tally()
+        self._has_escapes = False
+        with self._doing(f"staging the table {table.raw_name}"):
             names = ", ".join(quote(c.raw_name) for c in table.columns)
             freeze = " (freeze)" if table.raw_name in self._fresh else ""
             statement = f"copy {self._staged(table)} ({names}) from stdin{freeze}"
@@ -149,14 +172,25 @@ class PostgresDestination(SqlDestination):
                 for block in blocks:
                     copy.write(block.data)
                     tally.add(block.data, block.rows)
+                    self._has_escapes = self._has_escapes or b"\\" in block.data
         return tally
 
     def read_back(self, table: Table) -> Tally:
-        """COPY the staged rows out again."""
+        """All lines in one value: COPY would send a message for each row."""
         tally = Tally()
         with self._doing(f"reading the table {table.raw_name} back"):
-            for block in self._rendered(table, self._staged(table)):
-                tally.add(block.data, block.rows)
+            lines = f"string_agg({_line(table, escapes=self._has_escapes)}, E'\\n')"
+            cursor = self._open().execute(
+                f"select convert_to({lines}, 'UTF8'), count(*), max(ctid)::text"
+                f" from {self._staged(table)} where ctid > '{self._last_row}'",
+                binary=True,
+            )
+            data, rows, last = cursor.fetchone() or (None, 0, None)
+            if data is not None:
+                tally.add(data, rows)
+                tally.add(b"\n")
+                self._last_row = last
+                self._rows_staged[table.raw_name] += rows
         return tally
 
     def held(self, table: Table) -> Iterator[Block]:
@@ -189,7 +223,7 @@ class PostgresDestination(SqlDestination):
                     f"alter table {name} alter _loaded_at drop default,"
                     " alter _batch_id drop default"
                 )
-            rows = self.live_rows(table.raw_name)
+            rows = self._rows_staged[table.raw_name]
             changes = Changes(inserted=rows, live=rows)
         else:
             with self._doing(f"publishing the table {table.raw_name}"):
@@ -244,20 +278,6 @@ class PostgresDestination(SqlDestination):
             if free or time.monotonic() > deadline:
                 return bool(free)
             time.sleep(0.1)
-
-    def _create_staging(self, table: Table, stamp: Stamp) -> None:
-        columns = self.defined({c.raw_name: c.type for c in table.columns})
-        if self.columns(table.raw_name) is None:
-            self._fresh.add(table.raw_name)
-            self._run(f"create schema if not exists {quote(self.schema)}")
-            self._run(
-                f"create table {self._name(table.raw_name)} ({columns},"
-                f" _loaded_at timestamp not null default {literal(stamp.loaded_at)},"
-                f" _batch_id text not null default {literal(stamp.batch_id)},"
-                " _deleted_at timestamp)"
-            )
-        else:
-            self._run(f"create temp table {self._staged(table)} ({columns}) on commit drop")
 
     def _change_type(self, table: str, column: str, kind: Type) -> None:
         with views_aside(self._open(), self._name(table)):
@@ -314,6 +334,30 @@ class PostgresDestination(SqlDestination):
                         " max_locks_per_transaction on the server, or --select fewer tables"
                     )
             raise LoadError(f"{self.description}, {what}: {text}.") from None
+
+
+def _line(table: Table, *, escapes: bool) -> str:
+    """SQL that renders a stored row as it was sent, without its newline.
+
+    `escapes`: some of what was sent is escaped; else nothing of it must need to be.
+    """
+    fields = []
+    for column in table.columns:
+        field = _wire(quote(column.raw_name), column.type)
+        if column.type.kind is Kind.TEXT and escapes:
+            for plain, escaped in ((92, "\\x5C"), (10, "\\n"), (13, "\\r"), (9, "\\t")):
+                field = f"replace({field}, chr({plain}), '{escaped}')"
+        elif column.type.kind is Kind.BINARY:
+            field = f"'\\x5Cx' || encode({field}, 'hex')"
+        elif column.type.kind is Kind.BOOLEAN:
+            field = f"case when {field} then 't' when not {field} then 'f' end"
+        fields.append(f"coalesce(({field})::text, '\\N')")
+    # A function takes a hundred arguments.
+    while len(fields) > 1:
+        fields = [
+            f"concat_ws(E'\\t', {', '.join(fields[n : n + 90])})" for n in range(0, len(fields), 90)
+        ]
+    return fields[0]
 
 
 def _wire(name: str, kind: Type) -> str:

@@ -16,7 +16,7 @@ import pymysql
 from pymysql.cursors import SSCursor
 
 from ..errors import LoadError, UsageError
-from ..ranges import Digest, Digests, Partition, Scope, cut, runs
+from ..ranges import FEWEST_ROWS, Digest, Digests, Partition, Scope, cut, digests_of, runs
 from ..schema import (
     BINARY,
     BOOLEAN,
@@ -133,8 +133,8 @@ class MySQLSource:
                     f"The source table {name} is kept by {engine}, which has no snapshots: changes"
                     " during a load may be seen in part."
                 )
-            detail: dict[str, object] = {"columns": details.get(name, {})}
-            key = keys.get(name, ())
+            index, key = keys.get(name, ("", ()))
+            detail: dict[str, object] = {"columns": details.get(name, {}), "key": index}
             tables.append(
                 Table(name, name.lower(), tuple(columns.get(name, ())), key, estimate, detail)
             )
@@ -145,10 +145,12 @@ class MySQLSource:
         name = _range_column(table)
         if name is None or self._has_long_text(table):
             return None
-        key = _quote(name)
-        low, high, rows = self._row(
-            f"select min({key}), max({key}), count(*) from {_quote(table.name)}"
-        )
+        key, source = _quote(name), _quote(table.name)
+        low, high = self._row(f"select min({key}), max({key}) from {source}")
+        rows = table.estimated_rows or 0
+        if rows < FEWEST_ROWS:
+            # Statistics of a table that was just filled may know nothing of it yet.
+            (rows,) = self._row(f"select count(*) from {source}")
         return cut(table.key_columns[0], low, high, rows)
 
     def digests(self, table: Table, partition: Partition) -> Digests | None:
@@ -192,6 +194,8 @@ class MySQLSource:
             wanted = [(partition.number(low), partition.number(high))] if low is not None else []
         else:
             wanted = list(runs(scope.numbers))
+        (packet,) = self._row("select @@max_allowed_packet")
+        wanted_bytes = min(BLOCK_BYTES, int(packet) // 4)
         count = 8
         for first, last in wanted:
             while first <= last:
@@ -204,7 +208,7 @@ class MySQLSource:
                         f"select min({key}) from {name} where {key} > {partition.bounds(end)[1]}"
                     )
                     first = last + 1 if key_found is None else partition.number(key_found)
-                count = max(1, min(1_000, int(count * min(4.0, BLOCK_BYTES / max(size, 1)))))
+                count = max(1, min(1_000, int(count * min(4.0, wanted_bytes / max(size, 1)))))
 
     def _read_span(
         self, table: Table, scope: Scope, partition: Partition, first: int, last: int
@@ -213,18 +217,19 @@ class MySQLSource:
         key = _quote(partition.column.name)
         low, high = partition.bounds(first)[0], partition.bounds(last)[1]
         where = f"where {key} between {low} and {high}"
+        # Not grouped by range: the server would sort the rows, which come in the key's order.
         self._cursor.execute(
-            f"select {key} div {partition.width} as number, count(*), {_lines(table)}"
-            f" from {_quote(table.name)} {where} group by number"
+            f"select count(*), group_concat({_line(table)} separator '\\n')"
+            f" from {_quote(table.name)} force index ({_quote(str(table.detail['key']))}) {where}"
         )
-        found = [(int(n), rows, _bytes(data or "")) for n, rows, data in self._cursor.fetchall()]
-        if not self._cut() and all(data.count(b"\n") + 1 == rows for _, rows, data in found):
-            for number, rows, data in found:
-                scope.digests[number] = Digest.of(data, rows)
-            if not found:
-                return 0
-            data = b"\n".join([data for _, _, data in found]) + b"\n"
-            yield Block(data, sum(rows for _, rows, _ in found))
+        ((rows, text),) = self._cursor.fetchall()
+        if not rows:
+            return 0
+        data = _bytes(text or "") + b"\n"
+        if not self._cut() and data.count(b"\n") == rows:
+            position = table.columns.index(partition.column)
+            scope.digests.update(digests_of(data, position, partition))
+            yield Block(data, rows)
             return len(data)
         if first == last:
             size = rows = 0
@@ -338,8 +343,11 @@ class MySQLSource:
                 detail,
             )
 
-    def _keys(self, columns: dict[str, list[Column]]) -> dict[str, tuple[str, ...]]:
-        """The primary key of each table, or else its first unique key without nulls or prefixes."""
+    def _keys(self, columns: dict[str, list[Column]]) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """Index and columns of each table's primary key, or else of its first unique key.
+
+        A unique key with nulls or prefixes of columns does not tell rows apart.
+        """
         rows = self._rows(
             "select table_name, index_name, column_name, sub_part"
             " from information_schema.statistics where table_schema = database() and non_unique = 0"
@@ -360,7 +368,9 @@ class MySQLSource:
         keys = {}
         for table, by_name in indexes.items():
             usable = [
-                tuple(names) for index, names in by_name.items() if (table, index) not in unfit
+                (index, tuple(names))
+                for index, names in by_name.items()
+                if (table, index) not in unfit
             ]
             if usable:
                 keys[table] = usable[0]
