@@ -37,7 +37,7 @@ lint: dev-environment ## check style and types: sqlfluff, ruff, mypy
 	@$(PYTHON_IN_VENV) -m ruff format --check
 	@$(PYTHON_IN_VENV) -m mypy
 
-bench-loader: dev-environment ## measure the loader at scale 1,000 (PEERS=1: dlt beside it; minutes)
+bench-loader: dev-environment ## measure the loader at scale 1,000 (PEERS=1: other tools beside it; minutes)
 	@$(PYTHON_IN_VENV) scripts/servers.py --install || true
 	@$(PYTHON_IN_VENV) scripts/benchmark_loader.py $(if $(PEERS),--peers .peers) $(BENCH)
 

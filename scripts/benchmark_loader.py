@@ -5,12 +5,14 @@
 Builds a sample shop in a private MariaDB, loads it into a private PostgreSQL and into DuckDB, and
 prints for each way: wall and CPU seconds of the client, its peak memory, what the source sent, and
 the ratio of its wall time to that of the bare pipe. The median of the runs counts. With `--peers`
-dlt is measured too, in an environment of its own below that folder.
+the tools of benchmark_peers.py are measured too, each in an environment of its own below that
+folder. `--growth` loads a shop of four times the scale once more, for the peak memory.
 """
 
 import argparse
 import os
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark_peers import Peer, installed_peers, with_user
 from sample_source import create_shop
 from servers import MariaDBServer, PostgresServer
 
@@ -34,6 +37,7 @@ wall = time.monotonic() - began
 print(status, wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 """
 Command = tuple[list[str], dict[str, str]]
+PEER = "peer"
 TABLES = (
     "customers",
     "employees",
@@ -52,26 +56,6 @@ SPECIAL = {
     " from productlines",
 }
 SELECTS = [SPECIAL.get(table, f"select * from {table}") for table in TABLES]
-DLT_REQUIREMENTS = (
-    "dlt[postgres,duckdb,sql_database]",
-    "connectorx",
-    "sqlalchemy>=2",
-    "pymysql",
-    "pyarrow",
-    "duckdb<2",
-)
-DLT = """
-import os, sys, dlt
-from dlt.sources.sql_database import sql_database
-url, target, where = sys.argv[1:]
-destination = getattr(dlt.destinations, target)(where)
-pipeline = dlt.pipeline("bench", destination=destination, dataset_name="dlt_raw",
-                        pipelines_dir=os.environ["DLT_DATA"])
-source = sql_database(url, backend="connectorx", backend_kwargs={"return_type": "arrow"})
-# It cannot write bytes that are not UTF-8, so it is spared the table with pictures.
-source = source.with_resources(*(name for name in source.resources if name != "productlines"))
-pipeline.run(source, write_disposition="replace")
-"""
 
 
 @dataclass(frozen=True)
@@ -82,6 +66,14 @@ class Figures:
     cpu: float
     peak: float
     sent: float
+
+
+class CommandError(RuntimeError):
+    """A command that was measured has failed; `said` are the lines that it printed."""
+
+    def __init__(self, command: Sequence[str], said: Sequence[str]) -> None:
+        super().__init__("\n".join((f"{' '.join(command)} failed:", *said[-30:])))
+        self.said = said or ["it said nothing"]
 
 
 class Bench:
@@ -122,7 +114,7 @@ class Bench:
             status, wall, cpu, peak = map(float, launched.stdout.split())
             if status:
                 said.seek(0)
-                raise SystemExit(f"{command[:2]} failed:\n{said.read().decode()[-2000:]}")
+                raise CommandError(command[:1], said.read().decode().strip().splitlines())
         return Figures(wall, cpu, peak, (self._sent() - before) / 1e6)
 
     def _sent(self) -> int:
@@ -150,16 +142,15 @@ class Bench:
             environment |= self.postgres.environment("warehouse")
         return [sys.executable, str(HERE / "load.py"), *arguments], environment
 
-    def dlt(self, python: Path, target: str) -> Command:
-        """dlt with its fastest backend, into tables that it replaces."""
-        script = self.folder / "with_dlt.py"
-        script.write_text(DLT)
-        where = str(self.folder / "dlt.duckdb")
+    def peer(self, peer: Peer, folder: Path, target: str) -> Command:
+        """What people use today."""
+        user = PEER, PEER
+        where = str(self.folder / "peer.duckdb")
         if target == "postgres":
-            where = self.postgres.url("warehouse")
-        environment = {"DLT_DATA": str(self.folder / "dlt"), "RUNTIME__DLTHUB_TELEMETRY": "false"}
-        url = self.url.replace("mysql://", "mysql+pymysql://")
-        return [str(python), str(script), url, target, where], environment
+            where = with_user(self.postgres.url("warehouse"), *user)
+        command = peer.command(folder, with_user(self.url, *user), target, where, TABLES)
+        data = {"PEER_DATA": str(self.folder / "peer"), "RUNTIME__DLTHUB_TELEMETRY": "false"}
+        return command, data
 
     # -- what goes before --------------------------------------------------------------------------
 
@@ -178,9 +169,20 @@ class Bench:
     def forget(self) -> None:
         """No warehouse yet."""
         self.postgres.execute("drop schema if exists raw_classicmodels cascade", "warehouse")
-        self.postgres.execute("drop schema if exists dlt_raw cascade", "warehouse")
-        for path in (self.duckdb, self.folder / "dlt.duckdb"):
+        self.postgres.execute("drop schema if exists peer cascade", "warehouse")
+        for path in (self.duckdb, self.folder / "peer.duckdb"):
             path.unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "peer", ignore_errors=True)
+
+    def add_peer_user(self) -> None:
+        """A user whose password every tool can read out of a URL."""
+        self.mariadb.execute(
+            f"create user {PEER} identified by '{PEER}'; grant select on *.* to {PEER}"
+        )
+        self.postgres.execute(
+            f"create role {PEER} login password '{PEER}'; grant {PEER} to {self.postgres.user};"
+            f" grant create on database warehouse to {PEER}"
+        )
 
     def change(self) -> None:
         """One line in ten thousand gets another price, all over the table."""
@@ -219,7 +221,8 @@ def main() -> None:
     )
     parser.add_argument("--scale", type=int, default=1_000)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--peers", type=Path, metavar="FOLDER", help="measure dlt too")
+    parser.add_argument("--peers", type=Path, metavar="FOLDER", help="measure other tools too")
+    parser.add_argument("--growth", action="store_true", help="load four times the scale too")
     options = parser.parse_args()
     with (
         MariaDBServer() as mariadb,
@@ -241,18 +244,20 @@ def main() -> None:
         seven = bench.load("duckdb", "--select", "offices")
         bench.report("load.py to duckdb: a table of seven rows", seven, bench.forget)
         if options.peers:
-            python = _environment(options.peers.resolve() / "dlt", DLT_REQUIREMENTS)
+            bench.add_peer_user()
+            for peer in installed_peers():
+                for target in peer.targets:
+                    command = bench.peer(peer, options.peers.resolve(), target)
+                    try:
+                        bench.report(f"{peer.name} to {target}", command, bench.forget)
+                    except CommandError as error:
+                        print(f"{peer.name} to {target}: {error.said[-1]}")
+        if options.growth:
+            bench.url = mariadb.create_database("larger_shop")
+            create_shop(bench.url, scale=options.scale * 4)
             for target in ("postgres", "duckdb"):
-                bench.report(f"dlt to {target}", bench.dlt(python, target), bench.forget)
-
-
-def _environment(folder: Path, requirements: Sequence[str]) -> Path:
-    """The Python of an environment with a peer in it, made when it is not there."""
-    python = folder / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *requirements], check=True)
-    return python
+                name = f"load.py to {target}: four times the rows"
+                bench.report(name, bench.load(target), bench.forget)
 
 
 if __name__ == "__main__":
