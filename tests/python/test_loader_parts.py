@@ -105,3 +105,31 @@ def test_many_parts_arrive_in_postgres(
         with psycopg.connect(url) as warehouse:
             found = warehouse.execute(EXPECTED.encode()).fetchone()
         assert found == shop.execute(EXPECTED.replace("raw.", "")).fetchone()
+
+
+def test_a_column_called_rowid(tmp_path: Path) -> None:
+    """DuckDB's own name for a row's place: the loader must not take the column for it."""
+    url, path = f"sqlite:///{tmp_path}/shop.sqlite", tmp_path / "w.duckdb"
+    with sqlite3.connect(tmp_path / "shop.sqlite") as shop:
+        shop.execute("create table keyed (id integer primary key, rowid integer, v text)")
+        shop.execute("create table plain (rowid integer, v text)")
+        shop.execute("insert into keyed values (1, 7, 'a'), (2, 7, 'b'), (3, null, 'c')")
+        shop.execute("insert into plain values (7, 'a'), (7, 'a'), (null, 'b'), (-1, 'c')")
+        shop.commit()
+        load(url, DuckDBDestination("raw", path))
+        shop.execute("update keyed set v = 'new' where id = 2")
+        shop.execute("delete from keyed where id = 3")
+        shop.execute("delete from plain where v = 'a' and _rowid_ = 1")
+        shop.commit()
+        result = load(url, DuckDBDestination("raw", path))
+    changes = {entry.table.name: entry.changes for entry in result.tables}
+    assert (changes["keyed"].updated, changes["keyed"].deleted) == (1, 1)
+    with duckdb.connect(str(path)) as warehouse:
+        live = "select * exclude (_loaded_at, _batch_id, _deleted_at) from raw.{} where"
+        live += " _deleted_at is null order by all"
+        assert warehouse.execute(live.format("keyed")).fetchall() == [(1, 7, "a"), (2, 7, "new")]
+        assert warehouse.execute(live.format("plain")).fetchall() == [
+            (-1, "c"),
+            (7, "a"),
+            (None, "b"),
+        ]

@@ -20,8 +20,6 @@ class SqlDestination(ABC):
     """The part of a destination that is plain SQL."""
 
     TYPE_NAMES: ClassVar[Mapping[Kind, str]]
-    # What tells two equal rows of a table apart.
-    ROW_ID: ClassVar[str]
     description: str
 
     def __init__(self, raw_schema: str) -> None:
@@ -54,7 +52,15 @@ class SqlDestination(ABC):
         """Turns the driver's errors into a LoadError that says what was being done."""
 
     @abstractmethod
-    def _range_number(self, key: str, width: int) -> str:
+    def _row_id(self, table: Table, alias: str) -> str:
+        """SQL of what tells the rows of a table apart, even equal ones."""
+
+    @abstractmethod
+    def _temporary(self, name: str) -> str:
+        """The name of a temporary table of the loader's own."""
+
+    @abstractmethod
+    def _range_number(self, key: str, kind: Type | None, width: int) -> str:
         """SQL of a key's range number: division towards zero."""
 
     @abstractmethod
@@ -203,7 +209,7 @@ class _Merge:
             f"_deleted_at = {self._at}, _loaded_at = {self._at}, _batch_id = {self._batch}"
         )
         self._stamp = f"_loaded_at = {self._at}, _batch_id = {self._batch}"
-        held = warehouse.columns(table.raw_name) or {}
+        self._held = held = warehouse.columns(table.raw_name) or {}
         kinds = {column.raw_name: column.type for column in table.columns}
         self._values: dict[str, str] = {}
         for name, kind in held.items():
@@ -216,38 +222,59 @@ class _Merge:
                 # The source has dropped this column.
                 self._values[name] = f"cast(null as {warehouse.type_name(kind)})"
         self._key = [column.raw_name for column in table.key_columns]
+        self._row_ids = warehouse._row_id(table, "t"), warehouse._row_id(table, "s")
         self._match = " and ".join(f"t.{quote(n)} = {self._values[n]}" for n in self._key)
         self._names = ", ".join(map(quote, self._values))
         self._offered = ", ".join(self._values.values())
 
     def by_key(self) -> tuple[int, int, int]:
-        """Tombstones, revivals, updates, inserts; each row found by its key."""
-        assign = ", ".join(f"{quote(name)} = {value}" for name, value in self._values.items())
-        differs = [
+        """Tombstones, revivals, updates, inserts; each row found by its key.
+
+        What differs is found in one scan of the published table, and its rows again by their place.
+        """
+        differs = " or ".join(
             f"t.{quote(name)} is distinct from {value}"
             for name, value in self._values.items()
             if name not in self._key
-        ]
+        )
+        # Of appended rows nothing says which are gone.
+        gone = "t._deleted_at is null"
+        if self._within is not None and self._within.partition is None:
+            gone = "false"
+        target, staged = self._row_ids
+        differences = self._warehouse._temporary("_load_differences")
+        self._run(
+            f"create temporary table {differences} as select t._load_row, s._load_staged_row, case"
+            " when s._load_staged_row is null then 'delete' when t._load_row is null then 'insert'"
+            " when t._deleted_at is not null then 'revive' else 'update' end as _load_action"
+            f" from (select *, {target} as _load_row from {self._target} as t"
+            f" where {self._inside()}) as t"
+            f" full join (select *, {staged} as _load_staged_row from {self._staged} as s) as s"
+            f" on {self._match} where t._load_row is null or"
+            f" case when s._load_staged_row is null then {gone}"
+            f" else t._deleted_at is not null or {differs or 'false'} end"
+        )
+        from_staged = (
+            f"from {differences} as d, {self._staged} as s where {staged} = d._load_staged_row"
+        )
+        assign = ", ".join(f"{quote(name)} = {value}" for name, value in self._values.items())
+        update = f"update {self._target} as t set {assign}, _deleted_at = null, {self._stamp}"
         deleted = self._run(
-            f"update {self._target} as t set {self._tombstone} where t._deleted_at is null"
-            f" and {self._inside()}"
-            f" and not exists (select 1 from {self._staged} as s where {self._match})"
+            f"update {self._target} as t set {self._tombstone} from {differences} as d"
+            f" where {target} = d._load_row and d._load_action = 'delete'"
         )
-        revived = self._run(
-            f"update {self._target} as t set {assign}, _deleted_at = null, {self._stamp}"
-            f" from {self._staged} as s where {self._match} and t._deleted_at is not null"
-        )
-        updated = 0
-        if differs:
-            updated = self._run(
-                f"update {self._target} as t set {assign}, {self._stamp} from {self._staged} as s"
-                f" where {self._match} and t._deleted_at is null and ({' or '.join(differs)})"
+        revived, updated = (
+            self._run(
+                f"{update} {from_staged} and {target} = d._load_row and _load_action = '{action}'"
             )
+            for action in ("revive", "update")
+        )
         inserted = self._run(
             f"insert into {self._target} ({self._names}, _loaded_at, _batch_id)"
-            f" select {self._offered}, {self._at}, {self._batch} from {self._staged} as s"
-            f" where not exists (select 1 from {self._target} as t where {self._match})"
+            f" select {self._offered}, {self._at}, {self._batch} {from_staged}"
+            " and _load_action = 'insert'"
         )
+        self._run(f"drop table {differences}")
         return inserted + revived, updated, deleted
 
     def by_whole_rows(self) -> tuple[int, int, int]:
@@ -257,12 +284,12 @@ class _Merge:
         """
         offered = f"select {self._offered} from {self._staged} as s"
         held = f"select {self._names} from {self._target} where _deleted_at is null"
-        row_id = self._warehouse.ROW_ID
+        row_id, _ = self._row_ids
         # Windows, not a join: "is not distinct from" cannot be hashed, and would compare all pairs.
         both = (
-            f"select {row_id} as _load_row, {self._names}, 0 as _load_staged from {self._target}"
-            f" where _deleted_at is null union all select null, {self._offered}, 1"
-            f" from {self._staged} as s"
+            f"select {row_id} as _load_row, {self._names}, 0 as _load_staged"
+            f" from {self._target} as t where _deleted_at is null"
+            f" union all select null, {self._offered}, 1 from {self._staged} as s"
         )
         deleted = self._run(
             f"update {self._target} as t set {self._tombstone} from (select _load_row from"
@@ -271,7 +298,7 @@ class _Merge:
             f" sum(_load_staged) over (partition by {self._names}) as _load_staged_count"
             f" from ({both}) as both_sides) as counted"
             f" where _load_staged = 0 and _load_number > _load_staged_count) as gone"
-            f" where t.{row_id} = gone._load_row"
+            f" where {row_id} = gone._load_row"
         )
         inserted = self._run(
             f"insert into {self._target} ({self._names}, _loaded_at, _batch_id)"
@@ -287,14 +314,11 @@ class _Merge:
         )
 
     def _inside(self) -> str:
-        """SQL for whether a published row lies in what was staged."""
-        if self._within is None:
+        """SQL for whether a published row may have something to do with what was staged."""
+        if self._within is None or self._within.partition is None:
             return "true"
-        if self._within.partition is None:
-            return "false"
-        number = self._warehouse._range_number(
-            f"t.{quote(self._within.partition.column.raw_name)}", self._within.partition.width
-        )
+        name, width = self._within.partition.column.raw_name, self._within.partition.width
+        number = self._warehouse._range_number(f"t.{quote(name)}", self._held[name], width)
         numbers = ", ".join(map(str, sorted(self._within.numbers))) or "null"
         return f"{number} in ({numbers})"
 

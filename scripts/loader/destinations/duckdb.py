@@ -38,7 +38,6 @@ class DuckDBDestination(SqlDestination):
 
     keeps_nul = True
     name_limit: int | None = None
-    ROW_ID = "rowid"
     TYPE_NAMES: ClassVar[Mapping[Kind, str]] = {
         Kind.BOOLEAN: "BOOLEAN",
         Kind.SMALLINT: "SMALLINT",
@@ -155,7 +154,10 @@ class DuckDBDestination(SqlDestination):
         """Render the staged rows again."""
         tally = Tally()
         with self._doing(f"reading the table {table.raw_name} back"):
-            staged = f"{self._staged(table)} where rowid >= {self._rows_read_back}"
+            staged = f"{self._staged(table)} as t offset {self._rows_read_back}"
+            if self._row_id(table, "t") == "t.rowid":
+                # The same, but it skips what lies before.
+                staged = f"{self._staged(table)} where rowid >= {self._rows_read_back}"
             for lines, rows in self._rendered(table, staged, {}):
                 tally.add(lines, rows)
         self._rows_read_back += tally.rows
@@ -322,7 +324,18 @@ class DuckDBDestination(SqlDestination):
             f" set data type {self.type_name(kind)}"
         )
 
-    def _range_number(self, key: str, width: int) -> str:
+    def _row_id(self, table: Table, alias: str) -> str:
+        if all(column.raw_name != "rowid" for column in table.columns):
+            return f"{alias}.rowid"
+        # A column of that name hides it. Without a key equal rows are then all taken together,
+        # and as many as there should be are inserted again.
+        names = [column.raw_name for column in table.key_columns] or ["rowid"]
+        return f"[{', '.join(f'cast({alias}.{quote(name)} as varchar)' for name in names)}]"
+
+    def _temporary(self, name: str) -> str:
+        return f"temp.{name}"
+
+    def _range_number(self, key: str, kind: Type | None, width: int) -> str:
         return f"cast({key} as hugeint) // {width}"
 
     def _insert(

@@ -18,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 from ..audit import Record
 from ..errors import LoadError
 from ..ranges import State
-from ..schema import Column, Kind, Table, Type
+from ..schema import BIGINT, INTEGER, SMALLINT, Column, Kind, Table, Type
 from ..sources.postgres import SPLIT, connection_problem, copied_out
 from ..urls import is_local, unencrypted
 from ..wire import Block, Tally, blocks_of_copy, double_sql
@@ -28,6 +28,7 @@ from .postgres_views import views_aside
 
 # Seconds to wait for the lock of another loader.
 PATIENCE = 5.0
+PLAIN_INTEGERS = (SMALLINT, INTEGER, BIGINT)
 
 
 class PostgresDestination(SqlDestination):
@@ -35,7 +36,6 @@ class PostgresDestination(SqlDestination):
 
     keeps_nul = False
     name_limit: int | None = 63
-    ROW_ID = "ctid"
     TYPE_NAMES: ClassVar[Mapping[Kind, str]] = {
         Kind.BOOLEAN: "boolean",
         Kind.SMALLINT: "smallint",
@@ -287,8 +287,15 @@ class PostgresDestination(SqlDestination):
                 f" using cast({name} as {new})"
             )
 
-    def _range_number(self, key: str, width: int) -> str:
-        return f"div({key}, {width})"
+    def _row_id(self, table: Table, alias: str) -> str:
+        return f"{alias}.ctid"
+
+    def _temporary(self, name: str) -> str:
+        return f"pg_temp.{name}"
+
+    def _range_number(self, key: str, kind: Type | None, width: int) -> str:
+        # The quicker one only truncates where both sides are integers.
+        return f"{key} / {width}" if kind in PLAIN_INTEGERS else f"div({key}, {width})"
 
     def _insert(
         self, table: str, columns: Mapping[str, Type], rows: Sequence[Sequence[Any]]
