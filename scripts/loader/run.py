@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -28,7 +29,7 @@ from .ranges import Digests
 from .schema import METADATA_COLUMNS, Column, Table
 from .sources import Source, open_source
 from .urls import parse_url
-from .wire import Block, Issues, hashed, parts, without_losses
+from .wire import Block, Issues, Tally, hashed, parts, without_losses
 
 # Blocks of about 1 MB that may wait between the source and the destination.
 BLOCKS_AHEAD = 4
@@ -331,13 +332,24 @@ def _stage(
     scope, source_table = entry.plan.scope, entry.plan.source_table
     try:
         destination.create_staging(table, stamp)
-        with _Ahead(lambda: source.read(source_table, scope, entry.issues)) as blocks:
+        with (
+            _Ahead(lambda: source.read(source_table, scope, entry.issues)) as blocks,
+            ThreadPoolExecutor(max_workers=1) as aside,
+        ):
             kept = prepared(
                 counted(iter(blocks)), source_table, entry.issues, source, destination, options
             )
             # Part by part, so that the source goes on while the warehouse reads back.
+            comparing: Future[None] | None = None
             for part in parts(kept):
-                _stage_part(table, part, destination)
+                sent = destination.stage(table, part)
+                if comparing is not None:
+                    comparing.result()
+                comparing = aside.submit(_compare, table, sent, destination)
+                if not destination.reads_aside:
+                    comparing.result()
+            if comparing is not None:
+                comparing.result()
     except LoadError as error:
         entry.status, entry.error = "failed", str(error)
         raise
@@ -350,9 +362,8 @@ def _stage(
     entry.status = "staged"
 
 
-def _stage_part(table: Table, part: Iterator[Block], destination: Destination) -> None:
-    sent = destination.stage(table, part)
-    held = destination.read_back(table)
+def _compare(table: Table, sent: Tally, destination: Destination) -> None:
+    held = destination.read_back(table, sent.rows)
     if (sent.rows, sent.size, sent.digest) != (held.rows, held.size, held.digest):
         raise LoadError(
             f"The table {table.raw_name} does not read back as it was sent ({sent.rows} rows"

@@ -47,6 +47,8 @@ class Destination(Protocol):
     warnings: list[str]
     # Text may hold a NUL character.
     keeps_nul: bool
+    # `read_back` may run in another thread while the next rows are staged.
+    reads_aside: bool
     # Bytes that a name can have, or none.
     name_limit: int | None
 
@@ -74,8 +76,8 @@ class Destination(Protocol):
     def stage(self, table: Table, blocks: Iterator[Block]) -> Tally:
         """Write some more rows there; what is returned was counted while sending."""
 
-    def read_back(self, table: Table) -> Tally:
-        """The rows of the last `stage`, rendered as wire text again, in the order of staging."""
+    def read_back(self, table: Table, rows: int) -> Tally:
+        """The next so many staged rows, rendered as wire text again, in the order of staging."""
 
     def held(self, table: Table) -> Iterator[Block]:
         """The live rows of the published table as wire text, in the types of `table`."""

@@ -37,6 +37,7 @@ class DuckDBDestination(SqlDestination):
     """The warehouse file and, while a load runs, a staging file beside it."""
 
     keeps_nul = True
+    reads_aside = True
     name_limit: int | None = None
     TYPE_NAMES: ClassVar[Mapping[Kind, str]] = {
         Kind.BOOLEAN: "BOOLEAN",
@@ -150,28 +151,37 @@ class DuckDBDestination(SqlDestination):
             self._run("commit")
         return tally
 
-    def read_back(self, table: Table) -> Tally:
-        """Render the staged rows again."""
+    def read_back(self, table: Table, rows: int) -> Tally:
+        """Render the next rows of the staging file again, on a connection of its own."""
         tally = Tally()
-        with self._doing(f"reading the table {table.raw_name} back"):
-            staged = f"{self._staged(table)} as t offset {self._rows_read_back}"
+        first, last = self._rows_read_back, self._rows_read_back + rows
+        with (
+            self._doing(f"reading the table {table.raw_name} back"),
+            self._open().cursor() as aside,
+        ):
+            staged = f"{self._staged(table)} as t limit {rows} offset {first}"
             if self._row_id(table, "t") == "t.rowid":
                 # The same, but it skips what lies before.
-                staged = f"{self._staged(table)} where rowid >= {self._rows_read_back}"
-            for lines, rows in self._rendered(table, staged, {}):
-                tally.add(lines, rows)
-        self._rows_read_back += tally.rows
+                staged = f"{self._staged(table)} where rowid >= {first} and rowid < {last}"
+            for lines, count in self._rendered(aside, table, staged, {}):
+                tally.add(lines, count)
+        self._rows_read_back = last
         return tally
 
     def held(self, table: Table) -> Iterator[Block]:
         """The live rows of the published table, in the types of `table`."""
         relation = f"{self._name(table.raw_name)} where _deleted_at is null"
         with self._doing(f"reading the table {table.raw_name}"), self._warehouse():
-            for lines, rows in self._rendered(table, relation, self._existing[table.raw_name]):
+            held = self._existing[table.raw_name]
+            for lines, rows in self._rendered(self._open(), table, relation, held):
                 yield Block(bytes(lines), rows)
 
     def _rendered(
-        self, table: Table, relation: str, held: Mapping[str, Type | None]
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: Table,
+        relation: str,
+        held: Mapping[str, Type | None],
     ) -> Iterator[tuple[memoryview, int]]:
         fields = ", ".join(
             f"coalesce({_wire(self._as_sent(column, held), column.type)}, '\\N')"
@@ -179,7 +189,7 @@ class DuckDBDestination(SqlDestination):
         )
         # One call, for a chain of operators is too deep from 500 columns on.
         line = f"concat_ws(chr(9), {fields}) || chr(10)"
-        result = self._open().execute(f"select {line} as line from {relation}")
+        result = connection.execute(f"select {line} as line from {relation}")
         for batch in result.to_arrow_reader(ROWS_PER_BATCH):
             lines = batch.column(0)
             _, offsets, data = lines.buffers()

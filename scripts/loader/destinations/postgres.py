@@ -35,6 +35,7 @@ class PostgresDestination(SqlDestination):
     """One connection and one transaction for the whole run."""
 
     keeps_nul = False
+    reads_aside = False
     name_limit: int | None = 63
     TYPE_NAMES: ClassVar[Mapping[Kind, str]] = {
         Kind.BOOLEAN: "boolean",
@@ -175,8 +176,8 @@ class PostgresDestination(SqlDestination):
                     self._has_escapes = self._has_escapes or b"\\" in block.data
         return tally
 
-    def read_back(self, table: Table) -> Tally:
-        """All lines in one value: COPY would send a message for each row."""
+    def read_back(self, table: Table, rows: int) -> Tally:
+        """All that is new, its lines in one value: COPY would send a message for each row."""
         tally = Tally()
         with self._doing(f"reading the table {table.raw_name} back"):
             lines = f"string_agg({_line(table, escapes=self._has_escapes)}, E'\\n')"
@@ -185,12 +186,12 @@ class PostgresDestination(SqlDestination):
                 f" from {self._staged(table)} where ctid > '{self._last_row}'",
                 binary=True,
             )
-            data, rows, last = cursor.fetchone() or (None, 0, None)
+            data, found, last = cursor.fetchone() or (None, 0, None)
             if data is not None:
-                tally.add(data, rows)
+                tally.add(data, found)
                 tally.add(b"\n")
                 self._last_row = last
-                self._rows_staged[table.raw_name] += rows
+                self._rows_staged[table.raw_name] += found
         return tally
 
     def held(self, table: Table) -> Iterator[Block]:
