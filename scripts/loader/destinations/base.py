@@ -56,8 +56,8 @@ class SqlDestination(ABC):
         """SQL of what tells the rows of a table apart, even equal ones."""
 
     @abstractmethod
-    def _temporary(self, name: str) -> str:
-        """The name of a temporary table of the loader's own."""
+    def _create_temporary(self, name: str, query: str) -> str:
+        """Keep the rows of a query for this run; returns the name to find them by."""
 
     @abstractmethod
     def _range_number(self, key: str, kind: Type | None, width: int) -> str:
@@ -242,9 +242,9 @@ class _Merge:
         if self._within is not None and self._within.partition is None:
             gone = "false"
         target, staged = self._row_ids
-        differences = self._warehouse._temporary("_load_differences")
-        self._run(
-            f"create temporary table {differences} as select t._load_row, s._load_staged_row, case"
+        differences = self._warehouse._create_temporary(
+            "_load_differences",
+            "select t._load_row, s._load_staged_row, case"
             " when s._load_staged_row is null then 'delete' when t._load_row is null then 'insert'"
             " when t._deleted_at is not null then 'revive' else 'update' end as _load_action"
             f" from (select *, {target} as _load_row from {self._target} as t"
@@ -252,7 +252,7 @@ class _Merge:
             f" full join (select *, {staged} as _load_staged_row from {self._staged} as s) as s"
             f" on {self._match} where t._load_row is null or"
             f" case when s._load_staged_row is null then {gone}"
-            f" else t._deleted_at is not null or {differs or 'false'} end"
+            f" else t._deleted_at is not null or {differs or 'false'} end",
         )
         from_staged = (
             f"from {differences} as d, {self._staged} as s where {staged} = d._load_staged_row"

@@ -342,7 +342,8 @@ class DuckDBDestination(SqlDestination):
         names = [column.raw_name for column in table.key_columns] or ["rowid"]
         return f"[{', '.join(f'cast({alias}.{quote(name)} as varchar)' for name in names)}]"
 
-    def _temporary(self, name: str) -> str:
+    def _create_temporary(self, name: str, query: str) -> str:
+        self._run(f"create temporary table {name} as {query}")
         return f"temp.{name}"
 
     def _range_number(self, key: str, kind: Type | None, width: int) -> str:

@@ -291,7 +291,10 @@ class PostgresDestination(SqlDestination):
     def _row_id(self, table: Table, alias: str) -> str:
         return f"{alias}.ctid"
 
-    def _temporary(self, name: str) -> str:
+    def _create_temporary(self, name: str, query: str) -> str:
+        self._run(f"create temporary table {name} on commit drop as {query}")
+        # Of a table without statistics the planner expects little, and would look up each row.
+        self._run(f"analyze pg_temp.{name}")
         return f"pg_temp.{name}"
 
     def _range_number(self, key: str, kind: Type | None, width: int) -> str:
