@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import duckdb
+import psycopg
 import pytest
 
+from loader import DuckDBDestination, PostgresDestination
 from servers import MariaDBServer, PostgresServer, Server, ServerError
+
+Open = Callable[[], DuckDBDestination | PostgresDestination]
+Ask = Callable[[str], list[tuple[Any, ...]]]
 
 REPO = Path(__file__).resolve().parents[2]
 REQUIRE_SERVERS = os.environ.get("REQUIRE_SERVERS", "") not in ("", "0")
@@ -95,6 +102,30 @@ def postgres() -> Iterator[PostgresServer]:
     require(PostgresServer)
     with PostgresServer() as server:
         yield server
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Open, Ask]:
+    """How to open each destination, with the raw schema `raw`, and how to ask or change it."""
+    if request.param == "duckdb":
+        path = tmp_path / "warehouse.duckdb"
+
+        def ask_duckdb(sql: str) -> list[tuple[Any, ...]]:
+            with duckdb.connect(str(path)) as connection:
+                rows: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
+            return rows
+
+        return lambda: DuckDBDestination("raw", path), ask_duckdb
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = server.create_database(f"warehouse_{abs(hash(request.node.name)) % 10**8}")
+    options = {k: str(v) for k, v in psycopg.conninfo.conninfo_to_dict(url).items()}
+
+    def ask_postgres(sql: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(url) as connection:
+            cursor = connection.execute(sql.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    return lambda: PostgresDestination("raw", **options), ask_postgres
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,17 @@
 """The source's tables change under way: the warehouse follows, or says why not; nothing is lost."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import psycopg
 import pytest
 
+from conftest import Ask
 from loader import (
-    DuckDBDestination,
     LoadError,
     Options,
     PostgresDestination,
@@ -32,34 +31,7 @@ from loader.schema import (
     decimal_type,
     widest,
 )
-from servers import MariaDBServer, PostgresServer
-
-Open = Callable[[], DuckDBDestination | PostgresDestination]
-Ask = Callable[..., list[tuple[Any, ...]]]
-
-
-@pytest.fixture(params=["duckdb", "postgres"])
-def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Open, Ask]:
-    """How to open each destination, and how to ask (or change) it."""
-    if request.param == "duckdb":
-        path = tmp_path / "warehouse.duckdb"
-
-        def ask_duckdb(sql: str) -> list[tuple[Any, ...]]:
-            with duckdb.connect(str(path)) as connection:
-                rows: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
-            return rows
-
-        return lambda: DuckDBDestination("raw", path), ask_duckdb
-    server: PostgresServer = request.getfixturevalue("postgres")
-    url = server.create_database(f"drift_{abs(hash(request.node.name)) % 10**8}")
-    options = {k: str(v) for k, v in psycopg.conninfo.conninfo_to_dict(url).items()}
-
-    def ask_postgres(sql: str) -> list[tuple[Any, ...]]:
-        with psycopg.connect(url) as connection:
-            cursor = connection.execute(sql)
-            return cursor.fetchall() if cursor.description else []
-
-    return lambda: PostgresDestination("raw", **options), ask_postgres
+from servers import MariaDBServer
 
 
 @pytest.fixture

@@ -4,12 +4,11 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import psycopg
 import pytest
 
 from loader import DuckDBDestination, LoadError, Options, PostgresDestination, UsageError, load
@@ -17,8 +16,6 @@ from loader.urls import parse_url, with_password
 from servers import MariaDBServer, PostgresServer
 
 LOAD = Path(__file__).resolve().parents[2] / "scripts" / "load.py"
-
-Query = Callable[[str], list[tuple[Any, ...]]]
 
 
 @pytest.fixture
@@ -38,31 +35,6 @@ def shop(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     )
     yield connection
     connection.close()
-
-
-@pytest.fixture(params=["duckdb", "postgres"])
-def warehouse(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> tuple[Callable[[], DuckDBDestination | PostgresDestination], Query]:
-    """How to open each destination, and how to ask it."""
-    if request.param == "duckdb":
-        path = tmp_path / "warehouse.duckdb"
-
-        def ask_duckdb(sql: str) -> list[tuple[Any, ...]]:
-            with duckdb.connect(str(path), read_only=True) as connection:
-                rows: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
-            return rows
-
-        return lambda: DuckDBDestination("raw", path), ask_duckdb
-    server: PostgresServer = request.getfixturevalue("postgres")
-    url = server.create_database(f"runs_{abs(hash(request.node.name)) % 10**8}")
-    options = {k: str(v) for k, v in psycopg.conninfo.conninfo_to_dict(url).items()}
-
-    def ask_postgres(sql: str) -> list[tuple[Any, ...]]:
-        with psycopg.connect(url) as connection:
-            return connection.execute(sql).fetchall()
-
-    return lambda: PostgresDestination("raw", **options), ask_postgres
 
 
 def _url(tmp_path: Path) -> str:
@@ -169,13 +141,7 @@ def test_an_unreachable_source_is_on_record(
 def test_views_on_raw_survive(shop: sqlite3.Connection, tmp_path: Path, warehouse: Any) -> None:
     open_warehouse, query = warehouse
     load(_url(tmp_path), open_warehouse())
-    destination = open_warehouse()
-    if isinstance(destination, DuckDBDestination):
-        with duckdb.connect(str(destination.path)) as connection:
-            connection.execute("create view raw.v as select * from raw.orders")
-    else:
-        with psycopg.connect(psycopg.conninfo.make_conninfo(**destination._options)) as connection:
-            connection.execute("create view raw.v as select * from raw.orders")
+    query("create view raw.v as select * from raw.orders")
     shop.execute("insert into orders values (5, 'New', '1')")
     load(_url(tmp_path), open_warehouse())
     assert query("select count(*) from raw.v") == [(4,)]
@@ -237,16 +203,8 @@ def test_a_table_that_is_not_the_loaders_is_left_alone(
     shop: sqlite3.Connection, tmp_path: Path, warehouse: Any
 ) -> None:
     open_warehouse, query = warehouse
-    destination = open_warehouse()
-    statements = ["create schema raw", "create table raw.orders as select 42 as mine"]
-    if isinstance(destination, DuckDBDestination):
-        with duckdb.connect(str(destination.path)) as connection:
-            for statement in statements:
-                connection.execute(statement)
-    else:
-        with psycopg.connect(psycopg.conninfo.make_conninfo(**destination._options)) as connection:
-            for statement in statements:
-                connection.execute(statement)
+    query("create schema raw")
+    query("create table raw.orders as select 42 as mine")
     with pytest.raises(LoadError, match=r"orders .* was not made by this loader"):
         load(_url(tmp_path), open_warehouse())
     assert query("select mine from raw.orders") == [(42,)]
