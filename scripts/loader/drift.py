@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from .errors import LoadError
 from .schema import METADATA_COLUMNS, NO_VALUES, Column, Table, Type, widest
 
+HASHED = "hashed"
 # Raw table -> raw column -> how the source declared it.
 Schemas = Mapping[str, Mapping[str, str]]
 
@@ -27,8 +28,17 @@ class SchemaChange:
 
 
 def declared(column: Column) -> str:
-    """How the source declares a column, nullability included."""
-    return (column.declared or "untyped") + ("" if column.nullable else " not null")
+    """How the source declares a column, nullability included, and whether it is hashed."""
+    treated = f" {HASHED} {column.hashed}" if column.hashed else ""
+    return (column.declared or "untyped") + treated + ("" if column.nullable else " not null")
+
+
+def is_rekeyed(column: Column | None, before: Mapping[str, str], raw_name: str) -> bool:
+    """Whether a key column is left out (None), or hashed, in another way than `before`."""
+    if column is None or raw_name not in before:
+        return column is None and raw_name in before
+    words = before[raw_name].removesuffix(" not null").split()
+    return column.hashed != (words[-1] if words[-2:-1] == [HASHED] else "")
 
 
 def table_changes(table: Table, known: Schemas) -> list[SchemaChange]:

@@ -1,11 +1,8 @@
 """What a person can ask of a load beyond source and target."""
 
 import fnmatch
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-
-from .schema import Table
 
 MODES = ("auto", "full", "diff", "append")
 POLICIES = ("evolve", "freeze", "ignore-new")
@@ -46,22 +43,6 @@ class Options:
             if name.lower() == table.lower():
                 return options
         return self.default
-
-    def excluded(self, table: Table, column: str) -> bool:
-        """Whether a column is left out."""
-        return column_matches(self.exclude_columns, table.name, column)
-
-    def hashed(self, table: Table, column: str) -> bool:
-        """Whether a column's values are replaced by a salted digest."""
-        return column_matches(self.hash_columns, table.name, column)
-
-    def treatments(self, table: Table) -> list[str]:
-        """The columns that do not arrive as they are, for the table's fingerprint.
-
-        Another salt is another treatment: no row may keep a hash of the old one.
-        """
-        salt = hashlib.sha256((self.hash_salt or "").encode()).hexdigest()[:16]
-        return [f"hash {c.name} {salt}" for c in table.columns if self.hashed(table, c.name)]
 
 
 def column_matches(patterns: Sequence[str], table: str, column: str) -> bool:

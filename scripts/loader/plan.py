@@ -1,5 +1,6 @@
 """How each table will be read, and why."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from .destinations import Destination, Within
@@ -9,6 +10,8 @@ from .ranges import FEWEST_ROWS, Digests, Partition, Scope, State, changed, fing
 from .schema import TEXT, Table
 from .sources import Source
 
+# The mode of a table that cannot be read as it was asked for.
+REFUSED = "refused"
 # When more rows than this share lie in changed ranges, one plain read costs less.
 MOSTLY_CHANGED = 0.5
 
@@ -69,30 +72,39 @@ class Plan:
         return State(self.fingerprint, self.partition.width, digests)
 
 
-def arriving(table: Table, options: Options) -> Table:
+def arriving(table: Table) -> Table:
     """The table with its hashed columns as text."""
-    columns = tuple(
-        replace(c, type=TEXT, note=None) if options.hashed(table, c.name) else c
-        for c in table.columns
-    )
+    columns = tuple(replace(c, type=TEXT, note=None) if c.hashed else c for c in table.columns)
     return replace(table, columns=columns)
+
+
+def refuse_unfit(plans: Iterable[Plan]) -> None:
+    """Raise UsageError that names every table that cannot be read in the mode it was asked for."""
+    refused: dict[str, list[str]] = {}
+    for plan in plans:
+        if plan.mode == REFUSED:
+            refused.setdefault(plan.reason, []).append(plan.source_table.name)
+    if refused:
+        raise UsageError(
+            "; ".join(f"{', '.join(names)}: {reason}" for reason, names in refused.items()) + "."
+        )
 
 
 def make_plan(table: Table, source: Source, destination: Destination, options: Options) -> Plan:
     """Choose between reading all, what changed by the source's digests, and what was appended.
 
-    Raises UsageError when the mode that was asked for cannot be had.
+    The mode is `refused` where what was asked for cannot be had.
     """
     asked = options.of(table.name)
-    shape = fingerprint(table, options.treatments(table))
+    shape = fingerprint(table)
     before = destination.state(table.raw_name)
     first = destination.columns(table.raw_name) is None
-    arrives = arriving(table, options)
+    arrives = arriving(table)
     anew = options.full_refresh or asked.mode == "full"
     if asked.mode == "append" and not anew:
         return _append(table, arrives, destination, asked.cursor, asked.overlap, shape, before)
     # A range is found again in the warehouse by its key, so the key must arrive as it is.
-    divisible = bool(table.key) and arrives.key_columns[0] == table.key_columns[0]
+    divisible = bool(table.key) and not table.key_columns[0].hashed
     if before is not None and before.fingerprint == shape and not first and not anew:
         known = Partition(table.key_columns[0], before.width)
         now = source.digests(table, known)
@@ -107,10 +119,11 @@ def make_plan(table: Table, source: Source, destination: Destination, options: O
             return Plan(table, arrives, "full", reason, shape, before, source.partition(table))
     partition = source.partition(table) if divisible else None
     if asked.mode == "diff" and partition is None:
-        raise UsageError(
-            f"--mode diff: the source digests no key ranges of {table.name}, which needs an integer"
-            f" key and at least {FEWEST_ROWS:,} rows: use full or auto."
+        reason = (
+            f"--mode diff needs an integer key that is not hashed, and {FEWEST_ROWS:,} rows or more"
+            " in MySQL or PostgreSQL: use full or auto"
         )
+        return Plan(table, arrives, REFUSED, reason, shape)
     if anew:
         reason = "asked for"
     elif first:
@@ -131,18 +144,20 @@ def _append(
     shape: str,
     before: State | None,
 ) -> Plan:
-    cursor = cursor or (table.key[0] if table.key else None)
-    column = next((c for c in table.columns if c.name == cursor), None)
-    if column is None:
-        raise UsageError(
-            f"--mode append: {table.name} has no column {cursor} to tell new rows by: name one as"
-            " its cursor."
-        )
-    if overlap and not table.key:
-        raise UsageError(
-            f"--mode append: {table.name} has no key, so rows of an overlap would be doubled: leave"
-            " the overlap out."
-        )
+    named = cursor or (table.key[0] if len(table.key) == 1 else None)
+    column = next((c for c in table.columns if c.name == named), None)
+    unfit = ""
+    if column is None and cursor:
+        unfit = f"finds no column {cursor}: name another as the cursor"
+    elif column is None:
+        # Of a longer key, a new row's first part may be that of a row from long ago.
+        unfit = "needs a column that grows, and the key is not a single one: configure a cursor"
+    elif column.hashed:
+        unfit = f"cannot go by {column.name}, which is hashed: name another as the cursor"
+    elif overlap and not table.key:
+        unfit = "would double the rows of an overlap, as there is no key: leave the overlap out"
+    if column is None or unfit:
+        return Plan(table, arrives, REFUSED, f"--mode append {unfit}", shape)
     existing = destination.columns(table.raw_name)
     newest = destination.newest(table.raw_name, column, overlap) if existing else None
     reason = f"rows whose {column.name} is above {newest}" if newest is not None else "first load"

@@ -8,7 +8,7 @@ does not travel.
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from .schema import Column, Table
@@ -139,16 +139,15 @@ def difference(before: State | None, now: State | None) -> tuple[list[int], Dige
     return forgotten, stored
 
 
-def fingerprint(table: Table, treated: Collection[str] = ()) -> str:
+def fingerprint(table: Table) -> str:
     """Names the shape under which rows were digested; another shape makes all digests void.
 
-    `treated`: how columns were changed on their way (hashed or left out).
+    Another salt is another shape: no row may keep a hash of the old one.
     """
     shape = [
         _DIGEST_VERSION,
         table.key,
-        [(c.name, c.raw_name, c.declared, str(c.type)) for c in table.columns],
-        sorted(treated),
+        [(c.name, c.raw_name, c.declared, str(c.type), c.hashed) for c in table.columns],
     ]
     return hashlib.sha256(json.dumps(shape).encode()).hexdigest()[:32]
 

@@ -6,7 +6,7 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -17,16 +17,17 @@ from .drift import (
     SchemaChange,
     Schemas,
     dropped_tables,
+    is_rekeyed,
     table_changes,
     widened_types,
     without_new_columns,
 )
 from .errors import LoadError, UsageError
 from .options import Options, column_matches
-from .plan import Plan, arriving, make_plan
+from .plan import Plan, arriving, make_plan, refuse_unfit
 from .progress import Progress, Silent
 from .ranges import Digests
-from .schema import METADATA_COLUMNS, Column, Table
+from .schema import METADATA_COLUMNS, Table
 from .sources import Source, open_source
 from .urls import parse_url
 from .wire import Block, Issues, Tally, hashed, parts, without_losses
@@ -85,6 +86,7 @@ def plan_load(source_url: str, destination: Destination, options: Options) -> li
     try:
         destination.open()
         tables, _ = chosen_tables(source, options, destination, destination.schemas())
+        tables, _ = follow_policies(tables, options, destination.schemas())
         return [make_plan(table, source, destination, options) for table in tables]
     finally:
         source.close()
@@ -124,16 +126,19 @@ def load(
         stamp = Stamp(result.batch_id, result.started_at)
         known = destination.schemas()
         result.known_before = bool(known)
-        tables, result.schema_changes = chosen_tables(source, options, destination, known)
+        tables, gone = chosen_tables(source, options, destination, known)
+        tables, changes = follow_policies(tables, options, known)
+        result.schema_changes = [*gone, *changes]
         result.warnings = [*source.warnings, *destination.warnings]
         for table in tables:
             existing = destination.columns(table.raw_name)
             if existing is not None and not options.full_refresh:
                 # Before the source is asked for rows: what cannot be held fails early.
-                widened_types(arriving(table, options), existing)
+                widened_types(arriving(table), existing)
         progress.begin(tables)
-        for table in tables:
-            plan = make_plan(table, source, destination, options)
+        plans = [make_plan(table, source, destination, options) for table in tables]
+        refuse_unfit(plans)
+        for table, plan in zip(tables, plans, strict=True):
             hides_key = plan.table.key_columns != table.key_columns
             result.tables.append(TableResult(plan, Issues(plan.table, hides_key)))
         for entry in result.tables:
@@ -163,69 +168,123 @@ def load(
 def chosen_tables(
     source: Source, options: Options, destination: Destination, known: Schemas
 ) -> tuple[list[Table], list[SchemaChange]]:
-    """The tables to load, as far as the options want them, and how they changed."""
-    found = source.tables(
-        (lambda name: _any_matches(name, options.select)) if options.select else None
-    )
-    names = {table.name for table in found}
-    for pattern in options.select:
-        if not any(_matches(name, pattern, names) for name in names):
-            have = ", ".join(sorted(names)) or "no tables"
-            raise UsageError(
-                f"--select {pattern}: the source {source.url} has no such table (it has {have})."
-            )
-    tables = [
-        _shorten(table, destination.name_limit)
-        for table in found
-        if (not options.select or _any_matches(table.name, options.select, names))
-        and not _any_matches(table.name, options.exclude, names)
-    ]
+    """The tables that the options want, as they will be asked for, and those that are gone."""
+    chosen: set[str] = set()
+    limit = destination.name_limit
+    gone = []
+
+    def wanted(names: Mapping[str, bool]) -> Collection[str]:
+        for pattern in options.select:
+            if not any(_matches(name, pattern, names) for name in names):
+                have = ", ".join(sorted(names)) or "no tables"
+                raise UsageError(
+                    f"--select {pattern}: the source {source.url} has no such table"
+                    f" (it has {have})."
+                )
+        chosen.update(
+            name
+            for name, is_view in names.items()
+            if (_any_matches(name, options.select, names) if options.select else not is_view)
+            and not _any_matches(name, options.exclude, names)
+        )
+        if not options.select:
+            gone.extend(dropped_tables({_short(name.lower(), limit) for name in names}, known))
+        return chosen
+
+    found = [_shorten(table, limit) for table in source.tables(wanted)]
+    tables = [table for table in found if table.name in chosen]
     if not tables:
         raise LoadError(
             f"The source {source.url} has no tables to load: check the database (and schema) in the"
             " URL, and that its user may see them."
         )
-    tables = _without_columns(tables, options)
+    _refuse_unmatched(found, options, destination)
+    tables = [_treated(table, options, known) for table in tables]
     _refuse_unfit(tables)
-    changes = [] if options.select else dropped_tables({n.lower() for n in names}, known)
-    kept = []
-    for table in tables:
-        policy = options.of(table.name).policy
-        if policy == "ignore-new":
-            if known and table.raw_name not in known:
-                continue
-            table = without_new_columns(table, known)
+    return tables, gone
+
+
+def follow_policies(
+    tables: list[Table], options: Options, known: Schemas
+) -> tuple[list[Table], list[SchemaChange]]:
+    """The tables as far as their policies let them change, and how they changed."""
+    kept, changes = without_news(tables, options, known), []
+    for table in kept:
         of_table = table_changes(table, known)
-        if policy == "freeze" and known and of_table:
+        if options.of(table.name).policy == "freeze" and known and of_table:
             raise LoadError(
                 f"The source changed, and the policy is freeze: {'; '.join(map(str, of_table))}."
                 " Nothing was written; allow it with --policy evolve or ignore-new."
             )
+        for change in of_table:
+            excluded = column_matches(options.exclude_columns, table.name, change.column or "")
+            if table.shows_part and change.change == "column dropped" and not excluded:
+                raise LoadError(
+                    f"The column {table.name}.{change.column} is gone, or the user may not read it"
+                    " any more: there are columns of the table that the user may not see. Grant"
+                    " SELECT on it, or leave it out with --exclude-columns."
+                )
         changes.extend(of_table)
-        kept.append(table)
     return kept, changes
 
 
-def _without_columns(tables: list[Table], options: Options) -> list[Table]:
-    """The tables without the excluded columns. A pattern that means no column is a mistake."""
-    columns = [(table, column.name) for table in tables for column in table.columns]
+def without_news(tables: list[Table], options: Options, known: Schemas) -> list[Table]:
+    """The tables without the new ones, and the new columns, of those with the policy ignore-new."""
+    return [
+        without_new_columns(table, known) if ignores else table
+        for table in tables
+        for ignores in [options.of(table.name).policy == "ignore-new"]
+        if not (ignores and known and table.raw_name not in known)
+    ]
+
+
+def _refuse_unmatched(found: list[Table], options: Options, destination: Destination) -> None:
+    """Raise for a pattern of columns that means none: personal data might arrive."""
+
+    def means(pattern: str, table: Table) -> bool:
+        if any(column_matches((pattern,), table.name, c.name) for c in table.columns):
+            return True
+        of_table, dot, _ = pattern.partition(".")
+        if not table.columns and dot and _matches(table.name, of_table):
+            # What columns a file has that was not wanted, and so not read, nobody knows.
+            return True
+        # The source may have dropped the column, or hidden it from its user.
+        held = destination.columns(table.raw_name) or {}
+        return any(column_matches((pattern,), table.name, name) for name in held)
+
     for option, patterns in (
         ("--exclude-columns", options.exclude_columns),
         ("--hash-columns", options.hash_columns),
     ):
         for pattern in patterns:
-            if not any(column_matches((pattern,), table.name, name) for table, name in columns):
-                raise UsageError(f"{option} {pattern}: no table that is loaded has such a column.")
+            if not any(means(pattern, table) for table in found):
+                raise UsageError(f"{option} {pattern}: no table of the source has such a column.")
     if options.hash_columns and not options.hash_salt:
         raise UsageError("--hash-columns needs a salt: set LOAD_HASH_SALT in the environment.")
-    kept = []
-    for table in tables:
-        left = tuple(c for c in table.columns if not options.excluded(table, c.name))
-        there = {column.name for column in left}
-        kept.append(
-            replace(table, columns=left, key=table.key if there.issuperset(table.key) else ())
-        )
-    return kept
+
+
+def _treated(table: Table, options: Options, known: Schemas) -> Table:
+    """The table without its excluded columns, and with a mark at those that will be hashed.
+
+    Raises UsageError where rows that are in the warehouse could not be found again by their key.
+    """
+    salt = hashlib.sha256((options.hash_salt or "").encode()).hexdigest()[:8]
+    hashes, leaves_out = options.hash_columns, options.exclude_columns
+    columns = tuple(
+        replace(c, hashed=salt if column_matches(hashes, table.name, c.name) else "")
+        for c in table.columns
+        if not column_matches(leaves_out, table.name, c.name)
+    )
+    now = {column.name: column for column in columns}
+    before = known.get(table.raw_name, {})
+    for column in table.key_columns:
+        if not options.full_refresh and is_rekeyed(now.get(column.name), before, column.raw_name):
+            raise UsageError(
+                f"The key column {table.name}.{column.name} was loaded in another way before"
+                " (hashed, not hashed, with another salt, or not left out), so rows cannot be found"
+                " again: add --full-refresh once."
+            )
+    return replace(table, columns=columns, key=table.key if now.keys() >= {*table.key} else ())
 
 
 def _refuse_unfit(tables: list[Table]) -> None:
@@ -271,22 +330,18 @@ def _refuse_clashes(what: str, names: list[tuple[str, str]], where: str) -> None
         seen[raw_name] = name
 
 
+def _short(name: str, limit: int | None) -> str:
+    """A name that the destination would cut silently gets a short digest at its end instead."""
+    encoded = name.encode()
+    if limit is None or len(encoded) <= limit:
+        return name
+    digest = hashlib.sha256(encoded).hexdigest()[:8]
+    return encoded[: limit - 9].decode("utf-8", "ignore") + "_" + digest
+
+
 def _shorten(table: Table, limit: int | None) -> Table:
-    """Names that the destination would cut silently get a short digest at their end instead."""
-    if limit is None:
-        return table
-
-    def short(name: str) -> str:
-        encoded = name.encode()
-        if len(encoded) <= limit:
-            return name
-        digest = hashlib.sha256(encoded).hexdigest()[:8]
-        return encoded[: limit - 9].decode("utf-8", "ignore") + "_" + digest
-
-    columns: tuple[Column, ...] = tuple(
-        replace(c, raw_name=short(c.raw_name)) for c in table.columns
-    )
-    return replace(table, raw_name=short(table.raw_name), columns=columns)
+    columns = tuple(replace(c, raw_name=_short(c.raw_name, limit)) for c in table.columns)
+    return replace(table, raw_name=_short(table.raw_name, limit), columns=columns)
 
 
 def _evolve(plan: Plan, destination: Destination, options: Options) -> None:
@@ -387,7 +442,7 @@ def prepared(
         keeps_nul=destination.keeps_nul,
         marks_infinity=source.marks_infinity,
     )
-    secret = [n for n, c in enumerate(table.columns) if options.hashed(table, c.name)]
+    secret = [n for n, c in enumerate(table.columns) if c.hashed]
     return hashed(kept, secret, options.hash_salt or "") if secret else kept
 
 

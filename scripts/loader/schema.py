@@ -102,6 +102,8 @@ class Column:
     nullable: bool = True
     # Said of a column whose type is a refuge, not a match (a decimal kept as text).
     note: str | None = None
+    # Values are replaced by hashes, with the salt that this names; empty: they arrive as they are.
+    hashed: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ class Table:
     columns: tuple[Column, ...]
     key: tuple[str, ...] = ()
     estimated_rows: int | None = None
+    # Of its columns the source shows some only, because its user may not read the others.
+    shows_part: bool = False
     # What the source's module needs to read the table; nobody else looks inside.
     detail: dict[str, object] = field(default_factory=dict, compare=False)
 

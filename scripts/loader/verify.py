@@ -2,15 +2,16 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 from .destinations import Destination
+from .errors import LoadError
 from .options import Options
 from .plan import arriving
 from .progress import Progress, Silent
-from .ranges import Partition, Scope
-from .run import chosen_tables, prepared
+from .ranges import Scope
+from .run import chosen_tables, prepared, without_news
 from .schema import INTEGERS, Table
 from .sources import open_source
 from .wire import Block, Issues
@@ -41,22 +42,36 @@ def verify(
     source = open_source(source_url)
     try:
         destination.open()
-        verdicts = []
+        known = destination.schemas()
         tables, _ = chosen_tables(source, options, destination, {})
+        tables = without_news(tables, options, known)
         progress.begin(tables)
+        verdicts = []
         for table in tables:
             progress.table(table)
-            arrives = arriving(table, options)
-            verdict = Verdict(arrives)
+            verdict = Verdict(arriving(table))
             verdicts.append(verdict)
-            if destination.columns(table.raw_name) is None:
+            held = destination.columns(table.raw_name)
+            if held is None:
                 verdict.differences.append("is not in the warehouse")
                 continue
-            blocks = source.read(table, Scope(), Issues(arrives))
-            sent = prepared(blocks, table, Issues(arrives), source, destination, options)
-            verdict.source_rows, here = _digest(sent, arrives)
-            verdict.warehouse_rows, there = _digest(destination.held(arrives), arrives)
-            verdict.differences.extend(_differences(arrives, here, there))
+            table, differences = _in_both(table, held, known.get(table.raw_name, {}))
+            verdict.differences.extend(differences)
+            blocks = source.read(table, Scope(), Issues(table))
+            issues = Issues(arriving(table))
+            sent = prepared(blocks, table, issues, source, destination, options)
+            verdict.source_rows, here = _digest(sent, issues.table)
+            try:
+                verdict.warehouse_rows, there = _digest(
+                    destination.held(issues.table), issues.table
+                )
+            except LoadError as error:
+                verdict.differences.append(f"does not fit the source's types: {error}")
+                # An error ends the transaction in which the warehouse is read.
+                destination.close()
+                destination.open()
+                continue
+            verdict.differences.extend(_differences(issues.table, here, there))
         return verdicts
     finally:
         progress.end()
@@ -64,12 +79,27 @@ def verify(
         destination.close()
 
 
+def _in_both(
+    table: Table, held: Collection[str], known: Collection[str]
+) -> tuple[Table, list[str]]:
+    """The table with the columns that the warehouse has too, and what the others are.
+
+    `known`: the columns that the last load saw; those it dropped are kept in the warehouse.
+    """
+    missing = [c.raw_name for c in table.columns if c.raw_name not in held]
+    gone = [name for name in known if name not in {c.raw_name for c in table.columns}]
+    columns = tuple(c for c in table.columns if c.raw_name in held)
+    names = {c.name for c in columns}
+    key = table.key if names.issuperset(table.key) else ()
+    return replace(table, columns=columns, key=key), [
+        *(f"has no column {name} in the warehouse" for name in missing),
+        *(f"has no column {name} at the source any more" for name in gone),
+    ]
+
+
 def _digest(blocks: Iterable[Block], table: Table) -> tuple[int, dict[int, int]]:
     """Rows, and for each key range the sum of its lines' md5: equal rows in any order agree."""
-    position = None
-    if table.key and table.key_columns[0].type in INTEGERS:
-        position = table.columns.index(table.key_columns[0])
-    partition = _partition(table)
+    position = table.columns.index(table.key_columns[0]) if _has_integer_key(table) else None
     sums: dict[int, int] = defaultdict(int)
     rows = 0
     for block in blocks:
@@ -77,7 +107,7 @@ def _digest(blocks: Iterable[Block], table: Table) -> tuple[int, dict[int, int]]
         for line in block.data.split(b"\n")[:-1]:
             number = 0
             if position is not None:
-                number = partition.number(int(line.split(b"\t", position + 1)[position]))
+                number = int(line.split(b"\t", position + 1)[position]) // KEYS_PER_RANGE
             digest = hashlib.md5(line, usedforsecurity=False).digest()
             # The one stands for the count, so that even rows with a digest of zero are told apart.
             sums[number] += 1 + (int.from_bytes(digest, "big") << 64)
@@ -85,16 +115,16 @@ def _digest(blocks: Iterable[Block], table: Table) -> tuple[int, dict[int, int]]
 
 
 def _differences(table: Table, here: dict[int, int], there: dict[int, int]) -> Iterator[str]:
-    partition = _partition(table)
     for number in sorted(here.keys() | there.keys()):
         if here.get(number) == there.get(number):
             continue
-        if table.key and table.key_columns[0].type in INTEGERS:
-            low, high = partition.bounds(number)
-            yield f"differs where {table.key_columns[0].raw_name} is from {low} to {high}"
+        if _has_integer_key(table):
+            low = number * KEYS_PER_RANGE
+            name = table.key_columns[0].raw_name
+            yield f"differs where {name} is from {low} to {low + KEYS_PER_RANGE - 1}"
         else:
             yield "differs (it has no integer key to say where)"
 
 
-def _partition(table: Table) -> Partition:
-    return Partition(table.columns[0], KEYS_PER_RANGE)
+def _has_integer_key(table: Table) -> bool:
+    return bool(table.key) and table.key_columns[0].type in INTEGERS

@@ -811,7 +811,7 @@ from loader.ranges import Scope
 from loader.sources import open_source
 from loader.wire import Issues
 source = open_source(sys.argv[1])
-[table] = source.tables(None)
+[table] = source.tables(list)
 rows = sum(block.rows for block in source.read(table, Scope(), Issues(table)))
 source.close()
 # Of this program alone: ru_maxrss would begin with what its parent held when it forked.

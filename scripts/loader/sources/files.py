@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,11 @@ import pyarrow as pa
 
 from ..destinations.duckdb import _wire
 from ..errors import LoadError, UsageError
-from ..ranges import Digests, Partition, Scope
+from ..ranges import Scope
 from ..schema import NO_VALUES, TEXT, Column, Table, Type
 from ..urls import SourceUrl
 from ..wire import Block, Issues, readable
+from . import Source, Wanted
 from .file_readers import Reader, TextOptions, open_reader
 from .file_types import Cell, Declared, infer, of_text, of_typed, read_schema
 
@@ -66,7 +67,7 @@ def open_source(url: SourceUrl) -> "FileSource":
     return FileSource(url)
 
 
-class FileSource:
+class FileSource(Source):
     """The files that were there at the start, and copies of those that were asked for."""
 
     marks_infinity = False
@@ -92,9 +93,10 @@ class FileSource:
         self._connection.close()
         self._spill.remove()
 
-    def tables(self, wanted: Callable[[str], bool] | None = None) -> list[Table]:
+    def tables(self, wanted: Wanted) -> list[Table]:
         """Copy the files and find their types; a file that nobody wants is listed, not read."""
-        chosen = [file for file in self._files if wanted is None or wanted(file.table)]
+        names = wanted({file.table: False for file in self._files})
+        chosen = [file for file in self._files if file.table in names]
         before = {file: file.state for file in chosen}
         found = {}
         for number, file in enumerate(chosen):
@@ -109,14 +111,6 @@ class FileSource:
                     " again when nobody writes them any more."
                 )
         return [found.get(f.table) or Table(f.table, f.table.lower(), ()) for f in self._files]
-
-    def partition(self, table: Table) -> Partition | None:
-        """None: the file lies here, and reading it costs no more than digesting it."""
-        return None
-
-    def digests(self, table: Table, partition: Partition) -> Digests | None:
-        """Never asked for."""
-        raise NotImplementedError
 
     def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
         """The rows of a table in the order of its file, or those after a cursor's value."""

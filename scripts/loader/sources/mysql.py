@@ -36,6 +36,7 @@ from ..schema import (
 )
 from ..urls import SourceUrl, is_local, unencrypted
 from ..wire import BLOCK_BYTES, Block, Issues, binary_field, double_sql, escape
+from . import Wanted
 
 INTEGER_BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 TEXTS = {"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set", "json"}
@@ -111,32 +112,44 @@ class MySQLSource:
         # Not a polite goodbye: an unread result would have to be read to its end first.
         self._connection._force_close()  # type: ignore[attr-defined]
 
-    def tables(self, wanted: Callable[[str], bool] | None = None) -> list[Table]:
+    def tables(self, wanted: Wanted) -> list[Table]:
         """Base tables of the database, and the views that `wanted` asks for."""
         found = self._rows(
             "select table_name, table_type, engine, table_rows from information_schema.tables"
             " where table_schema = database() and table_type in ('BASE TABLE', 'VIEW')"
             " order by table_name"
         )
+        chosen = wanted({name: kind == "VIEW" for name, kind, _, _ in found})
         columns: dict[str, list[Column]] = {}
         details: dict[str, dict[str, dict[str, Any]]] = {}
-        for name, column, details_of in self._columns():
+        shown_in_part = set()
+        for name, position, column, details_of in self._columns():
             columns.setdefault(name, []).append(column)
             details.setdefault(name, {})[column.name] = details_of
+            if position > len(columns[name]):
+                # The catalog leaves out what the user may not read, but not its place.
+                shown_in_part.add(name)
         keys = self._keys(columns)
         tables = []
         for name, table_type, engine, estimate in found:
-            if table_type == "VIEW" and not (wanted and wanted(name)):
+            if table_type == "VIEW" and name not in chosen:
                 continue
-            if engine is not None and engine not in SNAPSHOT_ENGINES:
+            if name in chosen and engine is not None and engine not in SNAPSHOT_ENGINES:
                 self.warnings.append(
                     f"The source table {name} is kept by {engine}, which has no snapshots: changes"
                     " during a load may be seen in part."
                 )
             index, key = keys.get(name, ("", ()))
-            detail: dict[str, object] = {"columns": details.get(name, {}), "key": index}
             tables.append(
-                Table(name, name.lower(), tuple(columns.get(name, ())), key, estimate, detail)
+                Table(
+                    name,
+                    name.lower(),
+                    tuple(columns.get(name, ())),
+                    key,
+                    estimate,
+                    name in shown_in_part,
+                    {"columns": details.get(name, {}), "key": index},
+                )
             )
         return tables
 
@@ -322,14 +335,15 @@ class MySQLSource:
             if cursor._result is not None:
                 cursor._result.unbuffered_active = False
 
-    def _columns(self) -> Iterator[tuple[str, Column, dict[str, Any]]]:
+    def _columns(self) -> Iterator[tuple[str, int, Column, dict[str, Any]]]:
         rows = self._rows(
-            "select table_name, column_name, data_type, column_type, is_nullable,"
+            "select table_name, ordinal_position, column_name, data_type, column_type, is_nullable,"
             " numeric_precision, numeric_scale, character_octet_length, datetime_precision"
             " from information_schema.columns where table_schema = database()"
             " order by table_name, ordinal_position"
         )
-        for name, column, base, declared, nullable, precision, scale, octets, fraction in rows:
+        for name, position, column, base, declared, nullable, *numbers in rows:
+            precision, scale, octets, fraction = numbers
             kind = _type_of(base, declared, precision, scale)
             note = None
             if base == "decimal" and kind is TEXT:
@@ -339,6 +353,7 @@ class MySQLSource:
                 detail["length"] = 2**32 - 1
             yield (
                 name,
+                position,
                 Column(column, column.lower(), declared, kind, nullable == "YES", note),
                 detail,
             )
@@ -353,17 +368,17 @@ class MySQLSource:
             " from information_schema.statistics where table_schema = database() and non_unique = 0"
             " order by table_name, index_name <> 'PRIMARY', index_name, seq_in_index"
         )
-        nullable = {
+        never_null = {
             (table, column.name)
             for table, all_ in columns.items()
             for column in all_
-            if column.nullable
+            if not column.nullable
         }
         indexes: dict[str, dict[str, list[str]]] = {}
         unfit: set[tuple[str, str]] = set()
         for table, index, column, prefix in rows:
             indexes.setdefault(table, {}).setdefault(index, []).append(column)
-            if column is None or prefix is not None or (table, column) in nullable:
+            if prefix is not None or (table, column) not in never_null:
                 unfit.add((table, index))
         keys = {}
         for table, by_name in indexes.items():

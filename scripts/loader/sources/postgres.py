@@ -1,6 +1,6 @@
 """PostgreSQL: `COPY (select ...) to stdout` inside one repeatable-read, read-only transaction."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -29,6 +29,7 @@ from ..schema import (
 )
 from ..urls import SourceUrl, is_local, unencrypted
 from ..wire import Block, Issues, blocks_of_copy, double_sql
+from . import Wanted
 
 SPLIT = "split_part({text}, '{mark}', {n})"
 
@@ -128,18 +129,19 @@ class PostgresSource:
         """End the transaction and the connection."""
         self._connection.close()
 
-    def tables(self, wanted: Callable[[str], bool] | None = None) -> list[Table]:
+    def tables(self, wanted: Wanted) -> list[Table]:
         """Base and partitioned tables of the schema; views and foreign tables that are wanted."""
         try:
             columns = self._connection.execute(COLUMNS, [self.schema]).fetchall()
             keys = self._keys()
         except psycopg.Error as error:
             raise self._failed("reading the source's catalog", error) from None
+        chosen = wanted({name: relkind in "vmf" for name, relkind, *_ in columns})
         by_table: dict[str, list[Column]] = {}
         estimates: dict[str, int | None] = {}
         details: dict[str, dict[str, object]] = {}
         for name, relkind, estimate, column, nullable, base, declared, modifier in columns:
-            if relkind in "vmf" and not (wanted and wanted(name)):
+            if relkind in "vmf" and name not in chosen:
                 continue
             kind = _type_of(base, modifier)
             note = None
@@ -152,7 +154,12 @@ class PostgresSource:
             details.setdefault(name, {})[column] = base
         return [
             Table(
-                name, name.lower(), tuple(found), keys.get(name, ()), estimates[name], details[name]
+                name,
+                name.lower(),
+                tuple(found),
+                keys.get(name, ()),
+                estimates[name],
+                detail=details[name],
             )
             for name, found in by_table.items()
         ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import LoadError
-from ..ranges import Digests, Partition, Scope
+from ..ranges import Scope
 from ..schema import (
     BIGINT,
     BINARY,
@@ -26,6 +26,7 @@ from ..schema import (
 )
 from ..urls import SourceUrl
 from ..wire import BLOCK_BYTES, Block, Issues, binary_field, double_field, escape
+from . import Source, Wanted
 
 Value = int | float | str | bytes | None
 
@@ -42,7 +43,7 @@ def open_source(url: SourceUrl) -> "SQLiteSource":
     return SQLiteSource(url)
 
 
-class SQLiteSource:
+class SQLiteSource(Source):
     """One connection in one read transaction."""
 
     marks_infinity = False
@@ -71,30 +72,23 @@ class SQLiteSource:
         """End the transaction and close the file."""
         self._connection.close()
 
-    def tables(self, wanted: Callable[[str], bool] | None = None) -> list[Table]:
+    def tables(self, wanted: Wanted) -> list[Table]:
         """The tables of the file, and the views that `wanted` asks for."""
         rows = self._connection.execute(
             "select name, type from sqlite_master where type in ('table', 'view')"
             " and name not like 'sqlite\\_%' escape '\\' order by name"
         ).fetchall()
+        chosen = wanted({str(name): kind == "view" for name, kind in rows})
         tables = []
         for raw_name, kind in rows:
             name = str(raw_name)
-            if kind == "view" and not (wanted and wanted(name)):
+            if kind == "view" and name not in chosen:
                 continue
             try:
                 tables.append(self._table(name))
             except sqlite3.Error as error:
                 raise LoadError(f"The SQLite table {name} cannot be read: {error}.") from None
         return tables
-
-    def partition(self, table: Table) -> Partition | None:
-        """None: the file lies here, and reading it costs no more than digesting it."""
-        return None
-
-    def digests(self, table: Table, partition: Partition) -> Digests | None:
-        """Never asked for."""
-        raise NotImplementedError
 
     def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
         """The rows of a table; what does not fit its column is loaded as null and counted."""
