@@ -39,7 +39,8 @@ from build_summary import (
 )
 from dbt_packages import PackageError, install_packages
 from dbt_profile import ProfileError, Target, ensure_profile, resolve_target
-from loader import DuckDBDestination, LoadError, PostgresDestination, load
+from loader import DuckDBDestination, LoadError, Options, PostgresDestination, load
+from loader.config import find_config
 from loader.progress import Lines, Silent
 from loader.schema import Table
 from loader.sources import MODULES
@@ -147,11 +148,14 @@ class Dbt:
             self._steps.progress(f"dbt  {self._reached}/{total}  {data.node_info.node_name}")
 
 
-def prepare(steps: Steps) -> Target:
-    """Give dbt its packages and a profile. Raises PackageError, ProfileError."""
+def prepare(steps: Steps, kind: str | None = None) -> Target:
+    """Give dbt its packages and a profile, whose output is that of TARGET, `kind` or the default.
+
+    Raises PackageError, ProfileError.
+    """
     with steps.step("packages") as notes:
         notes.append(install_packages(PROJECT))
-    return resolve_target(PROJECT, ensure_profile(PROJECT), os.environ.get("TARGET") or None)
+    return resolve_target(PROJECT, ensure_profile(PROJECT), os.environ.get("TARGET") or kind)
 
 
 def make_sample(steps: Steps) -> None:
@@ -174,7 +178,7 @@ def raw_schema() -> str:
     return str(project["vars"]["raw_schema"])
 
 
-def refuse_other_shop(target: Target, url: str) -> None:
+def refuse_other_shop(target: Target, url: str, *, sample: bool) -> None:
     """Raise BuildError when the warehouse was last loaded from another shop than this URL's.
 
     Loading one over the other would mark nearly every row as deleted, and a plain `make build`
@@ -187,7 +191,7 @@ def refuse_other_shop(target: Target, url: str) -> None:
     if now.scheme not in MODULES or place_of(parse_url(before)) == place_of(now):
         return
     remedies = [f"take another {'PGDATABASE' if target.kind == 'postgres' else 'DUCKDB_PATH'}"]
-    if not os.environ.get("SOURCE"):
+    if sample:
         remedies.insert(0, "give SOURCE again")
     elif before != SAMPLE_URL:
         remedies.append("set ALLOW_OTHER_SOURCE=1 if the same shop has moved")
@@ -226,19 +230,19 @@ def last_source(target: Target) -> str | None:
     return str(row[0]) if row else None
 
 
-def load_shop(steps: Steps, target: Target, url: str) -> None:
+def load_shop(steps: Steps, target: Target, url: str, options: Options) -> None:
     """Load the shop into the warehouse that dbt's target names. Raises LoadError."""
     schema = raw_schema()
     destination: DuckDBDestination | PostgresDestination
     if target.kind == "duckdb":
         destination = DuckDBDestination(schema, target.connection["path"])
     else:
-        options = {name: str(value) for name, value in target.connection.items()}
-        destination = PostgresDestination(schema, **options)
+        connection = {name: str(value) for name, value in target.connection.items()}
+        destination = PostgresDestination(schema, **connection)
     with steps.step("load") as notes:
         in_a_log = Lines(functools.partial(print, file=sys.stderr))
         progress = LoadProgress(steps) if steps.terminal else in_a_log
-        result = load(url, destination, progress=progress)
+        result = load(url, destination, options, progress=progress)
         changes = [entry.changes for entry in result.tables]
         notes.append(
             f"{result.source}: {sum(entry.rows_read for entry in result.tables):,} rows in"
@@ -255,12 +259,19 @@ def load_shop(steps: Steps, target: Target, url: str) -> None:
 
 def build(steps: Steps) -> bool:
     """Do everything; True when all is green."""
-    target = prepare(steps)
-    url = with_password(os.environ.get("SOURCE", "")) or SAMPLE_URL
-    refuse_other_shop(target, url)
-    if not os.environ.get("SOURCE"):
+    config = find_config()
+    if config.raw_schema not in (None, raw_schema()):
+        raise BuildError(
+            f"The loader's configuration says raw_schema: {config.raw_schema}, but dbt reads"
+            f" {raw_schema()}: leave it out, or change raw_schema in dbt_project.yml too."
+        )
+    target = prepare(steps, config.target)
+    given = os.environ.get("SOURCE") or config.source
+    url = with_password(given) if given else SAMPLE_URL
+    refuse_other_shop(target, url, sample=not given)
+    if not given:
         make_sample(steps)
-    load_shop(steps, target, url)
+    load_shop(steps, target, url, config.options)
     with steps.step("dbt parse"):
         dbt = Dbt(steps, target)
     with steps.step("dbt build") as notes:
@@ -284,7 +295,7 @@ def build(steps: Steps) -> bool:
     paragraphs = [
         figure_lines(figures, results),
         *failure_paragraphs(results),
-        closing_lines(target, sample=not os.environ.get("SOURCE"), green=green),
+        closing_lines(target, sample=not given, green=green),
     ]
     print("\n" + "\n\n".join("\n".join(lines) for lines in paragraphs if lines))
     print(f"\n{'Green' if green else 'FAILED'} after {time.monotonic() - steps.started:.1f} s.")

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from loader import (
     DuckDBDestination,
@@ -19,13 +18,14 @@ from loader import (
     UsageError,
     load,
 )
-from loader.config import Config, read_config
+from loader.config import Config, find_config
 from loader.destinations import Destination
 from loader.options import MODES, POLICIES
+from loader.plan import Plan, refuse_unfit
 from loader.progress import Bar, Lines, Progress
 from loader.run import plan_load
 from loader.urls import with_password
-from loader.verify import verify
+from loader.verify import Verdict, verify
 
 DONE, FAILED, USAGE, DONE_WITH_ISSUES = 0, 1, 2, 3
 # Key ranges that a comparison lists before it only counts them.
@@ -66,19 +66,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     say = _say_json if given.log_format == "json" else _say
     try:
-        config = read_config(Path(given.config)) if given.config else Config()
+        config = find_config(given.config)
         source = with_password(given.source or config.source or "")
         if not source:
             raise UsageError("No source: give --source URL, or set SOURCE in the environment.")
         options = _options(given, config.options)
         warehouse = _destination(given, config)
+        as_json = given.log_format == "json"
         if given.plan:
-            return _plan(source, warehouse, options)
+            return _show_plan(plan_load(source, warehouse, options), as_json=as_json)
         progress: Progress = Lines(say)
-        if given.log_format == "text" and sys.stderr.isatty():
+        if not as_json and sys.stderr.isatty():
             progress = Bar()
         if given.verify_only:
-            return _verify(source, warehouse, options, progress)
+            verdicts = verify(source, warehouse, options, progress=progress)
+            return _show_verdicts(verdicts, as_json=as_json)
         result = load(source, warehouse, options, progress=progress)
     except UsageError as error:
         say(f"load: {error}", "error")
@@ -89,43 +91,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("load: interrupted; nothing was published.", "error")
         return FAILED
-    if given.log_format == "json":
+    if as_json:
         _log_result(result)
     else:
         print(summary(result))
     return DONE_WITH_ISSUES if result.issue_count else DONE
 
 
-def _plan(source: str, warehouse: Destination, options: Options) -> int:
+def _show_plan(plans: list[Plan], *, as_json: bool) -> int:
     rows: list[tuple[str, ...]] = [("table", "mode", "rows", "why")]
     types = []
-    for plan in plan_load(source, warehouse, options):
-        table = plan.table
-        estimate = "?" if plan.expected_rows is None else f"{plan.expected_rows:,}"
-        rows.append((table.raw_name, plan.mode, estimate, plan.reason))
-        columns = ", ".join(f"{c.raw_name} {c.type}" for c in table.columns)
-        types.append(f"{table.raw_name}: {columns}")
-    print(_table(rows, right=(2,)))
-    print()
-    print("\n".join(types))
+    for plan in plans:
+        name, expected = plan.table.raw_name, plan.expected_rows
+        columns = {column.raw_name: str(column.type) for column in plan.table.columns}
+        line = {"table": name, "mode": plan.mode, "rows": expected, "why": plan.reason}
+        if as_json:
+            print(json.dumps(line | {"columns": columns}))
+        rows.append((name, plan.mode, "?" if expected is None else f"{expected:,}", plan.reason))
+        types.append(f"{name}: {', '.join(f'{column} {kind}' for column, kind in columns.items())}")
+    if not as_json:
+        print(_table(rows, right=(2,)), "", *types, sep="\n")
+    refuse_unfit(plans)
     return DONE
 
 
-def _verify(source: str, warehouse: Destination, options: Options, progress: Progress) -> int:
-    verdicts = verify(source, warehouse, options, progress=progress)
+def _show_verdicts(verdicts: list[Verdict], *, as_json: bool) -> int:
     rows: list[tuple[str, ...]] = [("table", "source", "warehouse", "verdict")]
+    different: list[str] = []
     for verdict in verdicts:
-        counts = (f"{verdict.source_rows:,}", f"{verdict.warehouse_rows:,}")
-        said = "differs" if verdict.differences else "equal"
-        rows.append((verdict.table.raw_name, *counts, said))
-    print(_table(rows, right=(1, 2)))
-    different = [
-        f"{verdict.table.raw_name} {text}" for verdict in verdicts for text in verdict.differences
-    ]
-    for text in different[:MOST_RANGES]:
-        print(text)
-    if len(different) > MOST_RANGES:
-        print(f"... and {len(different) - MOST_RANGES} more")
+        name, differences = verdict.table.raw_name, verdict.differences
+        here, there = verdict.source_rows, verdict.warehouse_rows
+        if as_json:
+            line = {"table": name, "source_rows": here, "warehouse_rows": there}
+            print(json.dumps(line | {"equal": not differences, "differences": differences}))
+        rows.append((name, f"{here:,}", f"{there:,}", "differs" if differences else "equal"))
+        different.extend(f"{name} {text}" for text in differences)
+    if not as_json:
+        print(_table(rows, right=(1, 2)), *different[:MOST_RANGES], sep="\n")
+        if len(different) > MOST_RANGES:
+            print(f"... and {len(different) - MOST_RANGES} more")
     return FAILED if different else DONE
 
 
@@ -220,7 +224,11 @@ def _parser() -> argparse.ArgumentParser:
         help="the DuckDB warehouse [DUCKDB_PATH, or warehouse.duckdb]",
     )
     add("--raw-schema", metavar="SCHEMA", help="where the tables go [raw_classicmodels]")
-    add("--config", metavar="FILE", help="a YAML file with what the team keeps about the source")
+    add(
+        "--config",
+        metavar="FILE",
+        help="what the team keeps about the source [LOAD_CONFIG, or loader.yml if it is there]",
+    )
     choice = parser.add_argument_group("what is loaded")
     add = choice.add_argument
     add(
@@ -293,26 +301,21 @@ def _names(given: Sequence[str] | None) -> list[str]:
 
 def _options(given: argparse.Namespace, config: Options) -> Options:
     """The configuration's options, and over them those of the command line."""
-    default = config.default
-    if given.mode:
-        default = replace(default, mode=given.mode)
-    if given.policy:
-        default = replace(default, policy=given.policy)
+    # What was asked for just now goes before what a table has in the file; the rest of that stays.
+    now = {name: value for name in ("mode", "policy") if (value := getattr(given, name))}
     return replace(
         config,
         select=_names(given.select) or config.select,
         exclude=_names(given.exclude) or config.exclude,
         exclude_columns=_names(given.exclude_columns) or config.exclude_columns,
         hash_columns=_names(given.hash_columns) or config.hash_columns,
-        hash_salt=os.environ.get("LOAD_HASH_SALT"),
         strict=given.strict or config.strict,
         full_refresh=given.full_refresh,
         max_delete_share=(
             config.max_delete_share if given.max_delete_share is None else given.max_delete_share
         ),
-        default=default,
-        # What was asked for just now goes before what a table has in the file.
-        tables={} if given.mode or given.policy else config.tables,
+        default=replace(config.default, **now),
+        tables={name: replace(options, **now) for name, options in config.tables.items()},
     )
 
 

@@ -1,5 +1,7 @@
 """The configuration file: what a team keeps about its source, so that nobody types it.
 
+It is the one that --config or LOAD_CONFIG names, else loader.yml where the command is run.
+
 source: mysql://reader@shop.example/classicmodels   # the password comes from SOURCE_PASSWORD
 target: postgres
 raw_schema: raw_classicmodels
@@ -13,7 +15,8 @@ tables:
   payments: {mode: append, cursor: paymentDate, overlap: 7}
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ import yaml
 from .errors import UsageError
 from .options import MODES, POLICIES, Options, TableOptions
 
+DEFAULT_FILE = "loader.yml"
 _TABLE_KEYS = {"mode": str, "cursor": str, "overlap": int, "policy": str}
 _KEYS: dict[str, Any] = {
     "source": str,
@@ -50,17 +54,30 @@ class Config:
     options: Options = field(default_factory=Options)
 
 
+def find_config(given: str | None = None) -> Config:
+    """The configuration that is meant, with the salt of the environment; an empty name is none."""
+    name = os.environ.get("LOAD_CONFIG") if given is None else given
+    if name is None and Path(DEFAULT_FILE).is_file():
+        name = DEFAULT_FILE
+    config = read_config(Path(name)) if name else Config()
+    options = replace(config.options, hash_salt=os.environ.get("LOAD_HASH_SALT"))
+    return replace(config, options=options)
+
+
 def read_config(path: Path) -> Config:
     """Read a configuration file. Raises UsageError that names the file and the key."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise UsageError(f"The configuration {path} cannot be read: {error.strerror}.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(
             f"The configuration {path} is not YAML: {' '.join(str(error).split())}."
         ) from None
     _check(found, _KEYS, str(path))
+    _one_of(found.get("target", "duckdb"), ("duckdb", "postgres"), str(path))
+    if not 0 <= found.get("max_delete_share", 0) <= 1:
+        raise UsageError(f"The configuration {path}: max_delete_share is a number from 0 to 1.")
     default = _table_options(found, f"{path}", TableOptions())
     tables = {}
     for name, given in (found.get("tables") or {}).items():
@@ -82,15 +99,20 @@ def _check(found: Any, keys: Mapping[str, Any], where: str) -> None:
             raise UsageError(
                 f"The configuration {where} has an unknown key {key}; known: {', '.join(keys)}."
             )
-        if not isinstance(value, keys[key]) or (keys[key] is int and isinstance(value, bool)):
+        fits = isinstance(value, keys[key]) and (keys[key] is bool or not isinstance(value, bool))
+        if not fits or (isinstance(value, list) and not all(isinstance(v, str) for v in value)):
             raise UsageError(f"The configuration {where}: {key} cannot be {value!r}.")
 
 
 def _table_options(given: Mapping[str, Any], where: str, default: TableOptions) -> TableOptions:
     options = replace(default, **{key: given[key] for key in _TABLE_KEYS if key in given})
-    for value, known in ((options.mode, MODES), (options.policy, POLICIES)):
-        if value not in known:
-            raise UsageError(
-                f"The configuration {where}: {value} is not one of {', '.join(known)}."
-            )
+    _one_of(options.mode, MODES, where)
+    _one_of(options.policy, POLICIES, where)
+    if options.overlap < 0:
+        raise UsageError(f"The configuration {where}: overlap cannot be below zero.")
     return options
+
+
+def _one_of(value: str, known: Collection[str], where: str) -> None:
+    if value not in known:
+        raise UsageError(f"The configuration {where}: {value} is not one of {', '.join(known)}.")
