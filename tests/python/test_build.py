@@ -312,6 +312,39 @@ def test_profile_of_the_user_decides_where_dbt_and_the_loader_write(
     assert "marts" not in schemas
 
 
+def test_what_a_team_keeps_is_used(copy: Path) -> None:
+    shutil.copyfile(copy / "shop.sqlite", copy / "real.sqlite")
+    (copy / "shop.sqlite").unlink()
+    team = copy / "loader.yml"
+    team.write_text("source: sqlite:///real.sqlite\nhash_columns: [customers.phone]\n", "utf-8")
+    given = {"DUCKDB_PATH": "real.duckdb", "LOAD_HASH_SALT": "pepper"}
+    done = run(copy, "make", "build", **given)
+    assert done.status == 0, done.out + done.err
+    assert done.steps["load"].startswith("sqlite:///real.sqlite: ")
+    assert not (copy / "shop.sqlite").exists()
+    with duckdb.connect(str(copy / "real.duckdb"), read_only=True) as warehouse:
+        phones = "select count(*) from raw_classicmodels.customers where length(phone) <> 64"
+        assert warehouse.execute(phones).fetchall() == [(0,)]
+    # SOURCE goes before the file, and the warehouse stays that of one shop.
+    before = digest(copy / "real.duckdb")
+    other = run(copy, "make", "build", "SOURCE=sqlite:///other.sqlite", **given)
+    assert_one_sentence(other, "holds another shop, sqlite:///real.sqlite", "other.sqlite")
+    # Without the file it would be the sample.
+    sample = run(copy, "make", "build", "LOAD_CONFIG=", **given)
+    assert_one_sentence(sample, "holds another shop, sqlite:///real.sqlite", "give SOURCE again")
+    for text, words in (
+        ("sorce: x", ["loader.yml", "unknown key sorce"]),
+        ("hash_columns: [customers.phnoe]", ["customers.phnoe"]),
+        ("raw_schema: elsewhere", ["raw_schema: elsewhere", "raw_classicmodels"]),
+        ("target: postgres", [f"127.0.0.1:{DEAD_PORT}"]),
+    ):
+        team.write_text(f"source: sqlite:///real.sqlite\n{text}\n", "utf-8")
+        server = {"PGHOST": "127.0.0.1", "PGPORT": str(DEAD_PORT)}
+        assert_one_sentence(run(copy, "make", "build", **server, **given), *words)
+    assert_one_sentence(run(copy, "make", "build", LOAD_CONFIG="gone.yml"), "gone.yml")
+    assert digest(copy / "real.duckdb") == before
+
+
 # -- what goes wrong ------------------------------------------------------------------------------
 
 

@@ -184,7 +184,7 @@ class DuckDBDestination(SqlDestination):
         held: Mapping[str, Type | None],
     ) -> Iterator[tuple[memoryview, int]]:
         fields = ", ".join(
-            f"coalesce({_wire(self._as_sent(column, held), column.type)}, '\\N')"
+            f"coalesce({wire_sql(self._as_sent(column, held), column.type)}, '\\N')"
             for column in table.columns
         )
         # One call, for a chain of operators is too deep from 500 columns on.
@@ -438,8 +438,8 @@ def _escaped_value(name: str, kind: Type, type_name: str) -> str:
     return name
 
 
-def _wire(name: str, kind: Type) -> str:
-    """SQL that renders a stored value as it was sent."""
+def wire_sql(name: str, kind: Type) -> str:
+    """DuckDB's SQL that renders a stored value for the wire."""
     if kind.kind is Kind.TEXT:
         for plain, escaped in ((92, "\\x5C"), (10, "\\n"), (13, "\\r"), (9, "\\t")):
             name = f"replace({name}, chr({plain}), '{escaped}')"

@@ -19,7 +19,7 @@ from typing import Any, cast
 import duckdb
 import pyarrow as pa
 
-from ..destinations.duckdb import _wire
+from ..destinations.duckdb import wire_sql
 from ..errors import LoadError, UsageError
 from ..ranges import Scope
 from ..schema import NO_VALUES, TEXT, Column, Table, Type
@@ -39,7 +39,7 @@ OPTIONS = ("schema", "delimiter", "encoding", "null")
 SCHEMA_FILE = "schema.yml"
 NANOSECONDS_CUT = "nanoseconds cut off a timestamp"
 # Bytes of memory for the copies; more only where a single row is so large.
-MEMORY_LIMIT = 100_000_000
+MEMORY_LIMIT = 50_000_000
 MEMORY_PER_BYTE_OF_A_ROW = 16
 ROWS_PER_BLOCK = 10_000
 
@@ -82,6 +82,8 @@ class FileSource(Source):
         self._connection = duckdb.connect(config={"temp_directory": str(self._spill.path)})
         self._memory = 0
         self._allow(MEMORY_LIMIT)
+        # Each thread has buffers of its own, and it is the reading of the files that takes time.
+        self._execute("set threads = 1")
         # Rows must be read in the order in which they were copied.
         self._execute("set preserve_insertion_order = true")
         self._execute("set arrow_large_buffer_size = true")
@@ -271,9 +273,12 @@ class FileSource(Source):
         if not table.key:
             return
         values = ", ".join(cells[name].value for name in table.key)
+        # Counting can spill to disk; gathering rows cannot, so only those of the keys at fault.
+        copy = table.detail["copy"]
         twice = self._execute(
-            f"select min(rowid, 2) as rows from {table.detail['copy']} group by {values}"
-            " having count(*) > 1 order by rows[2] limit 1"
+            f"select min(rowid, 2) as rows from {copy} where ({values}) in"
+            f" (select ({values}) from {copy} group by all having count(*) > 1)"
+            f" group by {values} order by rows[2] limit 1"
         ).fetchone()
         if twice is not None:
             first, again = twice[0]
@@ -422,7 +427,8 @@ def _lines_sql(table: Table, columns: tuple[Column, ...], where: str) -> str:
         for n, column in enumerate(columns)
     )
     fields = ", ".join(
-        f"coalesce(m{n}, {_wire(f'v{n}', column.type)}, '\\N')" for n, column in enumerate(columns)
+        f"coalesce(m{n}, {wire_sql(f'v{n}', column.type)}, '\\N')"
+        for n, column in enumerate(columns)
     )
     return (
         f"select concat_ws(chr(9), {fields}) || chr(10)"

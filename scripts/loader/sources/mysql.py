@@ -434,7 +434,11 @@ def _connect(url: SourceUrl) -> "pymysql.connections.Connection[Any]":
         )
     except pymysql.MySQLError as error:
         code = error.args[0] if error.args else 0
-        if code in _DENIED:
+        cause = getattr(error, "original_exception", None)
+        if isinstance(cause, ssl.SSLError):
+            said = getattr(cause, "verify_message", "") or cause.reason
+            reason = f"cannot be trusted or speaks no TLS ({said}): check ssl_ca and the host name"
+        elif code in _DENIED:
             reason = f"refused the user {url.user or '(none)'}: check user, password and grants"
         elif code == 1044:
             # The server does not say which, to users who may not know.
