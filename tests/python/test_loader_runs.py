@@ -156,6 +156,19 @@ def test_selection(shop: sqlite3.Connection, tmp_path: Path, warehouse: Any) -> 
         load(_url(tmp_path), open_warehouse(), Options(select=["orders", "invoices"]))
 
 
+def test_a_view_that_was_loaded_once_is_not_gone(
+    shop: sqlite3.Connection, tmp_path: Path, warehouse: Any
+) -> None:
+    open_warehouse, _ = warehouse
+    load(_url(tmp_path), open_warehouse(), Options(select=["*"]))
+    assert load(_url(tmp_path), open_warehouse()).schema_changes == []
+    shop.execute("drop view open_orders")
+    changes = load(_url(tmp_path), open_warehouse()).schema_changes
+    assert {str(change) for change in changes if change.column is None} == {
+        "open_orders: table dropped"
+    }
+
+
 def test_strange_names(mariadb: MariaDBServer, warehouse: Any) -> None:
     open_warehouse, query = warehouse
     name = f"names_{abs(hash(str(open_warehouse))) % 10**8}"
@@ -180,6 +193,7 @@ def test_strange_names(mariadb: MariaDBServer, warehouse: Any) -> None:
     assert found == long or (len(found) == 63 and found.startswith("n" * 54 + "_"))
     again = load(url, open_warehouse())
     assert all(e.changes.inserted == e.changes.updated == 0 for e in again.tables)
+    assert again.schema_changes == []
 
 
 def test_names_that_fold_to_one(mariadb: MariaDBServer, tmp_path: Path) -> None:
