@@ -16,6 +16,7 @@ help: ## show this list
 	@echo '  make build SOURCE=mysql://user:password@host:3306/shop TARGET=postgres'
 	@echo '      SOURCE       the shop: mysql://, postgresql://, sqlite:/// or file:/// (default: a sample shop)'
 	@echo '      SOURCE_PASSWORD  its password, to keep it out of the URL'
+	@echo '      LOAD_CONFIG  a file with what a team keeps about its shop (default: loader.yml, if there)'
 	@echo '      TARGET       the warehouse: duckdb (default) or postgres'
 	@echo '      DUCKDB_PATH  the file of the DuckDB warehouse (default: warehouse.duckdb)'
 	@echo '      PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE   the PostgreSQL warehouse'

@@ -144,14 +144,15 @@ def _append(
     shape: str,
     before: State | None,
 ) -> Plan:
-    named = cursor or (table.key[0] if len(table.key) == 1 else None)
+    # Of a longer key, a new row's first part may be that of an old row; and text need not grow.
+    grows = len(table.key) == 1 and table.key_columns[0].type != TEXT
+    named = cursor or (table.key[0] if grows else None)
     column = next((c for c in table.columns if c.name == named), None)
     unfit = ""
     if column is None and cursor:
         unfit = f"finds no column {cursor}: name another as the cursor"
     elif column is None:
-        # Of a longer key, a new row's first part may be that of a row from long ago.
-        unfit = "needs a column that grows, and the key is not a single one: configure a cursor"
+        unfit = "needs a column that grows, and the key is not one number or time: set a cursor"
     elif column.hashed:
         unfit = f"cannot go by {column.name}, which is hashed: name another as the cursor"
     elif overlap and not table.key:

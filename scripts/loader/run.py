@@ -181,6 +181,12 @@ def chosen_tables(
                     f"--select {pattern}: the source {source.url} has no such table"
                     f" (it has {have})."
                 )
+        folded = {name.lower() for name in names}
+        source.warnings.extend(
+            f"The configuration has settings for the table {name}, which the source does not have."
+            for name in options.tables
+            if name.lower() not in folded
+        )
         chosen.update(
             name
             for name, is_view in names.items()

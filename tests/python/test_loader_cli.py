@@ -415,6 +415,10 @@ def test_which_configuration_is_used(sqlite_shop: sqlite3.Connection, place: Pla
     assert plan(LOAD_CONFIG="other.yml") == {"contacts"}
     assert plan("--config", "loader.yml", LOAD_CONFIG="other.yml") == {"orders"}
     assert plan(LOAD_CONFIG="") == plan("--config", "") == every
+    (place.folder / "loader.yml").write_text("tables: {ORDERS: {}, OPEN_ORDERS: {}, ordres: {}}")
+    warned = place.load(*SQLITE).out
+    assert warned.count("warning: ") == 1
+    assert "settings for the table ordres, which the source does not have" in warned
     place.refuses(2, "--config", "none.yml", says="none.yml cannot be read: No such file")
     place.refuses(2, LOAD_CONFIG="none.yml", says="none.yml cannot be read: No such file")
 
@@ -612,16 +616,20 @@ def test_strict_refresh_and_share(sqlite_shop: sqlite3.Connection, place: Place)
 
 
 def test_append_asks_for_a_cursor(shop: Shop, place: Place) -> None:
-    append = ("--source", shop.url, "--select", "payments,contacts", "--mode", "append")
+    shop.execute("create table codes (code varchar(9) not null primary key)")
+    append = ("--source", shop.url, "--select", "payments,contacts,codes", "--mode", "append")
     plan = place.load(*append, "--plan")
     assert plan.code == 2
     assert {name: cells[0] for name, cells in plan.tables.items()} == {
         "payments": "refused",
         "contacts": "refused",
+        "codes": "refused",
     }
-    place.refuses(2, *append, says=r"contacts, payments: --mode append needs a column that grows")
+    place.refuses(
+        2, *append, says=r"codes, contacts, payments: --mode append needs a column that grows"
+    )
     (place.folder / "loader.yml").write_text("tables: {payments: {cursor: paid}}")
-    payments = (*append, "--select", "payments", "--exclude", "contacts")
+    payments = (*append, "--exclude", "contacts,codes")
     assert place.load(*payments).code == 0
     # A new payment of a customer that is known already.
     shop.execute("insert into payments values (1, 'c', 5, '2026-02-01')")
