@@ -679,29 +679,46 @@ def test_a_key_that_is_treated_anew(option: str, shop: Shop, place: Place) -> No
         assert place.load(*source, "--full-refresh").code == 0
 
 
-def test_columns_that_the_user_may_not_read_any_more(mariadb: MariaDBServer, place: Place) -> None:
+@pytest.mark.parametrize("place_of_it", ["", "first", "after id"])
+def test_columns_that_the_user_may_not_read_any_more(
+    place_of_it: str, mariadb: MariaDBServer, place: Place
+) -> None:
     name = f"cli_grants_{bool(place.server)}"
     url = mariadb.create_database(name)
-    user = f"reader_{bool(place.server)}"
-    mariadb.execute("create table t (id int primary key, secret int, v int)", name)
+    user = "reader"
+    reader = f"{user}@127.0.0.1"
+    mariadb.execute("create table t (id int primary key, v int)", name)
+    mariadb.execute(f"alter table t add column secret int {place_of_it}", name)
+    mariadb.execute("insert into t (id, secret, v) values (1, 2, 3)", name)
     mariadb.execute(
-        f"insert into {name}.t values (1, 2, 3); create user {user}@127.0.0.1 identified by 'x';"
-        f"grant select on {name}.t to {user}@127.0.0.1"
+        f"create or replace user {reader} identified by 'x'; grant select on {name}.t to {reader}"
     )
     source = ("--source", f"mysql://{user}:x@{url.rpartition('@')[2]}")
     assert place.load(*source).code == 0
     mariadb.execute(
-        f"revoke select on {name}.t from {user}@127.0.0.1;"
-        f"grant select (id, v) on {name}.t to {user}@127.0.0.1"
+        f"revoke select on {name}.t from {reader}; grant select (id, v) on {name}.t to {reader}"
     )
     place.refuses(1, *source, says=r"t\.secret is gone, or the user may not read it .*SELECT")
     for _ in range(2):
         assert place.load(*source, "--exclude-columns", "t.secret").code == 0
-    # A part that was never seen is no news; nor is a key that the user may not see a crash.
-    mariadb.execute(f"create table {name}.u (a int, id int primary key)")
-    mariadb.execute(f"grant select (a) on {name}.u to {user}@127.0.0.1")
-    assert place.load(*source, "--select", "u").code == 0
-    assert place.ask("select count(*) from raw.u") == [(0,)]
+
+
+def test_a_key_of_which_the_user_sees_a_part_is_none(mariadb: MariaDBServer, place: Place) -> None:
+    name = f"cli_part_{bool(place.server)}"
+    url = mariadb.create_database(name)
+    mariadb.execute(
+        f"create table {name}.t (a int, v int, b int, primary key (a, b));"
+        f"insert into {name}.t values (1, 1, 1), (1, 2, 2), (2, 1, 1);"
+        "create or replace user partial@127.0.0.1 identified by 'x';"
+        f"grant select (a, v) on {name}.t to partial@127.0.0.1"
+    )
+    source = ("--source", f"mysql://partial:x@{url.rpartition('@')[2]}")
+    assert place.load(*source).code == 0
+    mariadb.execute(f"update {name}.t set v = 7 where a = 1 and b = 2")
+    ran = place.load(*source)
+    assert (ran.code, ran.tables["t"][:4]) == (0, ["3", "1", "0", "1"])
+    rows = "select a, v from raw.t where _deleted_at is null order by 1, 2"
+    assert place.ask(rows) == [(1, 1), (1, 7), (2, 1)]
 
 
 def test_postgres_names_the_privilege_that_is_gone(postgres: PostgresServer, place: Place) -> None:

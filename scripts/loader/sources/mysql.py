@@ -66,6 +66,33 @@ URL_OPTIONS = {"tls", "ssl_ca", "ssl_cert", "ssl_key", "unix_socket"}
 # Storage engines whose tables take part in a consistent snapshot.
 SNAPSHOT_ENGINES = {"InnoDB", "ROCKSDB", "ndbcluster"}
 
+# Tables of which the user has rights on single columns, and on the whole by nothing.
+SEEN_BY_COLUMN = """
+select distinct c.table_name from information_schema.column_privileges as c
+inner join (
+    select concat("'", substring_index(current_user(), '@', 1), "'@'",
+        substring_index(current_user(), '@', -1), "'") as grantee
+) as me on c.grantee = me.grantee
+where
+    c.table_schema = database()
+    and not exists (
+        select 1 from information_schema.user_privileges as u
+        where u.grantee = me.grantee and u.privilege_type = 'SELECT'
+    )
+    and not exists (
+        select 1 from information_schema.schema_privileges as s
+        where
+            s.grantee = me.grantee and s.privilege_type = 'SELECT'
+            and database() like s.table_schema
+    )
+    and not exists (
+        select 1 from information_schema.table_privileges as t
+        where
+            t.grantee = me.grantee and t.privilege_type = 'SELECT'
+            and t.table_schema = c.table_schema and t.table_name = c.table_name
+    )
+"""
+
 _DENIED = {1045, 1698}
 _GONE = {2003, 2005, 2006, 2013}
 
@@ -122,7 +149,7 @@ class MySQLSource:
         chosen = wanted({name: kind == "VIEW" for name, kind, _, _ in found})
         columns: dict[str, list[Column]] = {}
         details: dict[str, dict[str, dict[str, Any]]] = {}
-        shown_in_part = set()
+        shown_in_part = {name for (name,) in self._rows(SEEN_BY_COLUMN)}
         for name, position, column, details_of in self._columns():
             columns.setdefault(name, []).append(column)
             details.setdefault(name, {})[column.name] = details_of
@@ -140,6 +167,9 @@ class MySQLSource:
                     " during a load may be seen in part."
                 )
             index, key = keys.get(name, ("", ()))
+            if name in shown_in_part:
+                # Of an index too the catalog shows those parts only that the user may read.
+                index, key = "", ()
             tables.append(
                 Table(
                     name,
