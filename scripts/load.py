@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -74,12 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warehouse = _destination(given, config)
         as_json = given.log_format == "json"
         if given.plan:
-            return _show_plan(plan_load(source, warehouse, options), as_json=as_json)
+            plans, warnings = plan_load(source, warehouse, options)
+            _warn(warnings, say)
+            return _show_plan(plans, as_json=as_json)
         progress: Progress = Lines(say)
         if not as_json and sys.stderr.isatty():
             progress = Bar()
         if given.verify_only:
-            verdicts = verify(source, warehouse, options, progress=progress)
+            verdicts, warnings = verify(source, warehouse, options, progress=progress)
+            _warn(warnings, say)
             return _show_verdicts(verdicts, as_json=as_json)
         result = load(source, warehouse, options, progress=progress)
     except UsageError as error:
@@ -180,9 +183,15 @@ def _say(text: str, _level: str = "info") -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def _warn(warnings: list[str], say: Callable[[str, str], None]) -> None:
+    for warning in warnings:
+        say(f"warning: {warning}", "warning")
+
+
 def _say_json(text: str, level: str = "info") -> None:
     moment = datetime.now(UTC).isoformat(timespec="milliseconds")
-    line = {"at": moment, "level": level, "message": text.removeprefix("load: ")}
+    message = text.removeprefix("load: ").removeprefix("warning: ")
+    line = {"at": moment, "level": level, "message": message}
     print(json.dumps(line), file=sys.stderr, flush=True)
 
 

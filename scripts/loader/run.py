@@ -80,14 +80,17 @@ class LoadResult:
         return sum(issue.count for table in self.tables for issue in table.issues.found.values())
 
 
-def plan_load(source_url: str, destination: Destination, options: Options) -> list[Plan]:
-    """How each table would be read. Writes nothing; raises as `load` does."""
+def plan_load(
+    source_url: str, destination: Destination, options: Options
+) -> tuple[list[Plan], list[str]]:
+    """How each table would be read, and what to warn of. Writes nothing; raises as `load` does."""
     source = open_source(source_url)
     try:
         destination.open()
         tables, _ = chosen_tables(source, options, destination, destination.schemas())
         tables, _ = follow_policies(tables, options, destination.schemas())
-        return [make_plan(table, source, destination, options) for table in tables]
+        plans = [make_plan(table, source, destination, options) for table in tables]
+        return plans, [*source.warnings, *destination.warnings]
     finally:
         source.close()
         destination.close()
@@ -254,8 +257,8 @@ def _refuse_unmatched(found: list[Table], options: Options, destination: Destina
         if not table.columns and dot and _matches(table.name, of_table):
             # What columns a file has that was not wanted, and so not read, nobody knows.
             return True
-        # The source may have dropped the column, or hidden it from its user.
-        held = destination.columns(table.raw_name) or {}
+        # A column that is hidden from the user may be meant; one that is gone may have a new name.
+        held = (destination.columns(table.raw_name) or {}) if table.shows_part else {}
         return any(column_matches((pattern,), table.name, name) for name in held)
 
     for option, patterns in (
@@ -264,7 +267,10 @@ def _refuse_unmatched(found: list[Table], options: Options, destination: Destina
     ):
         for pattern in patterns:
             if not any(means(pattern, table) for table in found):
-                raise UsageError(f"{option} {pattern}: no table of the source has such a column.")
+                raise UsageError(
+                    f"{option} {pattern}: no table of the source has such a column (any more): name"
+                    " it as it is called now, or take it out."
+                )
     if options.hash_columns and not options.hash_salt:
         raise UsageError("--hash-columns needs a salt: set LOAD_HASH_SALT in the environment.")
 

@@ -36,8 +36,11 @@ def verify(
     options: Options,
     *,
     progress: Progress | None = None,
-) -> list[Verdict]:
-    """Compare every chosen table. Raises LoadError when either side cannot be read."""
+) -> tuple[list[Verdict], list[str]]:
+    """Compare every chosen table; returns what to warn of, too.
+
+    Raises LoadError when either side cannot be read.
+    """
     progress = progress or Silent()
     source = open_source(source_url)
     try:
@@ -72,7 +75,7 @@ def verify(
                 destination.open()
                 continue
             verdict.differences.extend(_differences(issues.table, here, there))
-        return verdicts
+        return verdicts, [*source.warnings, *destination.warnings]
     finally:
         progress.end()
         source.close()

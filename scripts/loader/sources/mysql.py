@@ -167,9 +167,6 @@ class MySQLSource:
                     " during a load may be seen in part."
                 )
             index, key = keys.get(name, ("", ()))
-            if name in shown_in_part:
-                # Of an index too the catalog shows those parts only that the user may read.
-                index, key = "", ()
             tables.append(
                 Table(
                     name,
