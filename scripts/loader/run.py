@@ -1,33 +1,24 @@
 """One load: snapshot, stage, read back and compare, publish all tables at once, audit."""
 
-import fnmatch
-import hashlib
 import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from .audit import STATE_TABLES, TABLES, Record
+from .audit import Record
 from .destinations import Changes, Destination, Stamp
-from .drift import (
-    SchemaChange,
-    Schemas,
-    dropped_tables,
-    is_rekeyed,
-    table_changes,
-    widened_types,
-    without_new_columns,
-)
+from .drift import SchemaChange, widened_types
 from .errors import LoadError, UsageError
-from .options import Options, column_matches
+from .options import Options
 from .plan import Plan, arriving, make_plan, refuse_unfit
 from .progress import Progress, Silent
 from .ranges import Digests
-from .schema import METADATA_COLUMNS, Table
+from .schema import Table
+from .selection import chosen_tables, follow_policies
 from .sources import Source, open_source
 from .urls import parse_url
 from .wire import Block, Issues, Tally, hashed, parts, without_losses
@@ -166,194 +157,6 @@ def load(
             source.close()
         destination.close()
     return result
-
-
-def chosen_tables(
-    source: Source, options: Options, destination: Destination, known: Schemas
-) -> tuple[list[Table], list[SchemaChange]]:
-    """The tables that the options want, as they will be asked for, and those that are gone."""
-    chosen: set[str] = set()
-    limit = destination.name_limit
-    gone = []
-
-    def wanted(names: Mapping[str, bool]) -> Collection[str]:
-        for pattern in options.select:
-            if not any(_matches(name, pattern, names) for name in names):
-                have = ", ".join(sorted(names)) or "no tables"
-                raise UsageError(
-                    f"--select {pattern}: the source {source.url} has no such table"
-                    f" (it has {have})."
-                )
-        folded = {name.lower() for name in names}
-        source.warnings.extend(
-            f"The configuration has settings for the table {name}, which the source does not have."
-            for name in options.tables
-            if name.lower() not in folded
-        )
-        chosen.update(
-            name
-            for name, is_view in names.items()
-            if (_any_matches(name, options.select, names) if options.select else not is_view)
-            and not _any_matches(name, options.exclude, names)
-        )
-        if not options.select:
-            gone.extend(dropped_tables({_short(name.lower(), limit) for name in names}, known))
-        return chosen
-
-    found = [_shorten(table, limit) for table in source.tables(wanted)]
-    tables = [table for table in found if table.name in chosen]
-    if not tables:
-        raise LoadError(
-            f"The source {source.url} has no tables to load: check the database (and schema) in the"
-            " URL, and that its user may see them."
-        )
-    _refuse_unmatched(found, options, destination)
-    tables = [_treated(table, options, known) for table in tables]
-    _refuse_unfit(tables)
-    return tables, gone
-
-
-def follow_policies(
-    tables: list[Table], options: Options, known: Schemas
-) -> tuple[list[Table], list[SchemaChange]]:
-    """The tables as far as their policies let them change, and how they changed."""
-    kept, changes = without_news(tables, options, known), []
-    for table in kept:
-        of_table = table_changes(table, known)
-        if options.of(table.name).policy == "freeze" and known and of_table:
-            raise LoadError(
-                f"The source changed, and the policy is freeze: {'; '.join(map(str, of_table))}."
-                " Nothing was written; allow it with --policy evolve or ignore-new."
-            )
-        for change in of_table:
-            excluded = column_matches(options.exclude_columns, table.name, change.column or "")
-            if table.shows_part and change.change == "column dropped" and not excluded:
-                raise LoadError(
-                    f"The column {table.name}.{change.column} is gone, or the user may not read it"
-                    " any more: there are columns of the table that the user may not see. Grant"
-                    " SELECT on it, or leave it out with --exclude-columns."
-                )
-        changes.extend(of_table)
-    return kept, changes
-
-
-def without_news(tables: list[Table], options: Options, known: Schemas) -> list[Table]:
-    """The tables without the new ones, and the new columns, of those with the policy ignore-new."""
-    return [
-        without_new_columns(table, known) if ignores else table
-        for table in tables
-        for ignores in [options.of(table.name).policy == "ignore-new"]
-        if not (ignores and known and table.raw_name not in known)
-    ]
-
-
-def _refuse_unmatched(found: list[Table], options: Options, destination: Destination) -> None:
-    """Raise for a pattern of columns that means none: personal data might arrive."""
-
-    def means(pattern: str, table: Table) -> bool:
-        if any(column_matches((pattern,), table.name, c.name) for c in table.columns):
-            return True
-        of_table, dot, _ = pattern.partition(".")
-        if not table.columns and dot and _matches(table.name, of_table):
-            # What columns a file has that was not wanted, and so not read, nobody knows.
-            return True
-        # A column that is hidden from the user may be meant; one that is gone may have a new name.
-        held = (destination.columns(table.raw_name) or {}) if table.shows_part else {}
-        return any(column_matches((pattern,), table.name, name) for name in held)
-
-    for option, patterns in (
-        ("--exclude-columns", options.exclude_columns),
-        ("--hash-columns", options.hash_columns),
-    ):
-        for pattern in patterns:
-            if not any(means(pattern, table) for table in found):
-                raise UsageError(
-                    f"{option} {pattern}: no table of the source has such a column (any more): name"
-                    " it as it is called now, or take it out."
-                )
-    if options.hash_columns and not options.hash_salt:
-        raise UsageError("--hash-columns needs a salt: set LOAD_HASH_SALT in the environment.")
-
-
-def _treated(table: Table, options: Options, known: Schemas) -> Table:
-    """The table without its excluded columns, and with a mark at those that will be hashed.
-
-    Raises UsageError where rows that are in the warehouse could not be found again by their key.
-    """
-    salt = hashlib.sha256((options.hash_salt or "").encode()).hexdigest()[:8]
-    hashes, leaves_out = options.hash_columns, options.exclude_columns
-    columns = tuple(
-        replace(c, hashed=salt if column_matches(hashes, table.name, c.name) else "")
-        for c in table.columns
-        if not column_matches(leaves_out, table.name, c.name)
-    )
-    now = {column.name: column for column in columns}
-    before = known.get(table.raw_name, {})
-    for column in table.key_columns:
-        if not options.full_refresh and is_rekeyed(now.get(column.name), before, column.raw_name):
-            raise UsageError(
-                f"The key column {table.name}.{column.name} was loaded in another way before"
-                " (hashed, not hashed, with another salt, or not left out), so rows cannot be found"
-                " again: add --full-refresh once."
-            )
-    return replace(table, columns=columns, key=table.key if now.keys() >= {*table.key} else ())
-
-
-def _refuse_unfit(tables: list[Table]) -> None:
-    """Raise for names that the warehouse cannot tell apart, or that are the loader's own."""
-    _refuse_clashes("tables", [(table.name, table.raw_name) for table in tables], "the source")
-    for table in tables:
-        if not table.columns:
-            raise LoadError(f"The source table {table.name} has no columns: exclude it.")
-        if table.raw_name in TABLES | STATE_TABLES:
-            raise LoadError(
-                f"The source table {table.name} has the name of one of the loader's own tables:"
-                " exclude it."
-            )
-        reserved = [c.name for c in table.columns if c.raw_name in METADATA_COLUMNS]
-        if reserved:
-            raise LoadError(
-                f"The source column {table.name}.{reserved[0]} has the name of a column that the"
-                " loader adds: leave it out with --exclude-columns, or read a view that renames it."
-            )
-        _refuse_clashes("columns", [(c.name, c.raw_name) for c in table.columns], table.name)
-
-
-def _matches(name: str, pattern: str, names: Collection[str] = ()) -> bool:
-    """Whether a pattern means a table, in any case; a pattern that is one's exact name means it."""
-    if pattern in names:
-        return name == pattern
-    return fnmatch.fnmatchcase(name.lower(), pattern.lower())
-
-
-def _any_matches(name: str, patterns: Sequence[str], names: Collection[str] = ()) -> bool:
-    return any(_matches(name, pattern, names) for pattern in patterns)
-
-
-def _refuse_clashes(what: str, names: list[tuple[str, str]], where: str) -> None:
-    seen: dict[str, str] = {}
-    for name, raw_name in names:
-        if raw_name in seen:
-            raise LoadError(
-                f"The {what} {seen[raw_name]} and {name} of {where} have one name in lower case"
-                f" ({raw_name}), which the warehouse cannot tell apart: rename one, or exclude"
-                f" {'one' if what == 'tables' else 'the table'}."
-            )
-        seen[raw_name] = name
-
-
-def _short(name: str, limit: int | None) -> str:
-    """A name that the destination would cut silently gets a short digest at its end instead."""
-    encoded = name.encode()
-    if limit is None or len(encoded) <= limit:
-        return name
-    digest = hashlib.sha256(encoded).hexdigest()[:8]
-    return encoded[: limit - 9].decode("utf-8", "ignore") + "_" + digest
-
-
-def _shorten(table: Table, limit: int | None) -> Table:
-    columns = tuple(replace(c, raw_name=_short(c.raw_name, limit)) for c in table.columns)
-    return replace(table, raw_name=_short(table.raw_name, limit), columns=columns)
 
 
 def _evolve(plan: Plan, destination: Destination, options: Options) -> None:

@@ -11,8 +11,9 @@ from .options import Options
 from .plan import arriving
 from .progress import Progress, Silent
 from .ranges import Scope
-from .run import chosen_tables, prepared, without_news
+from .run import prepared
 from .schema import INTEGERS, Table
+from .selection import chosen_tables, without_news
 from .sources import open_source
 from .wire import Block, Issues
 
