@@ -1,12 +1,12 @@
 with customers as (
 
-    select * from {{ ref('stg_classicmodels__customers') }}
+    select * from {{ ref('customers_snapshot') }}
 
 ),
 
 offices as (
 
-    select * from {{ ref('stg_classicmodels__offices') }}
+    select * from {{ ref('offices_snapshot') }}
 
 ),
 
@@ -16,22 +16,19 @@ countries as (
 
 ),
 
+-- Each once, whoever has or had it.
 addresses as (
 
     select
-        'customer' as holder_type,
-        cast(customer_number as {{ type_text() }}) as holder_code,
         country,
         state,
         city,
         postal_code
     from customers
 
-    union all
+    union
 
     select
-        'office' as holder_type,
-        office_code as holder_code,
         country,
         state,
         city,
@@ -47,14 +44,12 @@ final as (
         {{ entity_key([
             'addresses.country', 'addresses.state', 'addresses.city', 'addresses.postal_code'
         ]) }} as location_key,
-        addresses.holder_type,
-        addresses.holder_code,
 
         -- attributes
-        addresses.country,
-        addresses.state,
-        addresses.city,
         addresses.postal_code,
+        addresses.city,
+        addresses.state,
+        addresses.country,
         countries.standard_name as country_standard_name,
         countries.iso_alpha2 as country_iso_alpha2,
         countries.iso_alpha3 as country_iso_alpha3,
@@ -64,6 +59,7 @@ final as (
 
     from addresses
     left join countries on lower(addresses.country) = lower(countries.country_name)
+    where addresses.country is not null
 
 )
 

@@ -1,70 +1,138 @@
+{{ config(unique_key='customer_version_key') }}
+
 with customers as (
 
-    select * from {{ ref('stg_classicmodels__customers') }}
+    {{ snapshot_versions(ref('customers_snapshot'), 'customer_number') }}
+
+),
+
+locations as (
+
+    select * from {{ ref('int_addresses_located') }}
+
+),
+
+-- Each once: which of them was valid when is in dim_employees.
+employees as (
+
+    select * from {{ ref('dim_employees') }}
+    where version_number = 1
 
 ),
 
 addresses as (
 
-    select * from {{ ref('int_addresses_located') }}
-    where holder_type = 'customer'
+    select
+        *,
+        {{ entity_key(['country', 'state', 'city', 'postal_code']) }} as address_key
+    from customers
 
 ),
 
-employees as (
-
-    select * from {{ ref('dim_employees') }}
-
-),
-
-known as (
+described as (
 
     select
         -- keys
-        {{ entity_key(['customers.customer_number']) }} as customer_key,
-        coalesce(addresses.location_key, '-1') as location_key,
+        coalesce(locations.location_key, '-1') as location_key,
         coalesce(employees.employee_key, '-1') as employee_key,
-        customers.customer_number,
-        customers.sales_rep_employee_number,
+        addresses.customer_number,
+        addresses.sales_rep_employee_number,
 
         -- attributes
-        customers.customer_name,
-        {{ full_name('customers.contact_first_name', 'customers.contact_last_name') }}
+        addresses.customer_name,
+        {{ full_name('addresses.contact_first_name', 'addresses.contact_last_name') }}
             as contact_name,
-        customers.contact_first_name,
-        customers.contact_last_name,
-        customers.phone,
-        customers.address_line_1,
-        customers.address_line_2,
-        customers.postal_code,
-        customers.city,
-        customers.state,
-        customers.country,
-        coalesce(addresses.region, 'Unknown') as region,
-        coalesce(addresses.territory, 'Unknown') as territory,
-        employees.employee_name as sales_rep_name,
+        addresses.contact_first_name,
+        addresses.contact_last_name,
+        addresses.phone,
+        addresses.address_line_1,
+        addresses.address_line_2,
+        addresses.postal_code,
+        addresses.city,
+        addresses.state,
+        addresses.country,
+        coalesce(locations.region, 'Unknown') as region,
+        coalesce(locations.territory, 'Unknown') as territory,
 
         -- numbers
-        customers.credit_limit,
+        addresses.credit_limit,
 
         -- flags
-        customers.sales_rep_employee_number is not null as has_sales_rep
+        addresses.sales_rep_employee_number is not null as has_sales_rep,
+        addresses.is_deleted,
 
-    from customers
-    left join addresses
-        on cast(customers.customer_number as {{ type_text() }}) = addresses.holder_code
-    left join employees
-        on customers.sales_rep_employee_number = employees.employee_number
+        -- dates
+        addresses.valid_from,
+        addresses.valid_to,
+
+        -- metadata
+        greatest(addresses.dbt_valid_from, employees._loaded_at) as _loaded_at
+
+    from addresses
+    left join locations on addresses.address_key = locations.location_key
+    left join employees on addresses.sales_rep_employee_number = employees.employee_number
+
+),
+
+versions as (
+
+    {{ merged_versions('described', [
+        'customer_number', 'location_key', 'employee_key', 'sales_rep_employee_number',
+        'customer_name', 'contact_name', 'contact_first_name', 'contact_last_name', 'phone',
+        'address_line_1', 'address_line_2', 'postal_code', 'city', 'state', 'country', 'region',
+        'territory', 'credit_limit', 'has_sales_rep', 'is_deleted',
+    ]) }}
 
 ),
 
 final as (
 
-    select * from known
+    select
+        -- keys
+        {{ entity_key(['customer_number', 'valid_from']) }} as customer_version_key,
+        {{ entity_key(['customer_number']) }} as customer_key,
+        location_key,
+        employee_key,
+        customer_number,
+        sales_rep_employee_number,
+
+        -- attributes
+        customer_name,
+        contact_name,
+        contact_first_name,
+        contact_last_name,
+        phone,
+        address_line_1,
+        address_line_2,
+        postal_code,
+        city,
+        state,
+        country,
+        region,
+        territory,
+
+        -- numbers
+        credit_limit,
+        cast(version_number as integer) as version_number,
+
+        -- flags
+        has_sales_rep,
+        is_current,
+        is_deleted,
+
+        -- dates
+        valid_from,
+        valid_to,
+
+        -- metadata
+        _loaded_at
+
+    from versions
 
     union all
 
     select
+        '-1' as customer_version_key,
         '-1' as customer_key,
         '-1' as location_key,
         '-1' as employee_key,
@@ -83,9 +151,14 @@ final as (
         'Unknown' as country,
         'Unknown' as region,
         'Unknown' as territory,
-        'Unknown' as sales_rep_name,
         null as credit_limit,
-        false as has_sales_rep
+        1 as version_number,
+        false as has_sales_rep,
+        true as is_current,
+        false as is_deleted,
+        {{ beginning_of_time() }} as valid_from,
+        {{ end_of_time() }} as valid_to,
+        {{ beginning_of_time() }} as _loaded_at
 
 )
 

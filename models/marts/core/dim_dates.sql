@@ -1,3 +1,5 @@
+{{ config(unique_key='date_key') }}
+
 {%- set months = [
     'January', 'February', 'March', 'April', 'May', 'June',
     'July', 'August', 'September', 'October', 'November', 'December',

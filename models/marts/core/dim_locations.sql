@@ -1,12 +1,14 @@
-with addresses as (
+{{ config(unique_key='location_key') }}
+
+with locations as (
 
     select * from {{ ref('int_addresses_located') }}
 
 ),
 
-locations as (
+final as (
 
-    select distinct
+    select
         location_key,
         postal_code,
         city,
@@ -18,14 +20,7 @@ locations as (
         region,
         sub_region,
         territory
-    from addresses
-    where location_key <> '-1'
-
-),
-
-final as (
-
-    select * from locations
+    from locations
 
     union all
 

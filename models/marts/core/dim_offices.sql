@@ -1,13 +1,25 @@
+{{ config(unique_key='office_key') }}
+
+-- The last that is known of each; no office goes away, for older facts point to it.
 with offices as (
 
-    select * from {{ ref('stg_classicmodels__offices') }}
+    select * from {{ ref('offices_snapshot') }}
+    where dbt_valid_to = {{ end_of_time() }}
 
 ),
 
 addresses as (
 
+    select
+        *,
+        {{ entity_key(['country', 'state', 'city', 'postal_code']) }} as address_key
+    from offices
+
+),
+
+locations as (
+
     select * from {{ ref('int_addresses_located') }}
-    where holder_type = 'office'
 
 ),
 
@@ -15,22 +27,25 @@ known as (
 
     select
         -- keys
-        {{ entity_key(['offices.office_code']) }} as office_key,
-        coalesce(addresses.location_key, '-1') as location_key,
-        offices.office_code,
+        {{ entity_key(['addresses.office_code']) }} as office_key,
+        coalesce(locations.location_key, '-1') as location_key,
+        addresses.office_code,
 
         -- attributes
-        offices.phone,
-        offices.address_line_1,
-        offices.address_line_2,
-        offices.postal_code,
-        offices.city,
-        offices.state,
-        offices.country,
-        offices.territory
+        addresses.phone,
+        addresses.address_line_1,
+        addresses.address_line_2,
+        addresses.postal_code,
+        addresses.city,
+        addresses.state,
+        addresses.country,
+        addresses.territory,
 
-    from offices
-    left join addresses on offices.office_code = addresses.holder_code
+        -- flags
+        addresses.dbt_is_deleted = 'True' as is_deleted
+
+    from addresses
+    left join locations on addresses.address_key = locations.location_key
 
 ),
 
@@ -51,7 +66,8 @@ final as (
         'Unknown' as city,
         'Unknown' as state,
         'Unknown' as country,
-        'Unknown' as territory
+        'Unknown' as territory,
+        false as is_deleted
 
 )
 

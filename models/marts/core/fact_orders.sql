@@ -1,6 +1,31 @@
-with order_lines as (
+{{ config(
+    incremental_strategy='delete+insert',
+    unique_key='order_line_key',
+    pre_hook="{{ delete_gone(
+        'order_details', 'order_line_key', ['order_number', 'product_code']
+    ) }}"
+) }}
 
-    select * from {{ ref('int_order_lines_priced') }}
+with order_details as (
+
+    select * from {{ ref('stg_classicmodels__order_details') }}
+
+),
+
+orders as (
+
+    select * from {{ ref('int_orders_tracked') }}
+
+),
+
+gone_orders as (
+
+    select
+        order_number,
+        max(_loaded_at) as _loaded_at
+    from {{ ref('stg_classicmodels__tombstones') }}
+    where entity = 'orders'
+    group by order_number
 
 ),
 
@@ -22,60 +47,283 @@ products as (
 
 ),
 
+{% if is_incremental() -%}
+{%- set since = watermark() -%}
+-- Each relation by itself, because PostgreSQL would calculate a CTE that is used twice in full.
+new_customers as (
+
+    select
+        customer_number,
+        customer_version_key,
+        valid_from,
+        valid_to,
+        _loaded_at
+    from {{ ref('dim_customers') }}
+    where _loaded_at >= {{ since }}
+
+),
+
+new_employees as (
+
+    select
+        employee_key,
+        employee_version_key,
+        valid_from,
+        valid_to,
+        _loaded_at
+    from {{ ref('dim_employees') }}
+    where _loaded_at >= {{ since }}
+
+),
+
+new_products as (
+
+    select
+        product_code,
+        product_version_key,
+        valid_from,
+        valid_to,
+        _loaded_at
+    from {{ ref('dim_products') }}
+    where _loaded_at >= {{ since }}
+
+),
+
+-- Orders of which a line, or what is known about one, may have changed since the last build.
+changed as (
+
+    select order_number from {{ ref('stg_classicmodels__order_details') }}
+    where _loaded_at > {{ since }}
+
+    union
+
+    select order_number from {{ ref('int_orders_tracked') }}
+    where _loaded_at > {{ since }}
+
+    union
+
+    select order_number from {{ ref('stg_classicmodels__tombstones') }}
+    where
+        entity = 'orders'
+        and _loaded_at > {{ since }}
+
+    union
+
+    select known.order_number
+    from {{ this }} as known
+    left join new_customers
+        on
+            known.customer_number = new_customers.customer_number
+            and {{ is_valid('new_customers', version_day('known.order_date')) }}
+            and (
+                known.customer_version_key <> new_customers.customer_version_key
+                or known._loaded_at < new_customers._loaded_at
+            )
+    left join new_employees
+        on
+            known.employee_key = new_employees.employee_key
+            and {{ is_valid('new_employees', version_day('known.order_date')) }}
+            and (
+                known.employee_version_key <> new_employees.employee_version_key
+                or known._loaded_at < new_employees._loaded_at
+            )
+    left join new_products
+        on
+            known.product_code = new_products.product_code
+            and {{ is_valid('new_products', version_day('known.order_date')) }}
+            and (
+                known.product_version_key <> new_products.product_version_key
+                or known._loaded_at < new_products._loaded_at
+            )
+    where
+        new_customers.customer_version_key is not null
+        or new_employees.employee_version_key is not null
+        or new_products.product_version_key is not null
+
+),
+
+{% endif -%}
+
+details as (
+
+    select * from order_details
+    {%- if is_incremental() %}
+    where order_number in (select order_number from changed)
+    {%- endif %}
+
+),
+
+parents as (
+
+    select * from orders
+    {%- if is_incremental() %}
+    where order_number in (select order_number from changed)
+    {%- endif %}
+
+),
+
+-- A line whose order is gone stays, without dates and status.
+lines as (
+
+    select
+        details.order_number,
+        details.order_line_number,
+        details.product_code,
+        details.quantity_ordered,
+        details.price_each,
+        parents.customer_number,
+        parents.order_status,
+        parents.order_comments,
+        parents.days_to_ship,
+        parents.order_date,
+        parents.required_date,
+        parents.shipped_date,
+        {{ version_day('parents.order_date') }} as version_day,
+        cast(details.quantity_ordered * details.price_each as numeric(12, 2)) as order_amount,
+        -- The one definition of revenue: every line except those of cancelled orders.
+        not coalesce(parents.is_cancelled, false) as is_revenue,
+        coalesce(parents.is_cancelled, false) as is_cancelled,
+        coalesce(parents.is_shipped, false) as is_shipped,
+        coalesce(parents.is_open, false) as is_open,
+        coalesce(parents.is_late, false) as is_late,
+        greatest(details._loaded_at, parents._loaded_at, gone_orders._loaded_at) as _loaded_at
+
+    from details
+    left join parents on details.order_number = parents.order_number
+    left join gone_orders on details.order_number = gone_orders.order_number
+
+),
+
+-- With the versions that were valid on the day of the order.
+versioned as (
+
+    select
+        lines.order_number,
+        lines.order_line_number,
+        lines.product_code,
+        lines.customer_number,
+        lines.order_status,
+        lines.order_comments,
+        lines.quantity_ordered,
+        lines.price_each,
+        lines.order_amount,
+        lines.days_to_ship,
+        lines.is_revenue,
+        lines.is_cancelled,
+        lines.is_shipped,
+        lines.is_open,
+        lines.is_late,
+        lines.order_date,
+        lines.required_date,
+        lines.shipped_date,
+        coalesce(customers.customer_key, '-1') as customer_key,
+        coalesce(customers.customer_version_key, '-1') as customer_version_key,
+        coalesce(customers.location_key, '-1') as location_key,
+        coalesce(employees.employee_key, '-1') as employee_key,
+        coalesce(employees.employee_version_key, '-1') as employee_version_key,
+        coalesce(employees.office_key, '-1') as office_key,
+        coalesce(products.product_key, '-1') as product_key,
+        coalesce(products.product_version_key, '-1') as product_version_key,
+        products.buy_price,
+        products.msrp,
+        cast(products.msrp - lines.price_each as numeric(12, 2)) as discount_each,
+        greatest(
+            lines._loaded_at, customers._loaded_at, employees._loaded_at, products._loaded_at
+        ) as _loaded_at
+
+    from lines
+    left join customers
+        on
+            lines.customer_number = customers.customer_number
+            and {{ is_valid('customers', 'lines.version_day') }}
+    left join employees
+        on
+            customers.employee_key = employees.employee_key
+            and {{ is_valid('employees', 'lines.version_day') }}
+    left join products
+        on
+            lines.product_code = products.product_code
+            and {{ is_valid('products', 'lines.version_day') }}
+
+),
+
+earned as (
+
+    select
+        *,
+        cast(case when is_revenue then order_amount else 0 end as numeric(12, 2))
+            as revenue_amount,
+        cast(case when is_revenue then quantity_ordered * buy_price else 0 end as numeric(12, 2))
+            as cost_amount
+    from versioned
+
+),
+
+margined as (
+
+    select
+        *,
+        cast(revenue_amount - cost_amount as numeric(12, 2)) as gross_margin_amount
+    from earned
+
+),
+
 final as (
 
     select
         -- keys
-        {{ entity_key(['order_lines.order_number', 'order_lines.product_code']) }}
-            as order_line_key,
-        coalesce(customers.customer_key, '-1') as customer_key,
-        coalesce(customers.location_key, '-1') as location_key,
-        coalesce(employees.employee_key, '-1') as employee_key,
-        coalesce(employees.office_key, '-1') as office_key,
-        coalesce(products.product_key, '-1') as product_key,
-        {{ date_key('order_lines.order_date') }} as order_date_key,
-        {{ date_key('order_lines.required_date') }} as required_date_key,
-        {{ date_key('order_lines.shipped_date') }} as shipped_date_key,
-        order_lines.order_number,
-        order_lines.order_line_number,
-        order_lines.product_code,
-        order_lines.customer_number,
+        {{ entity_key(['order_number', 'product_code']) }} as order_line_key,
+        customer_key,
+        customer_version_key,
+        location_key,
+        employee_key,
+        employee_version_key,
+        office_key,
+        product_key,
+        product_version_key,
+        {{ date_key('order_date') }} as order_date_key,
+        {{ date_key('required_date') }} as required_date_key,
+        {{ date_key('shipped_date') }} as shipped_date_key,
+        order_number,
+        order_line_number,
+        product_code,
+        customer_number,
 
         -- attributes
-        order_lines.order_status,
-        order_lines.order_comments,
+        order_status,
+        order_comments,
 
         -- numbers
-        order_lines.quantity_ordered,
-        order_lines.price_each,
-        order_lines.buy_price,
-        order_lines.msrp,
-        order_lines.order_amount,
-        order_lines.revenue_amount,
-        order_lines.cost_amount,
-        order_lines.gross_margin_amount,
-        order_lines.gross_margin_percent,
-        order_lines.discount_each,
-        order_lines.discount_amount,
-        order_lines.discount_percent,
-        order_lines.days_to_ship,
+        quantity_ordered,
+        price_each,
+        buy_price,
+        msrp,
+        order_amount,
+        revenue_amount,
+        cost_amount,
+        gross_margin_amount,
+        {{ percent_of('gross_margin_amount', 'revenue_amount') }} as gross_margin_percent,
+        discount_each,
+        cast(quantity_ordered * discount_each as numeric(12, 2)) as discount_amount,
+        {{ percent_of('discount_each', 'msrp') }} as discount_percent,
+        days_to_ship,
 
         -- flags
-        order_lines.is_revenue,
-        order_lines.is_cancelled,
-        order_lines.is_shipped,
-        order_lines.is_open,
-        order_lines.is_late,
+        is_revenue,
+        is_cancelled,
+        is_shipped,
+        is_open,
+        is_late,
 
         -- dates
-        order_lines.order_date,
-        order_lines.required_date,
-        order_lines.shipped_date
+        order_date,
+        required_date,
+        shipped_date,
 
-    from order_lines
-    left join customers on order_lines.customer_number = customers.customer_number
-    left join employees on customers.employee_key = employees.employee_key
-    left join products on order_lines.product_code = products.product_code
+        -- metadata
+        _loaded_at
+
+    from margined
 
 )
 

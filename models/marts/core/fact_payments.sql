@@ -1,3 +1,9 @@
+{{ config(
+    incremental_strategy='delete+insert',
+    unique_key='payment_key',
+    pre_hook="{{ delete_gone('payments', 'payment_key', ['customer_number', 'check_number']) }}"
+) }}
+
 with payments as (
 
     select * from {{ ref('stg_classicmodels__payments') }}
@@ -16,28 +22,121 @@ employees as (
 
 ),
 
+dated as (
+
+    select
+        *,
+        {{ version_day('payment_date') }} as version_day
+    from payments
+
+),
+
+{% if is_incremental() -%}
+{%- set since = watermark() -%}
+-- As in fact_orders.
+new_customers as (
+
+    select
+        customer_number,
+        customer_version_key,
+        valid_from,
+        valid_to,
+        _loaded_at
+    from {{ ref('dim_customers') }}
+    where _loaded_at >= {{ since }}
+
+),
+
+new_employees as (
+
+    select
+        employee_key,
+        employee_version_key,
+        valid_from,
+        valid_to,
+        _loaded_at
+    from {{ ref('dim_employees') }}
+    where _loaded_at >= {{ since }}
+
+),
+
+-- Customers of whom a payment, or what is known about one, may have changed since the last build.
+changed as (
+
+    select customer_number from {{ ref('stg_classicmodels__payments') }}
+    where _loaded_at > {{ since }}
+
+    union
+
+    select known.customer_number
+    from {{ this }} as known
+    left join new_customers
+        on
+            known.customer_number = new_customers.customer_number
+            and {{ is_valid('new_customers', version_day('known.payment_date')) }}
+            and (
+                known.customer_version_key <> new_customers.customer_version_key
+                or known._loaded_at < new_customers._loaded_at
+            )
+    left join new_employees
+        on
+            known.employee_key = new_employees.employee_key
+            and {{ is_valid('new_employees', version_day('known.payment_date')) }}
+            and (
+                known.employee_version_key <> new_employees.employee_version_key
+                or known._loaded_at < new_employees._loaded_at
+            )
+    where
+        new_customers.customer_version_key is not null
+        or new_employees.employee_version_key is not null
+
+),
+
+{% endif -%}
+
+paid as (
+
+    select * from dated
+    {%- if is_incremental() %}
+    where customer_number in (select customer_number from changed)
+    {%- endif %}
+
+),
+
+-- With the versions that were valid on the day of the payment.
 final as (
 
     select
         -- keys
-        {{ entity_key(['payments.customer_number', 'payments.check_number']) }} as payment_key,
+        {{ entity_key(['paid.customer_number', 'paid.check_number']) }} as payment_key,
         coalesce(customers.customer_key, '-1') as customer_key,
+        coalesce(customers.customer_version_key, '-1') as customer_version_key,
         coalesce(customers.location_key, '-1') as location_key,
         coalesce(employees.employee_key, '-1') as employee_key,
+        coalesce(employees.employee_version_key, '-1') as employee_version_key,
         coalesce(employees.office_key, '-1') as office_key,
-        {{ date_key('payments.payment_date') }} as payment_date_key,
-        payments.customer_number,
-        payments.check_number,
+        {{ date_key('paid.payment_date') }} as payment_date_key,
+        paid.customer_number,
+        paid.check_number,
 
         -- numbers
-        payments.payment_amount,
+        paid.payment_amount,
 
         -- dates
-        payments.payment_date
+        paid.payment_date,
 
-    from payments
-    left join customers on payments.customer_number = customers.customer_number
-    left join employees on customers.employee_key = employees.employee_key
+        -- metadata
+        greatest(paid._loaded_at, customers._loaded_at, employees._loaded_at) as _loaded_at
+
+    from paid
+    left join customers
+        on
+            paid.customer_number = customers.customer_number
+            and {{ is_valid('customers', 'paid.version_day') }}
+    left join employees
+        on
+            customers.employee_key = employees.employee_key
+            and {{ is_valid('employees', 'paid.version_day') }}
 
 )
 

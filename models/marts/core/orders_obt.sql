@@ -1,3 +1,5 @@
+{{ config(materialized='view') }}
+
 with order_lines as (
 
     select * from {{ ref('fact_orders') }}
@@ -16,6 +18,12 @@ customers as (
 
 ),
 
+customers_current as (
+
+    select * from {{ ref('dim_customers_current') }}
+
+),
+
 locations as (
 
     select * from {{ ref('dim_locations') }}
@@ -28,9 +36,21 @@ employees as (
 
 ),
 
+employees_current as (
+
+    select * from {{ ref('dim_employees_current') }}
+
+),
+
 products as (
 
     select * from {{ ref('dim_products') }}
+
+),
+
+products_current as (
+
+    select * from {{ ref('dim_products_current') }}
 
 ),
 
@@ -69,49 +89,63 @@ final as (
         order_lines.order_number,
         order_lines.order_line_number,
         order_lines.product_code,
-        customers.customer_number,
-        employees.employee_number as sales_rep_employee_number,
-        employees.office_code,
+        customers_current.customer_number,
 
         -- attributes: order
         order_lines.order_status,
         order_lines.order_comments,
 
         -- attributes: product
-        products.product_name,
-        products.product_line,
-        products.product_scale,
-        products.product_vendor,
-        products.product_description,
-        products.product_line_description,
+        products.product_line as product_line_at_order,
+        products_current.product_line as product_line_now,
+        products_current.product_name as product_name_now,
+        products_current.product_scale as product_scale_now,
+        products_current.product_vendor as product_vendor_now,
+        products_current.product_description as product_description_now,
+        products_current.product_line_description as product_line_description_now,
 
         -- attributes: customer
-        customers.customer_name,
-        customers.contact_name,
-        customers.contact_first_name,
-        customers.contact_last_name,
-        customers.phone,
-        customers.address_line_1,
-        customers.address_line_2,
-        locations.postal_code,
-        locations.city,
-        locations.state,
-        locations.country,
-        locations.country_iso_alpha2,
-        locations.region,
-        locations.sub_region,
-        locations.territory,
+        customers.customer_name as customer_name_at_order,
+        customers_current.customer_name as customer_name_now,
+        customers_current.contact_name as contact_name_now,
+        customers_current.phone as phone_now,
+        customers_current.address_line_1 as address_line_1_now,
+        customers_current.address_line_2 as address_line_2_now,
+        locations_at_order.postal_code as postal_code_at_order,
+        locations_now.postal_code as postal_code_now,
+        locations_at_order.city as city_at_order,
+        locations_now.city as city_now,
+        locations_at_order.state as state_at_order,
+        locations_now.state as state_now,
+        locations_at_order.country as country_at_order,
+        locations_now.country as country_now,
+        locations_at_order.country_iso_alpha2 as country_iso_alpha2_at_order,
+        locations_now.country_iso_alpha2 as country_iso_alpha2_now,
+        locations_at_order.region as region_at_order,
+        locations_now.region as region_now,
+        locations_at_order.sub_region as sub_region_at_order,
+        locations_now.sub_region as sub_region_now,
+        locations_at_order.territory as territory_at_order,
+        locations_now.territory as territory_now,
 
         -- attributes: sales representative and office
-        employees.employee_name as sales_rep_name,
-        employees.first_name as sales_rep_first_name,
-        employees.last_name as sales_rep_last_name,
-        employees.job_title as sales_rep_job_title,
-        employees.email as sales_rep_email,
-        employees.manager_name as sales_rep_manager_name,
-        employees.office_city,
-        employees.office_country,
-        employees.office_territory,
+        employees.employee_number as sales_rep_employee_number_at_order,
+        employees_current.employee_number as sales_rep_employee_number_now,
+        employees.employee_name as sales_rep_name_at_order,
+        employees_current.employee_name as sales_rep_name_now,
+        employees.job_title as sales_rep_job_title_at_order,
+        employees_current.job_title as sales_rep_job_title_now,
+        employees_current.email as sales_rep_email_now,
+        employees.manager_name as sales_rep_manager_name_at_order,
+        employees_current.manager_name as sales_rep_manager_name_now,
+        employees.office_code as office_code_at_order,
+        employees_current.office_code as office_code_now,
+        employees.office_city as office_city_at_order,
+        employees_current.office_city as office_city_now,
+        employees.office_country as office_country_at_order,
+        employees_current.office_country as office_country_now,
+        employees.office_territory as office_territory_at_order,
+        employees_current.office_territory as office_territory_now,
 
         -- attributes: calendar
         dates.year_month as order_year_month,
@@ -121,8 +155,10 @@ final as (
         -- numbers
         order_lines.quantity_ordered,
         order_lines.price_each,
-        order_lines.buy_price,
-        order_lines.msrp,
+        order_lines.buy_price as buy_price_at_order,
+        products_current.buy_price as buy_price_now,
+        order_lines.msrp as msrp_at_order,
+        products_current.msrp as msrp_now,
         order_lines.order_amount,
         order_lines.revenue_amount,
         order_lines.cost_amount,
@@ -131,7 +167,8 @@ final as (
         order_lines.discount_each,
         order_lines.discount_amount,
         order_lines.discount_percent,
-        customers.credit_limit,
+        customers.credit_limit as credit_limit_at_order,
+        customers_current.credit_limit as credit_limit_now,
         order_lines.days_to_ship,
 
         -- flags
@@ -151,10 +188,17 @@ final as (
         as_of.as_of_date
 
     from order_lines
-    left join customers on order_lines.customer_key = customers.customer_key
-    left join locations on order_lines.location_key = locations.location_key
-    left join employees on order_lines.employee_key = employees.employee_key
-    left join products on order_lines.product_key = products.product_key
+    left join customers on order_lines.customer_version_key = customers.customer_version_key
+    left join customers_current on order_lines.customer_key = customers_current.customer_key
+    left join locations as locations_at_order
+        on order_lines.location_key = locations_at_order.location_key
+    left join locations as locations_now
+        on customers_current.location_key = locations_now.location_key
+    left join employees on order_lines.employee_version_key = employees.employee_version_key
+    left join employees_current
+        on customers_current.employee_key = employees_current.employee_key
+    left join products on order_lines.product_version_key = products.product_version_key
+    left join products_current on order_lines.product_key = products_current.product_key
     left join dates on order_lines.order_date_key = dates.date_key
     -- exactly one row, so no line is lost or doubled
     cross join as_of

@@ -1,6 +1,6 @@
 {% set dimensions = {
-    'dim_customers': 'customers', 'dim_products': 'products', 'dim_employees': 'employees',
-    'dim_offices': 'offices',
+    'dim_customers_current': 'customers', 'dim_products_current': 'products',
+    'dim_employees_current': 'employees', 'dim_offices': 'offices',
 } -%}
 
 with counted as (
@@ -8,7 +8,10 @@ with counted as (
     {% for dimension, entity in dimensions.items() %}
     select
         '{{ dimension }}' as dimension,
-        (select count(*) from {{ ref(dimension) }}) - 1 as dimension_rows,
+        (
+            select count(*) from {{ ref(dimension) }}
+            where not is_deleted
+        ) - 1 as dimension_rows,
         (
             select count(*) from {{ source('classicmodels', entity) }}
             where _deleted_at is null

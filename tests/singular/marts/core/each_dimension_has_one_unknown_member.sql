@@ -1,6 +1,6 @@
 {% set dimensions = {
-    'dim_customers': 'customer_key', 'dim_products': 'product_key', 'dim_locations': 'location_key',
-    'dim_employees': 'employee_key', 'dim_offices': 'office_key', 'dim_dates': 'date_key',
+    'dim_customers': 'customer_key', 'dim_products': 'product_key', 'dim_employees': 'employee_key',
+    'dim_locations': 'location_key', 'dim_offices': 'office_key', 'dim_dates': 'date_key',
 } -%}
 
 with members as (

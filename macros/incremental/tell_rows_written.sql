@@ -1,0 +1,17 @@
+{% macro count_rows(name, rows) -%}
+    {%- call statement(name, fetch_result=true) -%}
+        select count(*) as row_count {{ rows }}
+    {%- endcall -%}
+{%- endmacro %}
+
+{% macro tell_rows_written() -%}
+    {%- set changed = load_result('rows_changed') -%}
+    {%- set removed = load_result('rows_removed') -%}
+    {%- if changed -%}
+        {%- set counts = [changed, removed] | select | map(attribute='data') | sum(start=[]) -%}
+        {%- set written = counts | map('first') | sum -%}
+        {%- do store_raw_result(
+            'main', message=written ~ ' rows written', code='WRITTEN', rows_affected=written
+        ) -%}
+    {%- endif -%}
+{%- endmacro %}

@@ -1,0 +1,16 @@
+{% macro default__snapshot_get_time() -%}
+    {%- if execute -%}
+        {%- set latest -%}
+            select cast(max(started_at) as {{ dbt.type_string() }}) as loaded_at
+            from {{ source('load_audit', '_load_runs') }}
+            where status = 'succeeded'
+        {%- endset -%}
+        {%- set loaded_at = run_query(latest).columns[0].values()[0] -%}
+        {%- if loaded_at is none -%}
+            {%- do exceptions.raise_compiler_error(
+                'No load has succeeded, so there is nothing to remember: run scripts/load.py first.'
+            ) -%}
+        {%- endif -%}
+        cast('{{ loaded_at }}' as timestamp)
+    {%- endif -%}
+{%- endmacro %}

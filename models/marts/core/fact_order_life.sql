@@ -1,0 +1,154 @@
+{{ config(incremental_strategy='delete+insert', unique_key='order_key') }}
+
+with orders as (
+
+    select * from {{ ref('orders_snapshot') }}
+    where dbt_valid_from < dbt_valid_to
+
+),
+
+customers as (
+
+    select * from {{ ref('dim_customers') }}
+
+),
+
+{% if is_incremental() -%}
+{%- set since = watermark() -%}
+-- As in fact_orders.
+new_customers as (
+
+    select
+        customer_number,
+        customer_version_key,
+        valid_from,
+        valid_to
+    from {{ ref('dim_customers') }}
+    where _loaded_at >= {{ since }}
+
+),
+
+-- Orders that have a new version, or whose customer has.
+changed as (
+
+    select order_number from {{ ref('orders_snapshot') }}
+    where dbt_valid_from > {{ since }}
+
+    union
+
+    select known.order_number
+    from {{ this }} as known
+    -- only those for which a version is new
+    inner join new_customers
+        on
+            known.customer_number = new_customers.customer_number
+            and {{ is_valid('new_customers', version_day('known.order_date')) }}
+            and known.customer_version_key <> new_customers.customer_version_key
+
+),
+
+{% endif -%}
+
+versions as (
+
+    select
+        *,
+        lag(order_status) over (partition by order_number order by dbt_valid_from)
+            as status_before,
+        row_number() over (partition by order_number order by dbt_valid_from) as version_number
+    from orders
+    {%- if is_incremental() %}
+    where order_number in (select order_number from changed)
+    {%- endif %}
+
+),
+
+steps as (
+
+    select
+        *,
+        version_number = 1 or coalesce(order_status, '') <> coalesce(status_before, '') as is_step
+    from versions
+
+),
+
+lives as (
+
+    select
+        order_number,
+        cast({{ dbt.listagg(
+            "case when is_step then coalesce(order_status, 'Unknown') end",
+            "' > '",
+            'order by dbt_valid_from'
+        ) }} as {{ type_text() }}) as status_history,
+        cast(sum(case when is_step then 1 else 0 end) - 1 as integer) as status_changes,
+        min(dbt_valid_from) as first_seen_at,
+        min(case when shipped_date is not null then dbt_valid_from end) as shipped_seen_at,
+        min(case when order_status = 'On Hold' then dbt_valid_from end) as on_hold_at,
+        min(case when order_status = 'Disputed' then dbt_valid_from end) as disputed_at,
+        min(case when order_status = 'Resolved' then dbt_valid_from end) as resolved_at,
+        min(case when order_status = 'Cancelled' then dbt_valid_from end) as cancelled_at,
+        max(dbt_valid_from) as _loaded_at
+    from steps
+    group by order_number
+
+),
+
+latest as (
+
+    select
+        *,
+        {{ version_day('order_date') }} as version_day
+    from versions
+    where dbt_valid_to = {{ end_of_time() }}
+
+),
+
+final as (
+
+    select
+        -- keys
+        {{ entity_key(['latest.order_number']) }} as order_key,
+        coalesce(customers.customer_key, '-1') as customer_key,
+        coalesce(customers.customer_version_key, '-1') as customer_version_key,
+        latest.order_number,
+        latest.customer_number,
+
+        -- attributes
+        latest.order_status,
+        lives.status_history,
+
+        -- numbers
+        lives.status_changes,
+        cast(latest.shipped_date - latest.order_date as integer) as days_to_ship,
+        cast(cast(lives.cancelled_at as date) - latest.order_date as integer) as days_to_cancel,
+        cast(cast(lives.resolved_at as date) - latest.order_date as integer) as days_to_resolve,
+
+        -- flags
+        latest.dbt_is_deleted = 'True' as is_deleted,
+
+        -- dates
+        latest.order_date,
+        latest.required_date,
+        latest.shipped_date,
+        lives.first_seen_at,
+        lives.shipped_seen_at,
+        lives.on_hold_at,
+        lives.disputed_at,
+        lives.resolved_at,
+        lives.cancelled_at,
+
+        -- metadata
+        lives._loaded_at
+
+    from latest
+    -- latest has one of the versions that lives is made of
+    inner join lives on latest.order_number = lives.order_number
+    left join customers
+        on
+            latest.customer_number = customers.customer_number
+            and {{ is_valid('customers', 'latest.version_day') }}
+
+)
+
+select * from final
