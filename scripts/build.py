@@ -36,6 +36,7 @@ from build_summary import (
     figures_of,
     figures_query,
     freshness_line,
+    written_line,
 )
 from dbt_packages import PackageError, install_packages
 from dbt_profile import ProfileError, Target, ensure_profile, resolve_target
@@ -277,7 +278,7 @@ def build(steps: Steps) -> bool:
     with steps.step("dbt build") as notes:
         built = dbt.run("build")
         results: list[Any] = list(built.result.results)
-        notes.append(count_line(results))
+        notes += filter(None, [count_line(results), written_line(results)])
     with steps.step("freshness") as notes:
         freshness = dbt.run("source", "freshness")
         results += freshness.result.results

@@ -18,11 +18,11 @@ SAID_LINES = 12  # of what dbt says about one failure; the log has the rest
 
 # One question for all figures: a second one would cost as much again in dbt's start.
 FIGURES = """
-select 'product line' as topic, product_line as name, sum(revenue_amount) as figure
-from {{ ref('orders_obt') }} group by product_line
+select 'product line' as topic, product_line_at_order as name, sum(revenue_amount) as figure
+from {{ ref('orders_obt') }} group by product_line_at_order
 union all
-select 'territory' as topic, territory as name, sum(revenue_amount) as figure
-from {{ ref('orders_obt') }} group by territory
+select 'territory' as topic, territory_at_order as name, sum(revenue_amount) as figure
+from {{ ref('orders_obt') }} group by territory_at_order
 """
 ROWS = """union all
 select 'rows' as topic, '{name}' as name, count(*) as figure from {{{{ ref('{name}') }}}}
@@ -96,6 +96,22 @@ def count_line(results: Sequence[Any]) -> str:
     text = f"{', '.join(parts)}; {built['test']} of {len(tests)} tests passed"
     others = Counter(str(r.status) for r in results if r.status not in GOOD)
     return text + "".join(f", {n} {status}" for status, n in sorted(others.items()))
+
+
+def written_line(results: Sequence[Any]) -> str:
+    """How many rows of the marts a build wrote; empty where it made a mart anew, or could not."""
+    answers = [
+        r.adapter_response
+        for r in results
+        if r.node.resource_type == "model" and r.node.config.materialized == "incremental"
+    ]
+    # The macro tell_rows_written counts; of a table that is made anew dbt says something else.
+    if any(answer.get("code") != "WRITTEN" for answer in answers):
+        return ""
+    rows = sum(answer["rows_affected"] for answer in answers)
+    if not rows:
+        return "nothing has changed: no row of any mart was written"
+    return f"{rows:,} rows of the marts were changed, new or gone"
 
 
 def freshness_line(results: Sequence[Any]) -> str:

@@ -188,10 +188,25 @@ def test_second_build_makes_nothing_again(built: Built) -> None:
     assert (digest(shop), profile.stat().st_mtime_ns) == before
     assert "sample shop" not in second.steps
     assert "(0 new, 0 changed, 0 gone)" in second.steps["load"]
+    assert "nothing has changed: no row of any mart was written" in second.out
     assert "Installing" not in second.out
     assert second.figures == built.first.figures
     # The budget is 20 s. On the clock that would also measure who else uses this machine.
     assert spent <= 20
+
+
+def test_build_says_how_much_of_the_marts_it_wrote(copy: Path) -> None:
+    with sqlite3.connect(copy / "shop.sqlite") as shop:
+        number, lines = shop.execute(
+            "select orderNumber, count(*) from orderdetails group by 1 order by 1 limit 1"
+        ).fetchone()
+        shop.execute(f"update orders set comments = 'Late.' where orderNumber = {number}")
+        codes = shop.execute("select productCode from products order by 1").fetchone()
+        shop.execute("update products set MSRP = MSRP + 1 where productCode = ?", codes)
+    done = run(copy, "make", "build")
+    assert done.status == 0, done.out + done.err
+    # The lines of the order; the product's version that ended and the one that began.
+    assert f"{lines + 2} rows of the marts were changed, new or gone" in done.out
 
 
 def test_plain_dbt_works_after_it_without_flags(copy: Path) -> None:
@@ -469,16 +484,16 @@ def test_failing_test_is_named_and_fails_the_build(copy: Path) -> None:
 
 
 def test_model_that_does_not_run_is_named_and_the_rest_is_reported(copy: Path) -> None:
-    model = copy / "models" / "marts" / "core" / "dim_offices.sql"
+    model = copy / "models" / "marts" / "core" / "dim_products_current.sql"
     model.write_text(model.read_text("utf-8") + "\nwhere no_such_column = 1\n", "utf-8")
     done = run(copy, "make", "build")
     assert done.status != 0
     assert "Traceback" not in done.out + done.err
-    assert "FAILED  model dim_offices (models/marts/core/dim_offices.sql)" in done.out
+    assert "FAILED  model dim_products_current (models/marts/core/dim_products_current.sql)" in done.out
     assert "no_such_column" in done.out
     assert "earlier build" in done.figures
     assert re.search(r"\d+ skipped", done.steps["dbt build"])
-    assert "again: dbt build -s dim_offices" in done.out
+    assert "again: dbt build -s dim_products_current" in done.out
 
 
 def test_project_that_does_not_parse_is_an_error_without_a_traceback(copy: Path) -> None:
