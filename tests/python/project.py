@@ -237,7 +237,7 @@ def marts_of(manifest_json: Path) -> list[Mart]:
         Mart(
             node["name"],
             {name: column["data_type"] for name, column in node["columns"].items()},
-            keys[unique_id],
+            keys.get(unique_id, tuple(node["columns"])[:1]),  # a view's is that of the fact below
         )
         for unique_id, node in nodes.items()
         if node["resource_type"] == "model" and node["config"]["schema"] == "marts"

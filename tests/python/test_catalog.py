@@ -249,7 +249,7 @@ FINDS = {
         "",
     ): [
         f"column {model}.days_to_ship has no description"
-        for model in ("fact_orders", "int_order_lines_priced", "int_orders_tracked", "orders_obt")
+        for model in ("fact_order_life", "fact_orders", "int_orders_tracked", "orders_obt")
     ],
     (
         "models/marts/core/_core__docs.md",

@@ -157,7 +157,7 @@ ARRIVALS = [
         "customers",
         f"update customers set country = 'Ruritania' where customernumber = {CUSTOMER}",
         "every_country_is_in_the_seed",
-        depth=4,
+        depth=5,
     ),
     arrival(
         "key that is null",
@@ -220,9 +220,14 @@ ARRIVALS = [
 
 FACT_ORDERS = "models/marts/core/fact_orders.sql"
 CANCELLED_COUNTS = (
-    "models/intermediate/sales/int_order_lines_priced.sql",
-    "not coalesce(orders.is_cancelled, false) as is_revenue",
+    FACT_ORDERS,
+    "not coalesce(parents.is_cancelled, false) as is_revenue",
     "true as is_revenue",
+)
+# A load of the day after that found another credit limit for each customer.
+NEXT_DAY = (
+    "update customers set creditlimit = creditlimit + 1;"
+    "update _load_runs set started_at = started_at + interval '1 day'"
 )
 
 # What a person does who changes the project.
@@ -234,9 +239,9 @@ CHANGES = [
         edits=[
             (
                 FACT_ORDERS,
-                "left join employees on customers.employee_key = employees.employee_key",
-                "inner join employees"
-                " on customers.sales_rep_employee_number = employees.employee_number",
+                "left join employees\n        on\n            customers",
+                "inner join employees\n        on\n            employees.employee_key <> '-1'\n"
+                "            and customers",
             )
         ],
     ),
@@ -245,7 +250,7 @@ CHANGES = [
         {
             "fact_orders_key_is_unique_and_not_null",
             "fact_orders_line_numbers_are_unique",
-            "fact_orders_parents_are_known",  # customers without a postal code
+            "fact_orders_parents_exist",  # customers without a postal code
             "fact_orders_reconciles_with_raw_in_total",
             "fact_orders_reconciles_with_raw_per_order",
         },
@@ -254,12 +259,24 @@ CHANGES = [
             (FACT_ORDERS, "coalesce(customers.location_key", "coalesce(locations.location_key"),
             (
                 FACT_ORDERS,
-                "    left join products on",
+                "    left join products\n",
                 "    left join {{ ref('dim_locations') }} as locations"
                 " on customers.postal_code = locations.postal_code\n"
-                "    left join products on",
+                "    left join products\n",
             ),
         ],
+    ),
+    Fault(
+        "fan-out of a join with every version there is",
+        {
+            "fact_orders_key_is_unique_and_not_null",
+            "fact_orders_line_numbers_are_unique",
+            "fact_orders_reconciles_with_raw_in_total",
+            "fact_orders_reconciles_with_raw_per_order",
+        },
+        "customers_snapshot dim_customers fact_orders",
+        NEXT_DAY,
+        edits=[("macros/version_day.sql", "{{ versions }}.valid_from <= {{ day }} and ", "")],
     ),
     Fault(
         "money as a float in a mart",
@@ -268,21 +285,21 @@ CHANGES = [
         edits=[
             (
                 FACT_ORDERS,
-                "        order_lines.order_amount,",
-                "        cast(order_lines.order_amount as double precision) as order_amount,",
+                "        msrp,\n        order_amount,",
+                "        msrp,\n        cast(order_amount as double precision) as order_amount,",
             )
         ],
     ),
     Fault(
         "revenue that counts cancelled lines",
         {"fact_orders_revenue_leaves_out_cancelled_orders"},
-        "int_order_lines_priced+",
+        "fact_orders",
         edits=[CANCELLED_COUNTS],
     ),
     Fault(
         "revenue that counts cancelled lines, on made-up rows",
         {"order_line_amounts"},
-        "int_order_lines_priced",
+        "fact_orders",
         edits=[CANCELLED_COUNTS],
         exclude="test_type:data",
     ),
@@ -307,13 +324,18 @@ CHANGES = [
     ),
     Fault(
         "inner join that loses the customers without a representative",
-        {"dimensions_keep_every_row", "fact_payments_parents_are_known"},
+        {
+            "dimensions_keep_every_row",
+            "fact_order_life_parents_exist",
+            "fact_orders_parents_exist",
+            "fact_payments_parents_exist",
+        },
         "dim_customers+",
         edits=[
             (
                 "models/marts/core/dim_customers.sql",
-                "left join employees\n",
-                "inner join employees\n",
+                "left join employees on",
+                "inner join employees on",
             )
         ],
     ),
@@ -334,7 +356,11 @@ CHANGES = [
         {"dim_employees_office_is_linked"},
         "dim_employees",
         edits=[
-            ("models/marts/core/dim_employees.sql", "coalesce(offices.office_key, '-1')", "'-1'")
+            (
+                "models/marts/core/dim_employees.sql",
+                "{{ entity_key(['offices.office_code']) }}",
+                "'-1'",
+            )
         ],
     ),
     Fault(
@@ -344,7 +370,7 @@ CHANGES = [
         edits=[
             (
                 "models/marts/core/dim_offices.sql",
-                "coalesce(addresses.location_key, '-1')",
+                "coalesce(locations.location_key, '-1')",
                 "'-1'",
             )
         ],
@@ -359,20 +385,85 @@ CHANGES = [
     ),
     Fault(
         "location key that forgets the city",
-        {"dim_locations_key_is_unique_and_not_null"},
-        "int_addresses_located+",
+        {
+            "dim_locations_key_is_unique_and_not_null",
+            "dim_customers_location_exists",
+            "dim_offices_location_exists",
+            "fact_orders_parents_exist",
+            "fact_payments_parents_exist",
+        },
+        "int_addresses_located dim_locations",
         edits=[
             ("models/intermediate/geography/int_addresses_located.sql", "'addresses.city', ", "")
         ],
     ),
     Fault(
+        "history that begins with the first load",
+        {"dim_customers_history_is_complete"},
+        "dim_customers",
+        edits=[
+            (
+                "macros/snapshot_versions.sql",
+                "then {{ beginning_of_time() }}",
+                "then dbt_valid_from",
+            )
+        ],
+    ),
+    Fault(
+        "history with a gap",
+        {"dim_customers_history_is_complete"},
+        "customers_snapshot dim_customers",
+        NEXT_DAY,
+        edits=[
+            (
+                "macros/snapshot_versions.sql",
+                "dbt_valid_to as valid_to",
+                "case when dbt_valid_to < {{ end_of_time() }} then dbt_valid_to - interval '1 hour'"
+                " else dbt_valid_to end as valid_to",
+            )
+        ],
+    ),
+    Fault(
+        "history with versions that overlap",
+        {"dim_customers_history_is_complete"},
+        "customers_snapshot dim_customers",
+        NEXT_DAY,
+        edits=[
+            (
+                "macros/snapshot_versions.sql",
+                "dbt_valid_to as valid_to",
+                "case when dbt_valid_to < {{ end_of_time() }} then dbt_valid_to + interval '1 hour'"
+                " else dbt_valid_to end as valid_to",
+            )
+        ],
+    ),
+    Fault(
+        "history with two current versions",
+        {"dim_customers_history_is_complete"},
+        "customers_snapshot dim_customers",
+        NEXT_DAY,
+        edits=[("macros/merged_versions.sql", "max(valid_to) = {{ end_of_time() }} as", "true as")],
+    ),
+    Fault(
+        "history that is numbered backwards",
+        {"dim_customers_history_is_complete"},
+        "customers_snapshot dim_customers",
+        NEXT_DAY,
+        edits=[("macros/merged_versions.sql", "by min(valid_from)", "by max(valid_to) desc")],
+    ),
+    Fault(
+        "history whose last version ends",
+        {"dim_customers_history_is_complete"},
+        "dim_customers",
+        "update snapshots.customers_snapshot set dbt_valid_to = dbt_valid_from + interval '1 day'"
+        f" where customer_number = {CUSTOMER}",
+    ),
+    Fault(
         "calendar that ends too early",
         {
             "dim_dates_has_no_gap",
-            "fact_orders_order_date_exists",
-            "fact_orders_required_date_exists",
-            "fact_orders_shipped_date_exists",
-            "fact_payments_payment_date_exists",
+            "fact_orders_parents_exist",
+            "fact_payments_parents_exist",
         },
         "int_days_spanned dim_dates",
         edits=[
@@ -384,7 +475,7 @@ CHANGES = [
         ],
     ),
     Fault(
-        "wide table without the lines that have no representative",
+        "wide view without the lines that have no representative",
         {"orders_obt_reconciles_with_fact_orders"},
         "orders_obt",
         edits=[
@@ -476,7 +567,9 @@ def assert_named(fault: Fault, project: Project, warehouse: Warehouse) -> None:
     warehouse.restore()
     if fault.sql:
         warehouse.query(fault.sql)
-    arguments = ["build", "--select", *fault.select.split(), "--exclude", fault.exclude]
+    # Facts look at what the loader stamped or a version brought; a fault comes without either.
+    arguments = ["build", "--full-refresh"]
+    arguments += ["--select", *fault.select.split(), "--exclude", fault.exclude]
     with project.edited(fault.edits):
         outcome = project.dbt(warehouse, *arguments)
     assert not outcome.green
