@@ -4,7 +4,7 @@ with compared as (
     {% for side in [left, right] %}
     {%- set sign = '' if loop.first else '-' %}
     select
-        {{ side.key | default("'all'") }} as reconciled_key,
+        {{ side.key }} as reconciled_key,
         {{ sign }}1 as row_difference,
         {{ sign }}({{ side.amount }}) as amount_difference
     from {{ side.relation }}
