@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from test_build import Run, run
 
 LINES = 2996
 AMOUNT = Decimal("9604190.61")
+# What says when a load came, and what is counted from that.
+LOAD_TIMES = {
+    *("_loaded_at", "first_seen_at", "shipped_seen_at", "on_hold_at", "disputed_at"),
+    *("resolved_at", "cancelled_at", "days_to_resolve", "days_to_cancel"),
+}
 
 
 class Built:
@@ -61,7 +67,10 @@ def test_no_line_and_no_cent_is_lost(built: Built) -> None:
 
 
 def test_marts_are_the_same_in_both_warehouses(built: Built) -> None:
-    marts = marts_of(built.project / "target" / "manifest.json")
+    found = marts_of(built.project / "target" / "manifest.json")
+    # Each warehouse had a load of its own, some seconds apart.
+    kept = [{n: t for n, t in mart.columns.items() if n not in LOAD_TIMES} for mart in found]
+    marts = [replace(mart, columns=columns) for mart, columns in zip(found, kept, strict=True)]
     assert_same_rows(marts, *built.warehouses)
 
 
@@ -69,7 +78,7 @@ def test_location_is_joined_by_the_whole_address(built: Built) -> None:
     """The real postal codes are those of several cities, which doubles lines in other stars."""
     join = (
         "select count(*) from marts.fact_orders as f"
-        " left join marts.dim_customers as c on f.customer_key = c.customer_key"
+        " left join marts.dim_customers_current as c on f.customer_key = c.customer_key"
         " left join marts.dim_locations as l on "
     )
     for warehouse in built.warehouses:
