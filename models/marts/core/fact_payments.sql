@@ -74,21 +74,16 @@ changed as (
         on
             known.customer_number = new_customers.customer_number
             and {{ is_valid('new_customers', version_day('known.payment_date')) }}
-            and (
-                known.customer_version_key <> new_customers.customer_version_key
-                or known._loaded_at < new_customers._loaded_at
-            )
     left join new_employees
         on
             known.employee_key = new_employees.employee_key
             and {{ is_valid('new_employees', version_day('known.payment_date')) }}
-            and (
-                known.employee_version_key <> new_employees.employee_version_key
-                or known._loaded_at < new_employees._loaded_at
-            )
+    -- not in the joins, where DuckDB would compare each row with each for an `or`
     where
-        new_customers.customer_version_key is not null
-        or new_employees.employee_version_key is not null
+        known.customer_version_key <> new_customers.customer_version_key
+        or known._loaded_at < new_customers._loaded_at
+        or known.employee_version_key <> new_employees.employee_version_key
+        or known._loaded_at < new_employees._loaded_at
 
 ),
 
