@@ -58,7 +58,7 @@ versions as (
         row_number() over (partition by order_number order by dbt_valid_from) as version_number
     from orders
     {%- if is_incremental() %}
-    where order_number in (select order_number from changed)
+    where order_number in (select changed.order_number from changed)
     {%- endif %}
 
 ),

@@ -140,7 +140,7 @@ details as (
 
     select * from order_details
     {%- if is_incremental() %}
-    where order_number in (select order_number from changed)
+    where order_number in (select changed.order_number from changed)
     {%- endif %}
 
 ),
@@ -149,7 +149,7 @@ parents as (
 
     select * from orders
     {%- if is_incremental() %}
-    where order_number in (select order_number from changed)
+    where order_number in (select changed.order_number from changed)
     {%- endif %}
 
 ),

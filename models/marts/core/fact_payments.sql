@@ -93,7 +93,7 @@ paid as (
 
     select * from dated
     {%- if is_incremental() %}
-    where customer_number in (select customer_number from changed)
+    where customer_number in (select changed.customer_number from changed)
     {%- endif %}
 
 ),
