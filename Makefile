@@ -8,7 +8,7 @@ PYTHON_IN_VENV = "$(VENV)/bin/python"
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help build test docs lint bench-loader clean requirements runtime-environment dev-environment
+.PHONY: help build test docs lint bench bench-loader clean requirements runtime-environment dev-environment
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,11 @@ lint: dev-environment ## check style and types: sqlfluff, ruff, mypy
 	@$(PYTHON_IN_VENV) -m ruff check
 	@$(PYTHON_IN_VENV) -m ruff format --check
 	@$(PYTHON_IN_VENV) -m mypy
+
+bench: dev-environment ## measure load and build at scale 1 to 10,000 beside plain SQL (BENCH="--scales 1 10"; half an hour)
+	@$(PYTHON_IN_VENV) scripts/servers.py --install || true
+	@$(PYTHON_IN_VENV) scripts/build.py --prepare
+	@$(PYTHON_IN_VENV) scripts/benchmark.py $(BENCH)
 
 bench-loader: dev-environment ## measure the loader at scale 1,000 (PEERS=1: other tools beside it; minutes)
 	@$(PYTHON_IN_VENV) scripts/servers.py --install || true

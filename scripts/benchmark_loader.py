@@ -10,11 +10,9 @@ folder. `--growth` loads a shop of four times the scale once more, for the peak 
 """
 
 import argparse
-import os
 import shlex
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,20 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark_peers import Peer, installed_peers, with_user
+from measuring import CommandError, Cost, measure
 from sample_source import create_shop
 from servers import MariaDBServer, PostgresServer
 
 HERE = Path(__file__).resolve().parent
-# A small process between, because a child's peak memory begins with that of its parent.
-LAUNCHER = """
-import os, sys, time
-began = time.monotonic()
-to_stderr = [(os.POSIX_SPAWN_DUP2, 2, 1)]
-pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=to_stderr)
-_, status, used = os.wait4(pid, 0)
-wall = time.monotonic() - began
-print(status, wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
-"""
 Command = tuple[list[str], dict[str, str]]
 PEER = "peer"
 TABLES = (
@@ -60,20 +49,10 @@ SELECTS = [SPECIAL.get(table, f"select * from {table}") for table in TABLES]
 
 @dataclass(frozen=True)
 class Figures:
-    """One run of a command: seconds, peak resident MB, MB that the source sent."""
+    """One run of a command: its cost, and MB that the source sent."""
 
-    wall: float
-    cpu: float
-    peak: float
+    cost: Cost
     sent: float
-
-
-class CommandError(RuntimeError):
-    """A command that was measured has failed; `said` are the lines that it printed."""
-
-    def __init__(self, command: Sequence[str], said: Sequence[str]) -> None:
-        super().__init__("\n".join((f"{' '.join(command)} failed:", *said[-30:])))
-        self.said = said or ["it said nothing"]
 
 
 class Bench:
@@ -91,31 +70,20 @@ class Bench:
         for _ in range(self.runs):
             prepare()
             figures.append(self._measure(*command))
-        middle = statistics.median_low([figure.wall for figure in figures])
-        result = next(figure for figure in figures if figure.wall == middle)
+        middle = statistics.median_low([figure.cost.wall for figure in figures])
+        result = next(figure for figure in figures if figure.cost.wall == middle)
         self.reference = self.reference or result
         print(
-            f"{name:<44}{result.wall:8.2f}{result.cpu:8.2f}{result.peak:9.0f}{result.sent:9.2f}"
-            f"{result.wall / self.reference.wall:8.2f}",
+            f"{name:<44}{result.cost.wall:8.2f}{result.cost.cpu:8.2f}{result.cost.peak:9.0f}"
+            f"{result.sent:9.2f}{result.cost.wall / self.reference.cost.wall:8.2f}",
             flush=True,
         )
         return result
 
     def _measure(self, command: Sequence[str], environment: dict[str, str]) -> Figures:
         before = self._sent()
-        with tempfile.TemporaryFile() as said:
-            launched = subprocess.run(
-                [sys.executable, "-I", "-S", "-c", LAUNCHER, *command],
-                stdout=subprocess.PIPE,
-                stderr=said,
-                env=os.environ | environment,
-                cwd=self.folder,
-            )
-            status, wall, cpu, peak = map(float, launched.stdout.split())
-            if status:
-                said.seek(0)
-                raise CommandError(command[:1], said.read().decode().strip().splitlines())
-        return Figures(wall, cpu, peak, (self._sent() - before) / 1e6)
+        cost = measure(command, environment, self.folder)
+        return Figures(cost, (self._sent() - before) / 1e6)
 
     def _sent(self) -> int:
         ((_, sent),) = self.mariadb.execute("show global status like 'Bytes_sent'")

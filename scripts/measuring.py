@@ -1,0 +1,58 @@
+"""A command in a process of its own, and what it cost."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# A small process between, because a child's peak memory begins with that of its parent.
+_LAUNCHER = """
+import os, sys, time
+began = time.monotonic()
+to_stderr = [(os.POSIX_SPAWN_DUP2, 2, 1)]
+pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=to_stderr)
+_, status, used = os.wait4(pid, 0)
+wall = time.monotonic() - began
+print(status, wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+"""
+
+
+class CommandError(RuntimeError):
+    """A command that was measured has failed; `said` are the lines that it printed."""
+
+    def __init__(self, command: Sequence[str], said: Sequence[str]) -> None:
+        super().__init__("\n".join((f"{' '.join(command)} failed:", *said[-30:])))
+        self.said = said or ["it said nothing"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one run of a command: wall and CPU seconds, peak resident MB."""
+
+    wall: float
+    cpu: float
+    peak: float
+
+
+def measure(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> Cost:
+    """Run a command in a folder, with variables on top of this process's own.
+
+    Raises CommandError when the command fails.
+    """
+    with tempfile.TemporaryFile() as said:
+        launched = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command],
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env={**os.environ, **environment},
+            cwd=folder,
+        )
+        status, wall, cpu, peak = map(float, launched.stdout.split())
+        if status:
+            said.seek(0)
+            words = said.read().decode(errors="replace").strip().splitlines()
+            raise CommandError(command[:2], words)
+    return Cost(wall, cpu, peak)
