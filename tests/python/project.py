@@ -43,6 +43,14 @@ class Warehouse(ABC):
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Run statements, with the raw schema as the default; return the rows of the last."""
 
+    def query_all(self, statements: Sequence[str]) -> list[list[tuple[Any, ...]]]:
+        """The rows of each statement."""
+        return [self.query(statement) for statement in statements]
+
+    @abstractmethod
+    def counters(self) -> dict[str, Any]:
+        """By table of the marts, what the database counts or stores anew when a row is written."""
+
     @abstractmethod
     def keep(self) -> None:
         """Remember the contents as they are now."""
@@ -78,6 +86,22 @@ class DuckDBWarehouse(Warehouse):
             rows: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
         return rows
 
+    def query_all(self, statements: Sequence[str]) -> list[list[tuple[Any, ...]]]:
+        # To open the file takes longer than to ask for a few rows.
+        with duckdb.connect(str(self.path)) as connection:
+            return [connection.execute(statement).fetchall() for statement in statements]
+
+    def counters(self) -> dict[str, Any]:
+        # Each column's segments and the blocks they lie in, and the rows' own numbers.
+        tables = self.query("select table_name from duckdb_tables() where schema_name = 'marts'")
+        return {
+            table: (
+                self.query(f"select * from pragma_storage_info('marts.{table}')"),
+                self.query(f"select count(*), min(rowid), max(rowid) from marts.{table}"),
+            )
+            for (table,) in tables
+        }
+
     def keep(self) -> None:
         shutil.copyfile(self.path, self._kept)
 
@@ -111,6 +135,13 @@ class PostgresWarehouse(Warehouse):
                 pass
             return cursor.fetchall() if cursor.description else []
 
+    def counters(self) -> dict[str, Any]:
+        rows = self.query(
+            "select relname, relid, pg_relation_filenode(relid), n_tup_ins, n_tup_upd, n_tup_del"
+            " from pg_stat_user_tables where schemaname = 'marts'"
+        )
+        return {str(name): figures for name, *figures in rows}
+
     def keep(self) -> None:
         self._copy(self.database, f"{self.database}_kept")
 
@@ -128,6 +159,7 @@ class Outcome:
 
     green: bool
     statuses: Mapping[str, str]
+    messages: Mapping[str, str]  # of the nodes that have one
 
     @property
     def failed(self) -> set[str]:
@@ -135,7 +167,8 @@ class Outcome:
         return {n for n, s in self.statuses.items() if s in ("fail", "error", "runtime error")}
 
     def __str__(self) -> str:
-        return f"{'green' if self.green else 'red'}, failed: {', '.join(sorted(self.failed))}"
+        said = "".join(f"\n{name}: {self.messages.get(name)}" for name in sorted(self.failed))
+        return f"{'green' if self.green else 'red'}{said}"
 
 
 class Project:
@@ -153,7 +186,21 @@ class Project:
         """Run a dbt command on a warehouse; the project is parsed anew only after an edit."""
         manifest = self._manifest(warehouse)
         result = self._invoke(warehouse, *arguments, "--no-write-json", manifest=manifest)
-        return Outcome(result.success, {r.node.name: str(r.status) for r in result.result})
+        return Outcome(
+            result.success,
+            {r.node.name: str(r.status) for r in result.result},
+            {r.node.name: str(r.message) for r in result.result if r.message},
+        )
+
+    def compiled(self, warehouse: Warehouse, *arguments: str) -> dict[str, str]:
+        """The SQL of models by name; `--select` and `--full-refresh` as dbt takes them."""
+        # With a manifest of its own, for dbt writes what it compiled into it.
+        result = self._invoke(warehouse, "compile", *arguments)
+        return {
+            found.node.name: found.node.compiled_code
+            for found in result.result
+            if found.node.resource_type == "model"
+        }
 
     def manifest(self, warehouse: Warehouse) -> dict[str, Any]:
         """The project as dbt understands it: what it writes to manifest.json."""
