@@ -38,7 +38,7 @@ lint: dev-environment ## check style and types: sqlfluff, ruff, mypy
 	@$(PYTHON_IN_VENV) -m ruff format --check
 	@$(PYTHON_IN_VENV) -m mypy
 
-bench: dev-environment ## measure load and build at scale 1 to 10,000 beside plain SQL (BENCH="--scales 1 10"; half an hour)
+bench: dev-environment ## measure load and build at scale 1 to 10,000 beside plain SQL (BENCH="--scales 1 10"; else half an hour or more)
 	@$(PYTHON_IN_VENV) scripts/servers.py --install || true
 	@$(PYTHON_IN_VENV) scripts/build.py --prepare
 	@$(PYTHON_IN_VENV) scripts/benchmark.py $(BENCH)

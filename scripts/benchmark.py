@@ -9,7 +9,7 @@ models runs once more as plain statements, one after the other, without dbt, tes
 bookkeeping apart from their first filling. PostgreSQL as the warehouse is measured up to scale
 1,000. It ends with the aims, the growth between scales, and the slowest nodes.
 
-Default: all scales, both warehouses; about half an hour, 8 GB of disk in the temporary folder.
+Default: all scales, both warehouses; half an hour or more, 15 GB of disk in the temporary folder.
 """
 
 from __future__ import annotations
