@@ -9,7 +9,7 @@
                 from {{ tombstones }}
                 where
                     entity = '{{ entity }}'
-                    and _loaded_at > {{ watermark() }}
+                    and _loaded_at >= {{ watermark() }}
             )
         {%- endset -%}
         {%- do count_rows('rows_removed', gone) -%}
