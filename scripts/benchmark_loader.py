@@ -113,7 +113,7 @@ class Bench:
     def peer(self, peer: Peer, folder: Path, target: str) -> Command:
         """What people use today."""
         user = PEER, PEER
-        where = str(self.folder / "peer.duckdb")
+        where = str(self.folder / "tools.duckdb")
         if target == "postgres":
             where = with_user(self.postgres.url("warehouse"), *user)
         command = peer.command(folder, with_user(self.url, *user), target, where, TABLES)
@@ -138,7 +138,7 @@ class Bench:
         """No warehouse yet."""
         self.postgres.execute("drop schema if exists raw_classicmodels cascade", "warehouse")
         self.postgres.execute("drop schema if exists peer cascade", "warehouse")
-        for path in (self.duckdb, self.folder / "peer.duckdb"):
+        for path in (self.duckdb, self.folder / "tools.duckdb"):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.folder / "peer", ignore_errors=True)
 

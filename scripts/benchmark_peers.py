@@ -23,7 +23,9 @@ source = sql_database(url.replace("mysql://", "mysql+pymysql://"), backend="conn
                       backend_kwargs={"return_type": "arrow"})
 # It cannot write bytes that are not UTF-8, so it is spared the table with pictures.
 source = source.with_resources(*(name for name in source.resources if name != "productlines"))
-pipeline.run(source, write_disposition="replace", loader_file_format="parquet")
+# Its fast way into PostgreSQL wants Parquet files; into DuckDB it chooses by itself.
+kind = {"loader_file_format": "parquet"} if target == "postgres" else {}
+pipeline.run(source, write_disposition="replace", **kind)
 """
 CONNECTORX = """
 import sys, connectorx

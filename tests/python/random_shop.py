@@ -462,7 +462,19 @@ def _trimmed() -> Iterator[str]:
     yield (
         'delete from orders where "customerNumber" not in (select "customerNumber" from customers)'
     )
+    # The representatives are not among those kept; so that some of the kept ones represent.
+    yield (
+        'update customers set "salesRepEmployeeNumber" = (select "employeeNumber" from'
+        ' (select "employeeNumber", row_number() over (order by "employeeNumber") as n'
+        ' from employees) where n = customers."customerNumber" % 12)'
+        ' where "salesRepEmployeeNumber" is not null'
+    )
     yield 'delete from orders where "orderNumber" % 3 > 0'
+    # Every other order is for a day to come, so that versions begin and end before it does.
+    yield (
+        f"""update orders set "orderDate" = date('{FIRST_DAY}', '+' || ("orderNumber" * 37 % 300)"""
+        """ || ' days') where "orderNumber" % 2 = 0"""
+    )
     yield 'delete from payments where "customerNumber" not in (select "customerNumber" from orders)'
     for table, column in (("orderdetails", "orderNumber"), ("orderdetails", "productCode")):
         parent = "orders" if column == "orderNumber" else "products"
