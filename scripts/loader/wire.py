@@ -42,7 +42,9 @@ REASONS = {
 }
 NUL_REMOVED = "NUL character removed from text"
 
-_ESCAPES = str.maketrans({"\\": "\\x5C", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+# The backslash first, for whoever replaces one after the other; the other way round to undo it.
+ESCAPES = {"\\": "\\x5C", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_ESCAPES = str.maketrans(ESCAPES)
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def _normalise_copy(data: bytes) -> bytes:
 def readable(value: bytes) -> str:
     """A field as a person would write it, for samples in messages."""
     text = value.decode("utf-8", "replace")
-    for escaped, plain in (("\\n", "\n"), ("\\r", "\r"), ("\\t", "\t"), ("\\x5C", "\\")):
+    for plain, escaped in reversed(ESCAPES.items()):
         text = text.replace(escaped, plain)
     return text
 

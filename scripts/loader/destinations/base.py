@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from ..audit import STATE_TABLES, TABLES, Record
 from ..ranges import Digest, State, difference
 from ..schema import METADATA_COLUMNS, Column, Kind, Table, Type
+from ..wire import ESCAPES
 from . import Changes, Stamp, Within
 
 
@@ -321,6 +322,13 @@ class _Merge:
         number = self._warehouse._range_number(f"t.{quote(name)}", self._held[name], width)
         numbers = ", ".join(map(str, sorted(self._within.numbers))) or "null"
         return f"{number} in ({numbers})"
+
+
+def escaped_sql(text: str) -> str:
+    """SQL that escapes text for the wire."""
+    for plain, escaped in ESCAPES.items():
+        text = f"replace({text}, chr({ord(plain)}), '{escaped}')"
+    return text
 
 
 def quote(name: str) -> str:

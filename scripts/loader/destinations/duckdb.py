@@ -20,9 +20,9 @@ from ..audit import Record
 from ..errors import LoadError
 from ..ranges import State
 from ..schema import Column, Kind, Table, Type
-from ..wire import Block, Tally, double_sql
+from ..wire import ESCAPES, Block, Tally, double_sql
 from . import Changes, Stamp, Within
-from .base import SqlDestination, literal, quote
+from .base import SqlDestination, escaped_sql, literal, quote
 
 SPLIT = "split_part({text}, '{mark}', {n})"
 # The name under which the warehouse is attached, whatever its file is called.
@@ -145,7 +145,7 @@ class DuckDBDestination(SqlDestination):
             for block in blocks:
                 tally.add(block.data, block.rows)
                 self._open().register("rows", _arrow(block, kinds))
-                has_escapes = any(m in block.data for m in (b"\\x5C", b"\\n", b"\\t", b"\\r"))
+                has_escapes = any(m.encode() in block.data for m in ESCAPES.values())
                 self._run(escaped if has_escapes else plain)
                 self._open().unregister("rows")
             self._run("commit")
@@ -433,17 +433,15 @@ def _escaped_value(name: str, kind: Type, type_name: str) -> str:
     """The same when the block has escapes; the backslash's own comes last."""
     if kind.kind is not Kind.TEXT:
         return _value(name, kind, type_name)
-    for escaped, plain in (("\\n", 10), ("\\r", 13), ("\\t", 9), ("\\x5C", 92)):
-        name = f"replace({name}, '{escaped}', chr({plain}))"
+    for plain, escaped in reversed(ESCAPES.items()):
+        name = f"replace({name}, '{escaped}', chr({ord(plain)}))"
     return name
 
 
 def wire_sql(name: str, kind: Type) -> str:
     """DuckDB's SQL that renders a stored value for the wire."""
     if kind.kind is Kind.TEXT:
-        for plain, escaped in ((92, "\\x5C"), (10, "\\n"), (13, "\\r"), (9, "\\t")):
-            name = f"replace({name}, chr({plain}), '{escaped}')"
-        return name
+        return escaped_sql(name)
     if kind.kind is Kind.BOOLEAN:
         return f"case when {name} then 't' when not {name} then 'f' end"
     if kind.kind is Kind.BINARY:

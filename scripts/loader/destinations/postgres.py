@@ -23,7 +23,7 @@ from ..sources.postgres import SPLIT, connection_problem, copied_out
 from ..urls import is_local, unencrypted
 from ..wire import Block, Tally, blocks_of_copy, double_sql
 from . import Changes, Stamp, Within
-from .base import SqlDestination, literal, quote
+from .base import SqlDestination, escaped_sql, literal, quote
 from .postgres_views import views_aside
 
 # Seconds to wait for the lock of another loader.
@@ -356,8 +356,7 @@ def _line(table: Table, *, escapes: bool) -> str:
     for column in table.columns:
         field = _wire(quote(column.raw_name), column.type)
         if column.type.kind is Kind.TEXT and escapes:
-            for plain, escaped in ((92, "\\x5C"), (10, "\\n"), (13, "\\r"), (9, "\\t")):
-                field = f"replace({field}, chr({plain}), '{escaped}')"
+            field = escaped_sql(field)
         elif column.type.kind is Kind.BINARY:
             field = f"'\\x5Cx' || encode({field}, 'hex')"
         elif column.type.kind is Kind.BOOLEAN:

@@ -10,6 +10,7 @@ import re
 import ssl
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import pymysql
@@ -123,6 +124,8 @@ class MySQLSource:
         self._connection = _connect(url)
         self._cursor = self._connection.cursor()
         self.warnings: list[str] = []
+        # By table; each costs a scan, and nothing changes in the snapshot.
+        self._long_text: dict[str, bool] = {}
         if not is_local(url.host) and not self._rows("show status like 'Ssl_cipher'")[0][1]:
             self.warnings.append(unencrypted("source", url.host))
         # No sql_mode: backslash escapes work and char columns are not padded. UTC: a timestamp is
@@ -234,8 +237,7 @@ class MySQLSource:
             wanted = [(partition.number(low), partition.number(high))] if low is not None else []
         else:
             wanted = list(runs(scope.numbers))
-        (packet,) = self._row("select @@max_allowed_packet")
-        wanted_bytes = min(BLOCK_BYTES, int(packet) // 4)
+        wanted_bytes = min(BLOCK_BYTES, self._packet // 4)
         count = 8
         for first, last in wanted:
             while first <= last:
@@ -305,10 +307,21 @@ class MySQLSource:
 
         Its replace() moves the rest of the text at each match: minutes for a text of megabytes.
         """
-        long = [
-            c for c in table.columns if c.type is TEXT and _detail(table, c)["length"] > LONG_TEXT
-        ]
-        return bool(long) and self._longest(table, long, "") > LONG_TEXT
+        if table.name not in self._long_text:
+            long = [
+                c
+                for c in table.columns
+                if c.type is TEXT and _detail(table, c)["length"] > LONG_TEXT
+            ]
+            found = bool(long) and self._longest(table, long, "") > LONG_TEXT
+            self._long_text[table.name] = found
+        return self._long_text[table.name]
+
+    @cached_property
+    def _packet(self) -> int:
+        """Bytes that the server can send in one piece."""
+        (packet,) = self._row("select @@max_allowed_packet")
+        return int(packet)
 
     def _lines_fit(self, table: Table, where: str) -> bool:
         """Whether every line stays far below the server's packet size."""
@@ -317,8 +330,7 @@ class MySQLSource:
         long = [c for c in table.columns if _detail(table, c)["length"] > LONG_TEXT]
         if not long:
             return True
-        (packet,) = self._row("select @@max_allowed_packet")
-        return self._longest(table, long, where) * 4 + PACKET_RESERVE < int(packet)
+        return self._longest(table, long, where) * 4 + PACKET_RESERVE < self._packet
 
     def _longest(self, table: Table, columns: list[Column], where: str) -> int:
         """The most bytes that these columns have together in one row."""
