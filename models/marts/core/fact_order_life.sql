@@ -18,13 +18,7 @@ customers as (
 -- As in fact_orders.
 new_customers as (
 
-    select
-        customer_number,
-        customer_version_key,
-        valid_from,
-        valid_to
-    from {{ ref('dim_customers') }}
-    where _loaded_at >= {{ since }}
+    {{ new_versions(ref('dim_customers'), 'customer_number', 'customer_version_key', since) }}
 
 ),
 

@@ -52,40 +52,19 @@ products as (
 -- Each relation by itself, because PostgreSQL would calculate a CTE that is used twice in full.
 new_customers as (
 
-    select
-        customer_number,
-        customer_version_key,
-        valid_from,
-        valid_to,
-        _loaded_at
-    from {{ ref('dim_customers') }}
-    where _loaded_at >= {{ since }}
+    {{ new_versions(ref('dim_customers'), 'customer_number', 'customer_version_key', since) }}
 
 ),
 
 new_employees as (
 
-    select
-        employee_key,
-        employee_version_key,
-        valid_from,
-        valid_to,
-        _loaded_at
-    from {{ ref('dim_employees') }}
-    where _loaded_at >= {{ since }}
+    {{ new_versions(ref('dim_employees'), 'employee_key', 'employee_version_key', since) }}
 
 ),
 
 new_products as (
 
-    select
-        product_code,
-        product_version_key,
-        valid_from,
-        valid_to,
-        _loaded_at
-    from {{ ref('dim_products') }}
-    where _loaded_at >= {{ since }}
+    {{ new_versions(ref('dim_products'), 'product_code', 'product_version_key', since) }}
 
 ),
 

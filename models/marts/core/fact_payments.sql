@@ -36,27 +36,13 @@ dated as (
 -- As in fact_orders.
 new_customers as (
 
-    select
-        customer_number,
-        customer_version_key,
-        valid_from,
-        valid_to,
-        _loaded_at
-    from {{ ref('dim_customers') }}
-    where _loaded_at >= {{ since }}
+    {{ new_versions(ref('dim_customers'), 'customer_number', 'customer_version_key', since) }}
 
 ),
 
 new_employees as (
 
-    select
-        employee_key,
-        employee_version_key,
-        valid_from,
-        valid_to,
-        _loaded_at
-    from {{ ref('dim_employees') }}
-    where _loaded_at >= {{ since }}
+    {{ new_versions(ref('dim_employees'), 'employee_key', 'employee_version_key', since) }}
 
 ),
 
