@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,14 @@ from loader import DuckDBDestination, LoadResult, Options, PostgresDestination, 
 from servers import PostgresServer
 
 RAW_SCHEMA = "raw_classicmodels"
+# Columns of the shop whose names in staging do not follow from theirs.
+RENAMED = {
+    "status": "order_status",
+    "comments": "order_comments",
+    "amount": "payment_amount",
+    "reportsTo": "manager_employee_number",
+    "MSRP": "msrp",
+}
 
 
 class Warehouse(ABC):
@@ -309,3 +318,8 @@ def assert_same_rows(marts: Sequence[Mart], left: Warehouse, right: Warehouse) -
         different = [two for two in zip(one, other, strict=True) if repr(two[0]) != repr(two[1])]
         assert different[:2] == [], mart.name
     assert digests(marts, left) == digests(marts, right)
+
+
+def our_name(column: str) -> str:
+    """customerNumber -> customer_number, addressLine1 -> address_line_1."""
+    return RENAMED.get(column) or re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "_", column).lower()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -18,7 +17,7 @@ import pytest
 import loader.run
 from history_account import Account, Row, Versions
 from loader import Options, load
-from project import DuckDBWarehouse, Outcome, Project, Warehouse
+from project import DuckDBWarehouse, Outcome, Project, Warehouse, our_name
 from random_shop import FIRST_DAY, RandomShop
 from sample_shop.schema import TABLES
 
@@ -95,14 +94,6 @@ LIFE_COLUMNS = (
     "days_to_cancel",
     "days_to_resolve",
 )
-
-RENAMED = {
-    "status": "order_status",
-    "comments": "order_comments",
-    "amount": "payment_amount",
-    "reportsTo": "manager_employee_number",
-    "MSRP": "msrp",
-}
 
 
 class Clock:
@@ -406,11 +397,6 @@ def read_tables(shop: RandomShop) -> dict[str, dict[Any, Row]]:
             key = tuple(clean[our_name(name)] for name in definition.primary_key)
             tables[table][key if len(key) > 1 else key[0]] = clean
     return tables
-
-
-def our_name(column: str) -> str:
-    """customerNumber -> customer_number, addressLine1 -> address_line_1."""
-    return RENAMED.get(column) or re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "_", column).lower()
 
 
 def value(raw: Any, kind: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -22,6 +21,7 @@ from project import (
     Warehouse,
     assert_same_rows,
     digests,
+    our_name,
 )
 from sample_source import create_shop, play_events
 from servers import MariaDBServer, PostgresServer
@@ -128,23 +128,11 @@ def test_marts_do_not_depend_on_the_kind_of_source(
 
 Row = dict[str, object]
 
-RENAMED = {
-    "status": "order_status",
-    "comments": "order_comments",
-    "amount": "payment_amount",
-    "reportsTo": "manager_employee_number",
-    "MSRP": "msrp",
-}
 BLANKS = " \t\n\x0b\x0c\r\u00a0\u202f\u200b\u3000\ufeff"
 # What the wide table has of the representative and the office, and where there is neither.
 REP = ("employee_number", "first_name", "last_name", "job_title", "email")
 OFFICE = ("city", "country", "territory")
 NOBODY: Row = {"employee_number": -1}
-
-
-def our_name(column: str) -> str:
-    """customerNumber -> customer_number, addressLine1 -> address_line_1."""
-    return RENAMED.get(column) or re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "_", column).lower()
 
 
 def plain(value: object) -> object:
