@@ -1,14 +1,10 @@
 {{ config(materialized='view') }}
 
+-- A relation that is used twice is imported twice: PostgreSQL would write out a CTE with two uses
+-- in full before it looks at what the reader asks for.
 with order_lines as (
 
     select * from {{ ref('fact_orders') }}
-
-),
-
-payments as (
-
-    select * from {{ ref('fact_payments') }}
 
 ),
 
@@ -24,7 +20,13 @@ customers_current as (
 
 ),
 
-locations as (
+locations_at_order as (
+
+    select * from {{ ref('dim_locations') }}
+
+),
+
+locations_now as (
 
     select * from {{ ref('dim_locations') }}
 
@@ -62,11 +64,10 @@ dates as (
 
 business_days as (
 
-    select max(order_date) as business_date from order_lines
+    select greatest(max(order_date), max(shipped_date)) as business_date
+    from {{ ref('fact_orders') }}
     union all
-    select max(shipped_date) as business_date from order_lines
-    union all
-    select max(payment_date) as business_date from payments
+    select max(payment_date) as business_date from {{ ref('fact_payments') }}
 
 ),
 
@@ -190,9 +191,9 @@ final as (
     from order_lines
     left join customers on order_lines.customer_version_key = customers.customer_version_key
     left join customers_current on order_lines.customer_key = customers_current.customer_key
-    left join locations as locations_at_order
+    left join locations_at_order
         on order_lines.location_key = locations_at_order.location_key
-    left join locations as locations_now
+    left join locations_now
         on customers_current.location_key = locations_now.location_key
     left join employees on order_lines.employee_version_key = employees.employee_version_key
     left join employees_current
