@@ -3,7 +3,8 @@
     unique_key='order_line_key',
     pre_hook="{{ delete_gone(
         'order_details', 'order_line_key', ['order_number', 'product_code']
-    ) }}"
+    ) }}",
+    indexes=index_on(['_loaded_at', 'order_line_key'])
 ) }}
 
 with order_details as (
