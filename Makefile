@@ -19,6 +19,8 @@ help: ## show this list
 	@echo '      LOAD_CONFIG  a file with what a team keeps about its shop (default: loader.yml, if there)'
 	@echo '      TARGET       the warehouse: duckdb (default) or postgres'
 	@echo '      DUCKDB_PATH  the file of the DuckDB warehouse (default: warehouse.duckdb)'
+	@echo '      TESTS        all (rows are tested) or new (of large tables only rows that no green build has'
+	@echo '                   tested; default of a shop with a million rows)'
 	@echo '      PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE   the PostgreSQL warehouse'
 
 build: runtime-environment ## load the shop, build and test all models, write the catalog

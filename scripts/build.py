@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import hashlib
 import os
 import sys
 import time
@@ -22,8 +23,6 @@ from urllib.parse import quote
 
 STARTED = time.monotonic()  # before the imports, which are the slowest step of a small build
 
-import duckdb
-import psycopg
 import yaml
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 
@@ -36,6 +35,7 @@ from build_summary import (
     figures_of,
     figures_query,
     freshness_line,
+    tested_line,
     written_line,
 )
 from dbt_packages import PackageError, install_packages
@@ -53,6 +53,8 @@ SAMPLE = PROJECT / "shop.sqlite"
 SAMPLE_URL = f"sqlite:///{SAMPLE.name}"
 # Of the sources that are servers, by their module.
 PORTS = {"mysql": 3306, "postgres": 5432}
+# Rows of a shop from which on tests of all rows take longer than everything else.
+LARGE = 1_000_000
 
 
 class BuildError(RuntimeError):
@@ -140,6 +142,16 @@ class Dbt:
         nodes = self.manifest.nodes.values()
         return sorted(n.name for n in nodes if n.resource_type == "model" and n.access == "public")
 
+    def schema(self, folder: str) -> str:
+        """The schema that the models of a folder are built in."""
+        nodes = self.manifest.nodes.values()
+        return next(str(n.schema) for n in nodes if n.resource_type == "model" and folder in n.fqn)
+
+    def code(self) -> str:
+        """What tells this project, with its packages and settings, from any other: a hash."""
+        parts = sorted((name, file.checksum.checksum) for name, file in self.manifest.files.items())
+        return hashlib.sha256(f"{parts}{self.manifest.state_check}".encode()).hexdigest()
+
     def _on_event(self, event: Any) -> None:
         data = event.data
         total = getattr(data, "total", 0) or getattr(data, "num_models", 0)
@@ -215,20 +227,12 @@ def place_of(source: SourceUrl) -> tuple[str, ...]:
 
 def last_source(target: Target) -> str | None:
     """Where the warehouse was last loaded from, its password hidden; None when nobody knows."""
-    sql = (
+    rows = target.ask(
         f"select source from {raw_schema()}._load_runs where status = 'succeeded'"
         " order by started_at desc limit 1"
     )
-    row: tuple[Any, ...] | None = None
     # No load yet, or a warehouse that cannot be opened: the loader will say which.
-    with contextlib.suppress(duckdb.Error, psycopg.Error):
-        if target.kind == "postgres":
-            with psycopg.connect(**target.connection, connect_timeout=10) as postgres:
-                row = postgres.execute(sql.encode()).fetchone()
-        elif Path(target.connection["path"]).exists():
-            with duckdb.connect(target.connection["path"], read_only=True) as warehouse:
-                row = warehouse.execute(sql).fetchone()
-    return str(row[0]) if row else None
+    return str(rows[0][0]) if rows else None
 
 
 def load_shop(steps: Steps, target: Target, url: str, options: Options) -> None:
@@ -276,13 +280,18 @@ def build(steps: Steps) -> bool:
     with steps.step("dbt parse"):
         dbt = Dbt(steps, target)
     with steps.step("dbt build") as notes:
-        built = dbt.run("build")
+        os.environ.update(before := tested_before(dbt, target))
+        through = before["TESTED_THROUGH"]
+        # Unit tests are about the code, which is the same.
+        built = dbt.run("build", *(("--exclude-resource-type", "unit_test") if through else ()))
         results: list[Any] = list(built.result.results)
-        notes += filter(None, [count_line(results), written_line(results)])
+        notes += filter(None, [count_line(results), written_line(results), tested_line(through)])
     with steps.step("freshness") as notes:
         freshness = dbt.run("source", "freshness")
-        results += freshness.result.results
-        notes.append(freshness_line(freshness.result.results))
+        # Without what is done at the end of each run.
+        sources = [r for r in freshness.result.results if r.node.resource_type == "source"]
+        results += sources
+        notes.append(freshness_line(sources))
     with steps.step("catalog") as notes:
         # The models are compiled already; compiling them again would also ask the warehouse again.
         catalog = dbt.run("docs", "generate", "--static", "--no-compile")
@@ -301,6 +310,33 @@ def build(steps: Steps) -> bool:
     print("\n" + "\n\n".join("\n".join(lines) for lines in paragraphs if lines))
     print(f"\n{'Green' if green else 'FAILED'} after {time.monotonic() - steps.started:.1f} s.")
     return green
+
+
+def tested_before(dbt: Dbt, target: Target) -> dict[str, str]:
+    """What the macros in macros/testing know of earlier builds, as environment variables.
+
+    TESTED_THROUGH is the time of the load after which a build of this very code was wholly green,
+    empty where all rows are to be tested: no such build, or TESTS=all, the default of a shop with
+    less than LARGE rows. Raises BuildError.
+    """
+    schema = raw_schema()
+    ((loaded, rows),) = target.ask(
+        f"select cast(max(runs.started_at) as varchar(26)), sum(tables.rows_live)"
+        f" from {schema}._load_runs as runs"
+        f" inner join {schema}._load_tables as tables on runs.batch_id = tables.batch_id"
+        f" where runs.batch_id = (select max(batch_id) from {schema}._load_runs"
+        " where status = 'succeeded')"
+    )
+    wanted = os.environ.get("TESTS") or ("new" if rows >= LARGE else "all")
+    if wanted not in ("new", "all"):
+        raise BuildError(f"TESTS={wanted} is neither all (rows are tested) nor new (ones only).")
+    marks = f"{dbt.schema('intermediate')}.tested_marts where code = '{dbt.code()}'"
+    tested = target.ask(f"select loaded_through from {marks}") if wanted == "new" else []
+    return {
+        "TESTED_CODE": dbt.code(),
+        "LOADED_THROUGH": loaded,
+        "TESTED_THROUGH": tested[0][0] if tested else "",
+    }
 
 
 def read_figures(dbt: Dbt) -> list[Figure]:

@@ -89,11 +89,12 @@ def _column(rows: Sequence[tuple[str, str]], height: int) -> list[str]:
 
 def count_line(results: Sequence[Any]) -> str:
     """How many nodes of each kind were built, and how the tests went."""
-    kinds = {"model": "model", "seed": "seed", "snapshot": "snapshot"}
-    built = Counter(kinds.get(r.node.resource_type, "test") for r in results if r.status in GOOD)
-    parts = [f"{n} {kind}{'s' if n != 1 else ''}" for kind in kinds.values() if (n := built[kind])]
-    tests = [r for r in results if r.node.resource_type not in kinds]
-    text = f"{', '.join(parts)}; {built['test']} of {len(tests)} tests passed"
+    kinds = ("model", "seed", "snapshot")
+    built = Counter(r.node.resource_type for r in results if r.status in GOOD)
+    parts = [f"{n} {kind}{'s' if n != 1 else ''}" for kind in kinds if (n := built[kind])]
+    tests = [r for r in results if r.node.resource_type in ("test", "unit_test")]
+    passed = sum(r.status in GOOD for r in tests)
+    text = f"{', '.join(parts)}; {passed} of {len(tests)} tests passed"
     others = Counter(str(r.status) for r in results if r.status not in GOOD)
     return text + "".join(f", {n} {status}" for status, n in sorted(others.items()))
 
@@ -112,6 +113,13 @@ def written_line(results: Sequence[Any]) -> str:
     if not rows:
         return "nothing has changed: no row of any mart was written"
     return f"{rows:,} rows of the marts were changed, new or gone"
+
+
+def tested_line(through: str) -> str:
+    """Says so where tests of large tables looked only at what was loaded after a time."""
+    if not through:
+        return ""
+    return f"tests of large tables looked at rows loaded after {through} (TESTS=all: at all)"
 
 
 def freshness_line(results: Sequence[Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from argparse import Namespace
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import psycopg
 import yaml
 from dbt.config.profile import read_profile
 from dbt.config.runtime import load_profile
@@ -46,6 +49,18 @@ class Target:
         if self.kind == "duckdb":
             return str(self.connection["path"])
         return "{host}:{port}/{dbname}".format(**self.connection)
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query; none where the warehouse or a table is not there or not readable."""
+        rows: list[tuple[Any, ...]] = []
+        with contextlib.suppress(duckdb.Error, psycopg.Error):
+            if self.kind == "postgres":
+                with psycopg.connect(**self.connection, connect_timeout=10) as postgres:
+                    rows = postgres.execute(sql.encode()).fetchall()
+            elif Path(self.connection["path"]).exists():
+                with duckdb.connect(self.connection["path"], read_only=True) as warehouse:
+                    rows = warehouse.execute(sql).fetchall()
+        return rows
 
 
 def ensure_profile(project: Path) -> Path:

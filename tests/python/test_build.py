@@ -209,6 +209,65 @@ def test_build_says_how_much_of_the_marts_it_wrote(copy: Path) -> None:
     assert f"{lines + 2} rows of the marts were changed, new or gone" in done.out
 
 
+def fault_in_an_old_row(project: Path) -> None:
+    """Lines of a product that is none, written past dbt, so that no load has touched the rows."""
+    with duckdb.connect(str(project / "warehouse.duckdb")) as warehouse:
+        warehouse.execute(
+            "update marts.fact_orders set product_key = 'none'"
+            " where order_number = (select min(order_number) from marts.fact_orders)"
+        )
+
+
+def tests_passed(done: Run) -> int:
+    found = re.search(r"(\d+) of \1 tests passed", done.out)
+    assert found, done.out
+    return int(found[1])
+
+
+def test_tests_of_a_large_shop_look_at_new_rows_only(built: Built, copy: Path) -> None:
+    again = run(copy, "make", "build", "TESTS=new")
+    assert again.status == 0, again.out + again.err
+    assert "tests of large tables looked at rows loaded after 2" in again.out
+    # Without unit tests, which are of code that has not changed.
+    assert 50 < tests_passed(again) < tests_passed(built.first)
+    fault_in_an_old_row(copy)
+    assert run(copy, "make", "build", "TESTS=new").status == 0
+    for everything in (("make", "build"), ("dbt", "build")):
+        done = run(copy, *everything)
+        assert done.status != 0 and "fact_orders_parents_exist" in done.out, everything
+
+
+def test_new_rows_are_always_tested(copy: Path) -> None:
+    with sqlite3.connect(copy / "shop.sqlite") as shop:
+        shop.execute("update orderdetails set quantityOrdered = -1 where orderNumber % 100 = 0")
+    for _ in range(2):  # a fault that stays is found again
+        done = run(copy, "make", "build", "TESTS=new")
+        assert done.status != 0
+        assert "FAILED  test order_quantities_are_positive" in done.out
+
+
+@pytest.mark.parametrize("reason", ["other code", "a failure", "dbt alone"])
+def test_all_rows_are_tested_after(reason: str, copy: Path) -> None:
+    if reason == "other code":
+        model = copy / "models" / "marts" / "core" / "dim_offices.sql"
+        model.write_text(model.read_text("utf-8") + "-- the same offices\n", "utf-8")
+    elif reason == "a failure":
+        for status, is_green in (("Lost", False), ("Shipped", True)):
+            with sqlite3.connect(copy / "shop.sqlite") as shop:
+                shop.execute(
+                    f"update orders set status = '{status}' where orderNumber ="
+                    " (select max(orderNumber) from orders)"
+                )
+            if not is_green:
+                assert run(copy, "make", "build", "TESTS=new").status != 0
+    else:
+        assert run(copy, "dbt", "run", "-s", "dim_offices").status == 0
+    fault_in_an_old_row(copy)
+    done = run(copy, "make", "build", "TESTS=new")
+    assert done.status != 0
+    assert "FAILED  test fact_orders_parents_exist" in done.out
+
+
 def test_plain_dbt_works_after_it_without_flags(copy: Path) -> None:
     for command in ("build", "test -s fact_orders", "source freshness", "docs generate"):
         done = run(copy, "dbt", *command.split())

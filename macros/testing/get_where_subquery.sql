@@ -1,0 +1,33 @@
+{% macro default__get_where_subquery(relation) -%}
+    {%- set where = config.get('where') or '' -%}
+    {%- set word = modules.re.search('untested\\((\\w*)\\)', where) -%}
+    {%- if not word -%}
+        {{ return(rows_under_test(relation, [where] if where else [])) }}
+    {%- endif -%}
+    {%- set key = word.group(1) -%}
+    {%- set parts = [untested()] -%}
+    {%- if key and tested_through() -%}
+        {#- Two parts, because PostgreSQL can go through the keys once per row for an `or`. -#}
+        {%- set parts = [
+            key ~ ' in (select ' ~ key ~ ' from ' ~ relation ~ ' where ' ~ untested() ~ ')',
+            key ~ ' is null'
+        ] -%}
+    {%- endif -%}
+    {%- set conditions = [] -%}
+    {%- for part in parts -%}
+        {%- do conditions.append(where.replace(word.group(), part)) -%}
+    {%- endfor -%}
+    {{ return(rows_under_test(relation, conditions)) }}
+{%- endmacro %}
+
+{% macro rows_under_test(relation, conditions) -%}
+    {%- if conditions in ([], ['1 = 1']) -%}
+        {{ return(relation) }}
+    {%- endif -%}
+    (
+    {%- for condition in conditions -%}
+        select * from {{ relation }} where {{ condition }}
+        {{- ' union all ' if not loop.last }}
+    {%- endfor -%}
+    ) as rows_under_test
+{%- endmacro %}
