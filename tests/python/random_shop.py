@@ -316,6 +316,21 @@ class RandomShop:
         )
         return self.update("employees", {column: value})
 
+    def representative_of_a_coming_order_changes(self) -> str | None:
+        """So that a line that is known points to another version, though nothing else changes."""
+        known = self.run(
+            'select distinct employees.* from orders inner join orderdetails using ("orderNumber")'
+            ' inner join customers using ("customerNumber") inner join employees'
+            ' on "employeeNumber" = "salesRepEmployeeNumber" where "orderDate" > ? order by 1',
+            str(self.today),
+        )
+        title = f"Sales Rep {self.random.randint(1, 9)}"
+        return (
+            self.update("employees", {"jobTitle": title}, self.random.choice(known))
+            if known
+            else None
+        )
+
     def office_moves(self) -> str | None:
         city, state, country, code = self.random.choice(CITIES)
         moved = {"city": city, "state": state, "country": country, "postalCode": code}
@@ -514,6 +529,7 @@ EVENTS: Sequence[Event] = (
     RandomShop.product_line_is_renamed,
     RandomShop.new_employee,
     *[RandomShop.employee_changes] * 3,
+    *[RandomShop.representative_of_a_coming_order_changes] * 2,
     *[RandomShop.office_moves] * 2,
     RandomShop.office_gets_another_phone,
     RandomShop.new_office,
