@@ -116,6 +116,29 @@ def test_load_that_fails_halfway(story: Story) -> None:
     assert str(versions(story, who)[-1][2]) == "5555.55"
 
 
+def test_line_that_vanished_while_facts_were_built(story: Story) -> None:
+    """A load between the hook that removes lines and the query that adds others.
+
+    The fact then holds rows of that load, and lines that it found gone: the next build removes
+    them.
+    """
+    first, second = story.shop.read("orderdetails")[:2]
+    story.warehouse.query(
+        "create table raw_classicmodels.missed as select * from marts.fact_orders where"
+        f" order_number = {first['orderNumber']} and product_code = '{first['productCode']}'"
+    )
+    line = 'where "orderNumber" = ? and "productCode" = ?'
+    keys = [(row["orderNumber"], row["productCode"]) for row in (first, second)]
+    story.shop.run(f"delete from orderdetails {line}", *keys[0])
+    story.shop.run(f'update orderdetails set "quantityOrdered" = 77 {line}', *keys[1])
+    story.load()
+    story.build()
+    story.warehouse.query("insert into marts.fact_orders select * from missed")
+    story.warehouse.query("drop table missed")
+    story.build()
+    story.check()
+
+
 def test_source_that_is_empty_by_accident(story: Story) -> None:
     """It is refused, dbt keeps what it knows, and when the rows are back, nobody has been away."""
     before = story.state_of_marts()
