@@ -15,6 +15,7 @@ import pytest
 
 from loader import DuckDBDestination, PostgresDestination
 from servers import MariaDBServer, PostgresServer, Server, ServerError
+from shim import Shim
 
 Open = Callable[[], DuckDBDestination | PostgresDestination]
 Ask = Callable[[str], list[tuple[Any, ...]]]
@@ -36,7 +37,7 @@ MADE = (
 )
 
 # What a developer's shell may hold and what would lead a test to a database that is not its own.
-_PREFIXES = ("PG", "DBT_", "MYSQL_")
+_PREFIXES = ("PG", "DBT_", "MYSQL_", "REDSHIFT_", "AWS_")
 _NAMES = (
     "SOURCE",
     "TARGET",
@@ -103,6 +104,13 @@ def postgres() -> Iterator[PostgresServer]:
     require(PostgresServer)
     with PostgresServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def shim(postgres: PostgresServer) -> Iterator[Shim]:
+    """A way to that server on which it answers as Redshift would."""
+    with Shim(postgres) as shim:
+        yield shim
 
 
 @pytest.fixture(params=["duckdb", "postgres"])

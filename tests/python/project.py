@@ -22,7 +22,8 @@ from dbt.cli.main import dbtRunner
 from conftest import copy_project
 from dbt_packages import install_packages
 from loader import DuckDBDestination, LoadResult, Options, PostgresDestination, load
-from servers import PostgresServer
+from servers import HOST, PostgresServer
+from shim import Shim, prepare
 
 RAW_SCHEMA = "raw_classicmodels"
 # Columns of the shop whose names in staging do not follow from theirs.
@@ -160,6 +161,31 @@ class PostgresWarehouse(Warehouse):
     def _copy(self, source: str, copy: str) -> None:
         self.server.execute(f"drop database if exists {copy}")
         self.server.execute(f"create database {copy} template {source} owner {self.server.user}")
+
+
+class ShimWarehouse(PostgresWarehouse):
+    """A database of the tests' PostgreSQL server that dbt reaches through the Redshift shim.
+
+    The loader, and who compares, go to PostgreSQL itself.
+    """
+
+    target = "redshift"
+
+    def __init__(self, shim: Shim, server: PostgresServer, database: str) -> None:
+        super().__init__(server, database)
+        prepare(server, database)
+        self._shim = shim
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {
+            "REDSHIFT_HOST": HOST,
+            "REDSHIFT_PORT": str(self._shim.port),
+            "REDSHIFT_DATABASE": self.database,
+            "REDSHIFT_USER": self.server.user,
+            "REDSHIFT_PASSWORD": self.server.password,
+            "REDSHIFT_SSLMODE": "disable",  # the shim has no certificate of Amazon's
+        }
 
 
 @dataclass(frozen=True)
