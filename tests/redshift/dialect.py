@@ -109,7 +109,8 @@ def _in_tree(tree: exp.Expression) -> Iterator[str]:
                 yield found
     if isinstance(tree, exp.Query | exp.Create | exp.Insert):
         for scope in traverse_scope(tree):
-            if scope.is_subquery and scope.external_columns:
+            outside = (column for column in scope.external_columns if column.table)
+            if scope.is_subquery and any(outside):
                 yield "correlated subquery"
 
 
@@ -223,7 +224,8 @@ VERSION = (
     "PostgreSQL 8.0.2 on i686-pc-linux-gnu, compiled by GCC gcc (GCC) 3.4.2 20041017"
     " (Red Hat 3.4.2-6.fc3), Redshift 1.0.117891"
 )
-# Literals, quoted names and comments, which no rule may touch.
+_COLUMNS = re.compile(r'\binformation_schema\.(?:"columns"|columns\b)', re.IGNORECASE)
+# Literals, quoted names and comments, which no other rule may touch.
 _KEPT = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _RULES = [
     (re.compile(pattern, re.IGNORECASE), text)
@@ -235,6 +237,7 @@ _RULES = [
         (r"\bencode\s+(?:az64|zstd|lzo|raw|auto|bytedict|delta|delta32k|runlength)\b", " "),
         (r"\bwith\s+no\s+schema\s+binding\b", " "),
         (r"\bvarchar\s*\(\s*max\s*\)", "varchar(65535)"),
+        (r"\b(?:varbyte|varbinary|binary\s+varying)\b(?:\s*\(\s*\d+\s*\))?", "bytea"),
         # A text without a length is one of 256 bytes.
         (r"(?<=\bas )(\s*)text\b", r"\1varchar(256)"),
         (r"(?<=::)(\s*)text\b", r"\1varchar(256)"),
@@ -254,7 +257,7 @@ def to_postgres(sql: str) -> str:
         kept.append(match.group())
         return f"\x00{len(kept) - 1}\x00"
 
-    code = _KEPT.sub(keep, sql)
+    code = _KEPT.sub(keep, _COLUMNS.sub("pg_catalog.shim_columns", sql))
     for pattern, text in _RULES:
         code = pattern.sub(text, code)
     code = _listagg(code)

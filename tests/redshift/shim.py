@@ -99,6 +99,8 @@ class Shim:
     def _serve(self, client: socket.socket) -> None:
         server = socket.create_connection((HOST, self._server.port))
         self._open |= {client, server}
+        for both in (client, server):
+            both.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             with contextlib.suppress(OSError, EOFError):
                 if _start(client, server):

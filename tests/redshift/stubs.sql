@@ -92,8 +92,25 @@ select
     null::varchar as remarks
 from information_schema.columns;
 
+-- information_schema.columns, with Redshift's names of types.
+create view pg_catalog.shim_columns as
+select
+    table_catalog,
+    table_schema,
+    table_name,
+    column_name,
+    ordinal_position,
+    column_default,
+    is_nullable,
+    case data_type when 'bytea' then 'binary varying' else data_type end as data_type,
+    character_maximum_length,
+    numeric_precision,
+    numeric_scale,
+    datetime_precision
+from information_schema.columns;
+
 grant select on
-    pg_catalog.svv_external_columns, pg_catalog.svv_table_info, pg_catalog.svv_redshift_columns
+    pg_catalog.shim_columns, pg_catalog.svv_external_columns, pg_catalog.svv_table_info, pg_catalog.svv_redshift_columns
 to public;
 
 -- The rows of a copy as rows of its target. Types have to be those of the columns, by their places,
