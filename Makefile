@@ -1,5 +1,5 @@
 # Everything here is an ordinary command; `make -n <target>` shows it.
-# SOURCE, TARGET, DUCKDB_PATH and PG* reach the commands through the environment, where `make` puts
+# SOURCE, TARGET, DUCKDB_PATH, PG* and REDSHIFT_* reach the commands through the environment, where `make` puts
 # what stands on its own command line. A dollar sign in a URL is %24.
 
 VENV ?= .venv
@@ -8,20 +8,21 @@ PYTHON_IN_VENV = "$(VENV)/bin/python"
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help build test docs lint bench bench-loader clean requirements runtime-environment dev-environment
+.PHONY: help build test redshift-check docs lint bench bench-loader clean requirements runtime-environment dev-environment
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo '  make build SOURCE=mysql://user:password@host:3306/shop TARGET=postgres'
 	@echo '      SOURCE       the shop: mysql://, postgresql://, sqlite:/// or file:/// (default: a sample shop)'
 	@echo '      SOURCE_PASSWORD  its password, to keep it out of the URL'
 	@echo '      LOAD_CONFIG  a file with what a team keeps about its shop (default: loader.yml, if there)'
-	@echo '      TARGET       the warehouse: duckdb (default) or postgres'
+	@echo '      TARGET       the warehouse: duckdb (default), postgres or redshift'
 	@echo '      DUCKDB_PATH  the file of the DuckDB warehouse (default: warehouse.duckdb)'
 	@echo '      TESTS        all (rows are tested) or new (of large tables only rows that no green build has'
 	@echo '                   tested; default of a shop with a million rows)'
 	@echo '      PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE   the PostgreSQL warehouse'
+	@echo '      REDSHIFT_HOST REDSHIFT_USER REDSHIFT_PASSWORD ...   Amazon Redshift: see README.md'
 
 build: runtime-environment ## load the shop, build and test all models, write the catalog
 	@$(PYTHON_IN_VENV) scripts/build.py
@@ -29,6 +30,10 @@ build: runtime-environment ## load the shop, build and test all models, write th
 test: dev-environment ## run all tests: Python, and dbt on DuckDB and PostgreSQL (PYTEST=... for options)
 	@$(PYTHON_IN_VENV) scripts/servers.py --install || true
 	@$(PYTHON_IN_VENV) -m pytest $(PYTEST)
+
+redshift-check: dev-environment ## run those of the tests that stand for Amazon Redshift (no AWS account needed)
+	@$(PYTHON_IN_VENV) scripts/servers.py --install || true
+	@$(PYTHON_IN_VENV) -m pytest $(wildcard tests/python/test_redshift_*.py) $(PYTEST)
 
 docs: runtime-environment ## serve the catalog that `make build` wrote on localhost (PORT=8080)
 	@$(PYTHON_IN_VENV) scripts/catalog.py --port "$(PORT)"
@@ -57,12 +62,14 @@ requirements: dev-environment ## pin the newest versions that requirements*.in a
 	@$(PYTHON_IN_VENV) -m pip install --quiet --disable-pip-version-check uv
 	@$(call pin,requirements-dev)
 	@$(call pin,requirements,--constraints requirements-dev.txt)
+	@$(call pin,requirements-redshift,--constraints requirements-dev.txt)
 
 pin = $(PYTHON_IN_VENV) -m uv pip compile --quiet --universal --generate-hashes --no-strip-extras \
 	--no-header --no-emit-index-url --python-version 3.11 --upgrade $(2) $(1).in --output-file $(1).txt
 
+# Another warehouse, other packages.
 runtime-environment:
-	@sh scripts/environment.sh requirements.txt
+	@sh scripts/environment.sh requirements$(if $(filter redshift,$(TARGET)),-redshift).txt
 
 dev-environment: runtime-environment
 	@sh scripts/environment.sh requirements-dev.txt

@@ -20,9 +20,12 @@ from dbt.flags import set_from_args
 from dbt_common.context import set_invocation_context
 from dbt_common.exceptions import DbtBaseException
 
+from redshift_settings import missing_settings
+
 PROFILE = "classicmodels"
 EXAMPLE = "profiles.example.yml"
-SUPPORTED = ("duckdb", "postgres")
+REDSHIFT = "requirements-redshift.txt"
+SUPPORTED = ("duckdb", "postgres", "redshift")
 # dbt calls a DuckDB database after its file; DuckDB gives these names to others.
 DUCKDB_KEEPS = ("main", "system", "temp")
 
@@ -48,7 +51,8 @@ class Target:
         """Where the warehouse lies, for people: a path, or host, port and database."""
         if self.kind == "duckdb":
             return str(self.connection["path"])
-        return "{host}:{port}/{dbname}".format(**self.connection)
+        database = self.connection["database" if self.kind == "redshift" else "dbname"]
+        return f"{self.connection['host']}:{self.connection['port']}/{database}"
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query; none where the warehouse or a table is not there or not readable."""
@@ -106,8 +110,6 @@ def resolve_target(project: Path, profiles: Path, name: str | None) -> Target:
         example = yaml.safe_load((project / EXAMPLE).read_text("utf-8"))[PROFILE]["outputs"]
         if name in example:
             remedy = f"{EXAMPLE} has it: copy it from there."
-        elif name == "redshift":
-            remedy = "Amazon Redshift is not supported yet."
         else:
             remedy = f"It has {' and '.join(sorted(outputs))}."
         raise ProfileError(f"TARGET={name} is no output of {profiles / 'profiles.yml'}. {remedy}")
@@ -119,9 +121,10 @@ def resolve_target(project: Path, profiles: Path, name: str | None) -> Target:
         if not is_default:
             profile = load_profile(str(project), {}, target_override=name)
     except DbtBaseException as error:
-        raise ProfileError(
-            f"{profiles / 'profiles.yml'}: {' '.join(str(error).split())}"
-        ) from error
+        said = " ".join(str(error).split())
+        if "Could not find adapter type redshift" in said:
+            said = "Amazon Redshift needs more packages: sh scripts/environment.sh " + REDSHIFT
+        raise ProfileError(f"{profiles / 'profiles.yml'}: {said}") from error
     credentials = profile.credentials
     if credentials.type not in SUPPORTED:
         raise ProfileError(
@@ -130,6 +133,10 @@ def resolve_target(project: Path, profiles: Path, name: str | None) -> Target:
         )
     if credentials.type == "duckdb":
         _refuse_unusable(credentials, own_schemas(project, credentials.schema))
+    if credentials.type == "redshift":
+        missing = missing_settings(_redshift_settings(credentials))
+        if missing:
+            raise ProfileError("\n  ".join([f"TARGET={profile.target_name} cannot start.", *missing]))
     return Target(
         name=profile.target_name,
         kind=credentials.type,
@@ -177,11 +184,52 @@ def _refuse_unusable(credentials: Any, schemas: set[str]) -> None:
         )
 
 
+def _redshift_settings(credentials: Any) -> dict[str, str]:
+    """An output of type redshift as the variables that profiles.example.yml makes it from."""
+    fields = {
+        "REDSHIFT_HOST": credentials.host,
+        "REDSHIFT_USER": credentials.user,
+        "REDSHIFT_PASSWORD": credentials.password,
+        "REDSHIFT_METHOD": credentials.method,
+        "REDSHIFT_CLUSTER_ID": credentials.cluster_id,
+        "REDSHIFT_WORKGROUP": credentials.serverless_work_group,
+        "AWS_REGION": credentials.region,
+    }
+    return {name: str(value) for name, value in fields.items() if value}
+
+
 def _connection(credentials: Any) -> dict[str, Any]:
-    """What a driver needs to reach the warehouse: a path, or libpq's parameters."""
+    """What a driver needs to reach the warehouse: a path, or the parameters of its driver."""
     if credentials.type == "duckdb":
         return {"path": credentials.path}
+    if credentials.type == "redshift":
+        return _redshift_connection(credentials)
     names = ("host", "port", "user", "password", "sslmode", "sslcert", "sslkey", "sslrootcert")
     found = {name: getattr(credentials, name) for name in names}
     found["dbname"] = credentials.database
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _redshift_connection(credentials: Any) -> dict[str, Any]:
+    """The parameters of redshift_connector.connect with which dbt-redshift would call it."""
+    found: dict[str, Any] = {
+        "host": credentials.host,
+        "port": int(credentials.port),
+        "database": credentials.database,
+        "region": credentials.region,
+        "is_serverless": bool(credentials.is_serverless or "serverless" in credentials.host),
+        "ssl": credentials.sslmode != "disable",
+        # The driver knows no mode that does not verify.
+        "sslmode": "verify-full" if credentials.sslmode == "verify-full" else "verify-ca",
+    }
+    if credentials.method == "iam":
+        found |= {
+            "iam": True,
+            "db_user": credentials.user,
+            "cluster_identifier": credentials.cluster_id,
+            "serverless_work_group": credentials.serverless_work_group,
+            "profile": credentials.iam_profile,
+        }
+    else:
+        found |= {"user": credentials.user, "password": credentials.password}
     return {name: value for name, value in found.items() if value is not None}

@@ -438,7 +438,7 @@ def test_what_a_team_keeps_is_used(copy: Path) -> None:
             ["no SQLite file nowhere/shop.sqlite"],
         ),
         ({"TARGET": "oracle"}, ["TARGET=oracle", "duckdb", "postgres"]),
-        ({"TARGET": "redshift"}, ["redshift", "not supported yet"]),
+        ({"TARGET": "redshift"}, ["REDSHIFT_HOST is not set", "REDSHIFT_PASSWORD is not set"]),
         (
             {"TARGET": "postgres", "PGHOST": "127.0.0.1", "PGPORT": str(DEAD_PORT)},
             [f"127.0.0.1:{DEAD_PORT}"],
