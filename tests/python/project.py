@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
+from dbt_common.exceptions import DbtBaseException
 
 from conftest import copy_project
 from dbt_packages import install_packages
@@ -226,6 +227,18 @@ class Project:
             {r.node.name: str(r.status) for r in result.result},
             {r.node.name: str(r.message) for r in result.result if r.message},
         )
+
+    def built(self, warehouse: Warehouse) -> Any:
+        """What dbt's own runner says of a build."""
+        return self._invoke(warehouse, "build", "--no-write-json")
+
+    def parses(self, warehouse: Warehouse) -> str:
+        """Why dbt does not parse the project when each warning is an error; empty when it does."""
+        try:
+            self._invoke(warehouse, "--warn-error", "parse", "--no-partial-parse")
+        except DbtBaseException as error:
+            return str(error)
+        return ""
 
     def compiled(self, warehouse: Warehouse, *arguments: str) -> dict[str, str]:
         """The SQL of models by name; `--select` and `--full-refresh` as dbt takes them."""

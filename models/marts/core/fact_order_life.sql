@@ -1,4 +1,9 @@
-{{ config(incremental_strategy='delete+insert', unique_key='order_key') }}
+{{ config(
+    incremental_strategy='delete+insert',
+    unique_key='order_key',
+    dist='customer_key',
+    sort='order_date'
+) }}
 
 with orders as (
 

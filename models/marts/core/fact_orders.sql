@@ -1,6 +1,8 @@
 {{ config(
     incremental_strategy='delete+insert',
     unique_key='order_line_key',
+    dist='customer_key',
+    sort='order_date',
     pre_hook="{{ delete_gone(
         'order_details', 'order_line_key', ['order_number', 'product_code']
     ) }}",

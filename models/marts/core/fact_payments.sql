@@ -1,6 +1,8 @@
 {{ config(
     incremental_strategy='delete+insert',
     unique_key='payment_key',
+    dist='customer_key',
+    sort='payment_date',
     pre_hook="{{ delete_gone('payments', 'payment_key', ['customer_number', 'check_number']) }}"
 ) }}
 

@@ -1,0 +1,4 @@
+{#- dbt's own is `text`, which Redshift takes for varchar(256): a cast cuts longer text off there. -#}
+{% macro redshift__type_string() -%}
+    {{ return(type_text()) }}
+{%- endmacro %}
