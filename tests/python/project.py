@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import re
@@ -250,6 +251,23 @@ class Project:
             if found.node.resource_type == "model"
         }
 
+    def shown(self, warehouse: Warehouse, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query in dbt's Jinja, as the adapter's table has them."""
+        manifest = copy.deepcopy(self._manifest(warehouse))  # dbt adds the query to it
+        result = self._invoke(
+            warehouse, "show", "--inline", sql, "--limit", "-1", "--no-write-json", manifest=manifest
+        )
+        return [tuple(row) for row in result.result.results[0].agate_table.rows]
+
+    def catalog(self, warehouse: Warehouse) -> dict[str, dict[str, str]]:
+        """By model, source and other table: the types of the columns, as `dbt docs` has them."""
+        result = self._invoke(warehouse, "docs", "generate")
+        tables = result.result.nodes | result.result.sources
+        return {
+            found.metadata.name: {name: column.type for name, column in found.columns.items()}
+            for found in tables.values()
+        }
+
     def manifest(self, warehouse: Warehouse) -> dict[str, Any]:
         """The project as dbt understands it: what it writes to manifest.json."""
         manifest: dict[str, Any] = self._manifest(warehouse).writable_manifest().to_dict()
@@ -310,10 +328,11 @@ class Mart:
     name: str
     columns: Mapping[str, str]  # name -> type in the contract
     key: tuple[str, ...]
+    schema: str = "marts"
 
     def rows(self, warehouse: Warehouse) -> list[tuple[Any, ...]]:
         """Every row, in the order of the key."""
-        found = warehouse.query(f"select {', '.join(self.columns)} from marts.{self.name}")
+        found = warehouse.query(f"select {', '.join(self.columns)} from {self.schema}.{self.name}")
         places = [list(self.columns).index(column) for column in self.key]
         return sorted(found, key=lambda row: [row[place] for place in places])
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlfluff
-from sqlfluff.core import FluffConfig
 
 from dialect import refusals, traps
 from offline import Nowhere, connected_to
@@ -100,14 +100,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module", params=[False, True], ids=["first build", "later build"])
 def build(request: pytest.FixtureRequest, project: Project) -> tuple[Nowhere, dict[str, str]]:
-    """What dbt sent, and the SQL of each model, test and unit test by name."""
+    """What dbt sent, and the SQL of each model, snapshot and test by name."""
     place = Nowhere(project.manifest(Unbuilt()), existing=request.param)
     with connected_to(place):
         result = project.built(Unbuilt())
     said = {found.node.name: found.message for found in result.result if found.message}
     assert result.success, said
     return place, {
-        found.node.name: getattr(found.node, "compiled_code", "") for found in result.result
+        found.node.name: found.node.compiled_code
+        for found in result.result
+        if found.node.resource_type in ("model", "snapshot", "test")
     }
 
 
@@ -125,13 +127,14 @@ def test_a_build_comes_to_every_branch(build: tuple[Nowhere, dict[str, str]]) ->
     assert ("not in (select product_version_key from" in sent) == later  # whole
     assert ("dbt_is_deleted" in sent) and ("update " in sent) == later  # snapshots
     assert ("where order_number in (select changed.order_number" in compiled["fact_orders"]) == later
-    assert ("from \"dev\".\"marts\".\"fact_payments\"\n" in sent) == later  # delete_gone
+    assert ("delete from \"dev\".\"marts\".\"fact_payments\"\n" in sent) == later  # delete_gone
     assert "diststyle" in sent and "with no schema binding" in sent
 
 
 def test_no_value_is_cut_off(build: tuple[Nowhere, dict[str, str]]) -> None:
     _, compiled = build
-    found = {name: met for name, sql in compiled.items() if sql and (met := traps(sql))}
+    # Not in unit tests, whose rows dbt gives types of its own.
+    found = {name: met for name, sql in compiled.items() if (met := traps(sql))}
     assert found == {}
 
 
@@ -164,22 +167,21 @@ def test_what_redshift_has_is_allowed() -> None:
     assert refusals(ALLOWED) == []
 
 
-def test_sqlfluff_reads_the_models_as_redshifts(build: tuple[Nowhere, dict[str, str]]) -> None:
-    _, compiled = build
-    # Layout is that of the sources; here it counts whether the dialect has it, and its reserved words.
-    settings = FluffConfig(
-        overrides={
-            "dialect": "redshift",
-            "rules": "references.keywords",
-            "large_file_skip_byte_limit": 0,
-        }
+def test_sqlfluff_reads_the_models_as_redshifts(
+    build: tuple[Nowhere, dict[str, str]], tmp_path: Path
+) -> None:
+    place, compiled = build
+    if not place.existing:
+        pytest.skip("a later build has all that a first build has")
+    for name, sql in compiled.items():
+        (tmp_path / f"{name}.sql").write_text(f"{sql.strip()}\n", "utf-8")
+    # Layout is that of the sources; here it counts whether the dialect knows what is there.
+    command = "sqlfluff lint --dialect redshift --templater raw --rules convention.terminator"
+    command += " --ignore-local-config --processes 2 --disable-progress-bar"
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split(), str(tmp_path)], capture_output=True, text=True
     )
-    found = {
-        name: met
-        for name, sql in compiled.items()
-        if sql and (met := sqlfluff.lint(f"{sql.strip()}\n", config=settings))
-    }
-    assert found == {}
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "postgres", "redshift"])
@@ -193,7 +195,7 @@ def test_the_project_parses_without_a_warning(
     }
     warehouse = warehouses[kind]()
     assert project.parses(warehouse) == ""
-    # As dbt had it before 1.10: `arguments:` was not there.
-    deprecated = ("models/marts/core/dim_offices.yml", "          arguments:\n  ", "        ")
-    with project.edited([deprecated]):
-        assert "arguments" in project.parses(warehouse)
+    # As dbt had it before 1.10.
+    edit = ("seeds/_seeds.yml", "          arguments:\n            columns:", "          columns:")
+    with project.edited([edit]):
+        assert "MissingArgumentsPropertyInGenericTestDeprecation" in project.parses(warehouse)

@@ -206,15 +206,15 @@ def traps(sql: str) -> list[str]:
     without a precision has 18 digits and no fraction.
     """
     found: dict[str, None] = {}
-    for tree in sqlglot.parse(sql, read="redshift"):
-        for node in tree.find_all(exp.DataType) if tree is not None else ():
-            if node.expressions:
-                continue
-            name = node.this.name if isinstance(node.this, exp.DType) else ""
-            if name in ("TEXT", "VARCHAR", "NVARCHAR", "CHAR", "NCHAR"):
-                found[f"{name.lower()} without a length"] = None
-            elif name == "DECIMAL":
-                found["numeric without a precision"] = None
+    tokens = sqlglot.tokenize(sql, read="redshift")
+    for before, token, after in zip(tokens, tokens[1:], [*tokens[2:], None], strict=False):
+        kind = token.text.lower()
+        if before.text.lower() not in ("as", "::") or (after and after.text == "("):
+            continue
+        if kind in ("text", "varchar", "char", "nvarchar", "bpchar"):
+            found[f"{kind} without a length"] = None
+        elif kind in ("numeric", "decimal"):
+            found[f"{kind} without a precision"] = None
     return list(found)
 
 
