@@ -255,7 +255,14 @@ class Project:
         """The rows of a query in dbt's Jinja, as the adapter's table has them."""
         manifest = copy.deepcopy(self._manifest(warehouse))  # dbt adds the query to it
         result = self._invoke(
-            warehouse, "show", "--inline", sql, "--limit", "-1", "--no-write-json", manifest=manifest
+            warehouse,
+            "show",
+            "--inline",
+            sql,
+            "--limit",
+            "-1",
+            "--no-write-json",
+            manifest=manifest,
         )
         return [tuple(row) for row in result.result.results[0].agate_table.rows]
 

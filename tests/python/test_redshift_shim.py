@@ -11,8 +11,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from hashlib import md5
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -20,7 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import redshift_connector
+import requests
 from moto.server import ThreadedMotoServer
+from redshift_connector.error import Error as RedshiftError
+from redshift_connector.error import ProgrammingError
 
 from loader import run
 from project import (
@@ -33,7 +36,7 @@ from project import (
     assert_same_rows,
 )
 from sample_source import create_shop, play_events
-from servers import HOST, MariaDBServer, PostgresServer
+from servers import HOST, PostgresServer
 from shim import Shim
 
 LAST_DAY = date(2026, 6, 30)
@@ -130,7 +133,9 @@ def test_snapshots_know_what_is_gone(three: Three) -> None:
     ((gone,),) = three.redshift.query(
         "select count(*) from snapshots.orders_snapshot where dbt_is_deleted = 'True'"
     )
-    ((missing,),) = three.redshift.query("select count(*) from orders where _deleted_at is not null")
+    ((missing,),) = three.redshift.query(
+        "select count(*) from orders where _deleted_at is not null"
+    )
     assert gone == missing
 
 
@@ -151,7 +156,7 @@ def test_catalog_and_freshness(three: Three, project: Project) -> None:
 
 
 def test_a_contract_that_is_broken_is_refused(three: Three, project: Project) -> None:
-    edit = ("models/marts/core/dim_offices.sql", "offices.phone,", "offices.phone as telephone,")
+    edit = ("models/marts/core/dim_offices.yml", "- name: city\n", "- name: town\n")
     with project.edited([edit]):
         outcome = project.dbt(three.redshift, "run", "-s", "dim_offices")
     assert not outcome.green
@@ -192,7 +197,7 @@ def connect(shim: Shim, postgres: PostgresServer) -> Iterator[Callable[[], Any]]
 
     yield connect
     for connection in opened:
-        with suppress(redshift_connector.Error):
+        with suppress(RedshiftError):
             connection.close()
 
 
@@ -208,14 +213,19 @@ def test_it_says_that_it_is_redshift(connect: Callable[[], Any]) -> None:
 
 
 def test_a_wrong_password_is_refused(shim: Shim, postgres: PostgresServer) -> None:
-    with pytest.raises(redshift_connector.Error, match="password authentication failed"):
+    with pytest.raises(RedshiftError, match="password authentication failed"):
         redshift_connector.connect(
-            host=HOST, port=shim.port, database="postgres", user=postgres.user, password="no", ssl=False
+            host=HOST,
+            port=shim.port,
+            database="postgres",
+            user=postgres.user,
+            password="no",
+            ssl=False,
         )
 
 
 def test_encryption_is_asked_for_and_not_there(shim: Shim, postgres: PostgresServer) -> None:
-    with pytest.raises(redshift_connector.Error, match="SSL"):
+    with pytest.raises(RedshiftError, match="SSL"):
         redshift_connector.connect(
             host=HOST, port=shim.port, database="postgres", user=postgres.user, password="no"
         )
@@ -230,7 +240,10 @@ def test_parameters_and_types(connect: Callable[[], Any]) -> None:
     )
     moment = datetime(2026, 6, 1, 6, 30, 0, 120)
     rows = [(1, "it's", Decimal("1.10"), moment), (2, None, None, None)]
-    assert ask(connection, "insert into t values (%s, %s, %s, %s), (%s, %s, %s, %s)", sum(rows, ())) == 2
+    assert (
+        ask(connection, "insert into t values (%s, %s, %s, %s), (%s, %s, %s, %s)", sum(rows, ()))
+        == 2
+    )
     assert ask(connection, "select * from t order by a") == rows
 
 
@@ -243,6 +256,7 @@ def test_parameters_and_types(connect: Callable[[], Any]) -> None:
         ("datediff(year, cast('2023-12-31' as date), cast('2024-01-01' as date))", 1),
         ("datediff(month, cast('2024-01-31' as date), cast('2024-02-01' as date))", 1),
         ("len('größe')", 5),
+        ("strtol('fffffffffffffff', 16)", 2**60 - 1),
         ("cast('x' as text)", "x"),
         ("len(cast(repeat('x', 300) as text))", 256),
         ("'dateadd(day, 1, sysdate) with no schema binding'",) * 2,
@@ -259,8 +273,8 @@ def test_listagg(connect: Callable[[], Any]) -> None:
     connection = connect()
     ask(connection, "create table t (a integer, b varchar(9))")
     ask(connection, "insert into t values (2, 'two'), (1, 'one'), (3, null)")
-    sql = "select listagg(b, ', ') within group (order by a), listagg(b) within group (order by a desc)"
-    assert ask(connection, f"{sql} from t") == [("one, two", "twoone")]
+    sql = "listagg(b, ', ') within group (order by a), listagg(b) within group (order by a desc)"
+    assert ask(connection, f"select {sql} from t") == [("one, two", "twoone")]
 
 
 def test_a_refusal_fails_the_transaction(connect: Callable[[], Any]) -> None:
@@ -268,9 +282,9 @@ def test_a_refusal_fails_the_transaction(connect: Callable[[], Any]) -> None:
     ask(connection, "create table t (a integer)")
     connection.commit()
     ask(connection, "insert into t values (1)")
-    with pytest.raises(redshift_connector.ProgrammingError, match="Redshift has no generate_series"):
+    with pytest.raises(ProgrammingError, match="Redshift has no generate_series"):
         ask(connection, "insert into t select * from generate_series(1, 3)")
-    with pytest.raises(redshift_connector.ProgrammingError, match="transaction is aborted"):
+    with pytest.raises(ProgrammingError, match="transaction is aborted"):
         ask(connection, "select 1")
     connection.rollback()
     assert ask(connection, "select count(*) from t") == [(0,)]
@@ -292,7 +306,15 @@ SCHEMA = pa.schema(
     ]
 )
 ROWS = [
-    (1, "it's $1 \\ \n ü", Decimal("1.10"), datetime(2026, 6, 1, 6, 30, 0, 120), True, date(1, 1, 1), b"\0\xff"),
+    (
+        1,
+        "it's $1 \\ \n ü",
+        Decimal("1.10"),
+        datetime(2026, 6, 1, 6, 30, 0, 120),
+        True,
+        date(1, 1, 1),
+        b"\0\xff",
+    ),
     (2, "", Decimal("-0.01"), datetime(1900, 1, 1), False, date(9999, 12, 31), b""),
     (3, None, None, None, None, None, None),
 ]
@@ -307,6 +329,9 @@ def put(monkeypatch: pytest.MonkeyPatch) -> Iterator[Put]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    requests.post(
+        f"http://{host}:{port}/moto-api/reset", timeout=10
+    )  # it keeps all in this process
     s3 = boto3.client("s3", region_name="us-east-1")
     s3.create_bucket(Bucket="bucket")
 
@@ -340,10 +365,13 @@ def test_copy_brings_every_value(put: Put, table: Any) -> None:
     put("load/1.parquet", part(*ROWS[:2]))
     put("load/2.parquet", part(*ROWS[2:]))
     ask(table, f"copy t from 's3://bucket/load/' {ROLE} format as parquet")
-    assert ask(table, "select * from t order by a") == ROWS
+    # The driver gives bytes of PostgreSQL as text.
+    expected = [(*row, value and f"\\x{value.hex()}") for *row, value in ROWS]
+    expected[1] = (*ROWS[1][:-1], "\\x")
+    assert ask(table, "select * from t order by a") == expected
     assert ask(table, "select pg_last_copy_count()") == [(3,)]
     table.rollback()  # of the copy too
-    with pytest.raises(redshift_connector.ProgrammingError, match="does not exist"):
+    with pytest.raises(ProgrammingError, match="does not exist"):
         ask(table, "select * from t")
 
 
@@ -361,12 +389,20 @@ def test_copy_by_a_list_of_columns_and_a_manifest(put: Put, table: Any) -> None:
     [
         ("copy t from 's3://bucket/x' {} format parquet", None, "'x' does not exist"),
         ("copy t from 's3://bucket/load' format parquet", None, "needs an IAM role"),
-        ("copy t from 's3://bucket/load' {} format parquet compupdate off", None, "not support: comp"),
+        (
+            "copy t from 's3://bucket/load' {} format parquet compupdate off",
+            None,
+            "not support: comp",
+        ),
         ("copy t from 's3://bucket/load' {} csv", None, "csv"),
         ("copy t from 's3://bucket/load' {} format parquet", ("drop", "g"), "has 6 columns"),
         ("copy t (a, b) from 's3://bucket/load' {} format parquet", None, "has 7 columns"),
         ("copy t from 's3://bucket/load' {} format parquet", ("cast", pa.int64()), "has bigint"),
-        ("copy t from 's3://bucket/load' {} format parquet", ("text", "ü" * 11), "longer than 20 bytes"),
+        (
+            "copy t from 's3://bucket/load' {} format parquet",
+            ("text", "ü" * 11),
+            "longer than 20 bytes",
+        ),
     ],
 )
 def test_copy_refuses_what_redshift_would(
@@ -381,26 +417,24 @@ def test_copy_refuses_what_redshift_would(
         case ("text", value):
             rows = part((4, value, None, None, None, None, None))
     put("load", rows)
-    with pytest.raises(redshift_connector.ProgrammingError, match=why):
+    with pytest.raises(ProgrammingError, match=why):
         ask(table, statement.format(ROLE))
 
 
 # -- macros of macros/cross_db --------------------------------------------------------------------
 
+# without_jit is a hook of every build above.
 MACROS = [
     ("integer_divide('7', '2')", 3),
     ("integer_divide('cast(19999999998 as bigint)', '2')", 9999999999),
     ("'cast(' ~ \"'\" ~ 'x' * 300 ~ \"'\" ~ ' as ' ~ type_text() ~ ')'", "x" * 300),
     ("'cast(' ~ \"'\" ~ 'x' * 300 ~ \"'\" ~ ' as ' ~ dbt.type_string() ~ ')'", "x" * 300),
+    ("dbt.hash(\"'\" ~ 'x' * 300 ~ \"'\")", md5(b"x" * 300).hexdigest()),
 ]
 
 
 @pytest.mark.parametrize("target", ["duckdb", "postgres", "redshift"])
-def test_each_macro_means_the_same_everywhere(
-    target: str, project: Project, three: Three
-) -> None:
+def test_each_macro_means_the_same_everywhere(target: str, project: Project, three: Three) -> None:
     warehouse = next(w for w in (three.redshift, *three.others) if w.target == target)
     columns = ", ".join(f"{{{{ {macro} }}}} as c{n}" for n, (macro, _) in enumerate(MACROS))
-    assert project.shown(warehouse, f"{{{{ without_jit() and '' }}}}select {columns}") == [
-        tuple(value for _, value in MACROS)
-    ]
+    assert project.shown(warehouse, f"select {columns}") == [tuple(value for _, value in MACROS)]

@@ -78,10 +78,10 @@ def copy_to_insert(sql: str) -> tuple[str, int]:
         columns = [column.to_pylist() for column in table.columns]
         rows += [[_text(value) for value in row] for row in zip(*columns, strict=True)]
 
-    named = [name.strip().strip('"') for name in (match["columns"] or "").split(",") if name.strip()]
-    arguments = ", ".join(
-        _literal(json.dumps(argument)) for argument in (named, types or [], rows)
-    )
+    named = [
+        name.strip().strip('"') for name in (match["columns"] or "").split(",") if name.strip()
+    ]
+    arguments = ", ".join(_literal(json.dumps(argument)) for argument in (named, types or [], rows))
     target = match["table"]
     into = f" ({', '.join(_quoted(name) for name in named)})" if named else ""
     listed = ", ".join(f"(r).{_quoted(name)}" for name in named) or "(r).*"

@@ -15,46 +15,50 @@ from sqlfluff.dialects.dialect_redshift_keywords import redshift_reserved_keywor
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import traverse_scope
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
-FUNCTIONS = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+FUNCTIONS = _words(
     """
     array_agg array_append array_cat array_length array_position array_to_string bit_length
-    bit_xor clock_timestamp convert_from convert_to corr covar_pop covar_samp current_catalog
-    current_query current_setval cursor_to_xml daterange div encode every format format_type_string
-    generate_series generate_subscripts gen_random_uuid isempty json_agg json_build_object
+    bit_xor clock_timestamp convert_from convert_to corr covar_pop covar_samp
+    current_catalog current_query currval daterange div encode every format gen_random_uuid
+    generate_series generate_subscripts int4range int8range json_agg json_build_object
     json_object_agg jsonb_agg jsonb_build_object justify_days justify_hours justify_interval
-    make_date make_interval make_timestamp mode nextval currval setval lastval num_nonnulls
-    numrange int4range int8range tsrange overlay pg_advisory_lock pg_advisory_xact_lock
-    pg_database_size pg_relation_size pg_size_pretty pg_sleep pg_total_relation_size pg_trigger_depth
-    pg_try_advisory_lock query_to_xml quote_nullable regexp_match regexp_matches
-    regexp_split_to_array regexp_split_to_table regr_avgx regr_avgy regr_count regr_intercept regr_r2
-    regr_slope regr_sxx regr_sxy regr_syy row_to_json setseed string_agg string_to_array
-    string_to_table to_json to_jsonb to_tsquery to_tsvector transaction_timestamp txid_current unnest
+    lastval make_date make_interval make_timestamp mode nextval num_nonnulls numrange
+    overlay pg_advisory_lock pg_advisory_xact_lock pg_database_size pg_relation_size
+    pg_size_pretty pg_sleep pg_total_relation_size pg_trigger_depth pg_try_advisory_lock
+    quote_nullable regexp_match regexp_matches regexp_split_to_array regexp_split_to_table
+    regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope regr_sxx regr_sxy
+    regr_syy row_to_json setseed setval string_agg string_to_array string_to_table to_json
+    to_jsonb to_tsquery to_tsvector transaction_timestamp tsrange txid_current unnest
     uuid_generate_v4 width_bucket xml_agg xmlagg xmlelement
-    """.split()
+    """
 )
-TYPES = frozenset(
-    {
-        *("ARRAY", "LIST", "STRUCT", "MAP", "NESTED", "OBJECT", "ENUM", "JSON", "JSONB", "XML"),
-        *("UUID", "INET", "BIT", "MONEY", "SMALLMONEY", "SERIAL", "BIGSERIAL", "SMALLSERIAL"),
-        *("INT4RANGE", "INT8RANGE", "NUMRANGE", "TSRANGE", "TSTZRANGE", "DATERANGE"),
-        *("INT4MULTIRANGE", "INT8MULTIRANGE", "NUMMULTIRANGE", "TSMULTIRANGE", "DATEMULTIRANGE"),
-        *("HSTORE", "POINT", "POLYGON", "LINESTRING", "TINYINT", "UINT", "UBIGINT", "BLOB"),
-    }
+TYPES = _words(
+    """
+    ARRAY LIST STRUCT MAP NESTED OBJECT ENUM JSON JSONB XML UUID INET BIT MONEY SMALLMONEY SERIAL
+    BIGSERIAL SMALLSERIAL INT4RANGE INT8RANGE NUMRANGE TSRANGE TSTZRANGE DATERANGE INT4MULTIRANGE
+    INT8MULTIRANGE NUMMULTIRANGE TSMULTIRANGE DATEMULTIRANGE HSTORE POINT POLYGON LINESTRING TINYINT
+    UINT UBIGINT BLOB
+    """
 )
-TYPE_NAMES = frozenset(
-    "bytea cidr macaddr tsvector tsquery box lseg path circle txid_snapshot citext".split()
-)
+TYPE_NAMES = _words("bytea cidr macaddr tsvector tsquery box lseg path circle txid_snapshot citext")
 # PostgreSQL's own columns, which Redshift neither has nor allows as names.
-SYSTEM_COLUMNS = frozenset("ctid xmin xmax cmin cmax tableoid".split())
-CREATED = frozenset("INDEX SEQUENCE TRIGGER EXTENSION DOMAIN RULE TYPE".split())
+SYSTEM_COLUMNS = _words("ctid xmin xmax cmin cmax tableoid")
+CREATED = _words("INDEX SEQUENCE TRIGGER EXTENSION DOMAIN RULE TYPE")
 RESERVED = frozenset(
     word.strip().lower() for word in redshift_reserved_keywords.split("\n") if word.strip()
 )
 # Of window functions, those that need no frame beside an `order by`.
-RANKS = (exp.RowNumber, exp.Rank, exp.DenseRank, exp.Lag, exp.Lead, exp.Ntile, exp.PercentRank)
-RANKS += (exp.CumeDist,)
+RANKS = (
+    *(exp.RowNumber, exp.Rank, exp.DenseRank, exp.PercentRank, exp.CumeDist, exp.Ntile),
+    *(exp.Lag, exp.Lead),
+)
 
 
 def statements(sql: str) -> list[str]:
@@ -102,7 +106,7 @@ def _in_tokens(tokens: list[Token]) -> Iterator[str]:
             yield f"operator {word}"
 
 
-def _in_tree(tree: exp.Expression) -> Iterator[str]:
+def _in_tree(tree: exp.Expr) -> Iterator[str]:
     for node in tree.walk():
         for kind, describe in NODES.items():
             if isinstance(node, kind) and (found := describe(node)):
@@ -163,11 +167,11 @@ def _alter(node: exp.Alter) -> str:
     return "several columns in one alter table" if len(added) > 1 else ""
 
 
-def _always(text: str) -> Callable[[exp.Expression], str]:
-    return lambda node: text
+def _always(text: str) -> Callable[[exp.Expr], str]:
+    return lambda _: text
 
 
-NODES: dict[type[exp.Expression], Callable[..., str]] = {
+NODES: dict[type[exp.Expr], Callable[..., str]] = {
     exp.NullSafeEQ: _always("is [not] distinct from"),
     exp.NullSafeNEQ: _always("is [not] distinct from"),
     exp.Filter: _always("filter clause"),

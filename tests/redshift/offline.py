@@ -82,7 +82,9 @@ class Nowhere:
         known = [*self._nodes(), *self.manifest["sources"].values()]
         tested = {node["name"]: node["model"] for node in self.manifest["unit_tests"].values()}
         name = tested.get(name, name)
-        columns = next((node["columns"] for node in known if node["name"] == name), {})
+        columns: dict[str, Any] = next(
+            (node["columns"] for node in known if node["name"] == name), {}
+        )
         rows = [(column, "character varying", 65535, None, None) for column in columns]
         return names.split(), rows
 
@@ -122,7 +124,7 @@ class _Handle:
         pass
 
 
-def _connects(*arguments: object, **options: object) -> NoReturn:
+def _connects(*_: object, **__: object) -> NoReturn:
     raise AssertionError("the offline check opened a connection")
 
 

@@ -18,6 +18,15 @@ create function pg_catalog.len(value text) returns integer language sql immutabl
     select char_length(value)
 $$;
 
+create function pg_catalog.strtol(digits text, base integer)
+returns bigint language sql immutable as $$
+    select coalesce(sum(
+        (position(lower(substring(digits from n for 1)) in '0123456789abcdefghijklmnopqrstuvwxyz') - 1)
+        * cast(power(cast(base as numeric), length(digits) - n) as bigint)
+    ), 0)::bigint
+    from generate_series(1, length(digits)) as n
+$$;
+
 create function pg_catalog.dateadd(part text, number bigint, moment timestamp)
 returns timestamp language sql immutable as $$
     select moment + number * cast('1 ' || part as interval)
