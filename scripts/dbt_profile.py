@@ -136,9 +136,7 @@ def resolve_target(project: Path, profiles: Path, name: str | None) -> Target:
     if credentials.type == "redshift":
         missing = missing_settings(_redshift_settings(credentials))
         if missing:
-            raise ProfileError(
-                "\n  ".join([f"TARGET={profile.target_name} cannot start.", *missing])
-            )
+            raise ProfileError(" ".join([f"TARGET={profile.target_name} cannot start.", *missing]))
     return Target(
         name=profile.target_name,
         kind=credentials.type,
