@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -38,8 +38,8 @@ _TYPES = {
     pa.timestamp("us"): "timestamp without time zone",
     pa.string(): "character varying",
     pa.large_string(): "character varying",
-    pa.binary(): "bytea",
-    pa.large_binary(): "bytea",
+    pa.binary(): "varbyte",
+    pa.large_binary(): "varbyte",
 }
 
 
@@ -70,12 +70,12 @@ def copy_to_insert(sql: str) -> tuple[str, int]:
     types: list[str] | None = None
     rows: list[list[str | None]] = []
     for body in _objects(match["url"], manifest):
-        table = pq.read_table(io.BytesIO(body))
+        table = pq.read_table(io.BytesIO(body), coerce_int96_timestamp_unit="us")
         found = [_type(field) for field in table.schema]
         if types not in (None, found):
             raise CopyError("the files of one copy have different columns")
         types = found
-        columns = [column.to_pylist() for column in table.columns]
+        columns = [_values(column) for column in table.columns]
         rows += [[_text(value) for value in row] for row in zip(*columns, strict=True)]
 
     named = [
@@ -129,15 +129,37 @@ def _type(field: pa.Field) -> str:
         raise CopyError(f"copy cannot load column {field.name} of type {field.type}") from None
 
 
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column; dates and times as text, because Python's end with the year 9999."""
+    if pa.types.is_date(column.type):
+        days = column.cast(pa.int32()).to_pylist()
+        return [None if day is None else "{}{}".format(*_date(day)) for day in days]
+    if pa.types.is_timestamp(column.type):
+        moments = column.cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
+        return [None if moment is None else _moment(moment) for moment in moments]
+    return list(column.to_pylist())
+
+
+def _date(days: int) -> tuple[str, str]:
+    """A date, by days since 1970, and its era."""
+    # The calendar repeats after 400 years, which have this many days.
+    turns, rest = divmod(days + date(1970, 1, 1).toordinal() - 1, 146_097)
+    found = date.fromordinal(rest + 1)
+    year = found.year + 400 * turns
+    return f"{year if year > 0 else 1 - year:04}{found:-%m-%d}", "" if year > 0 else " BC"
+
+
+def _moment(microseconds: int) -> str:
+    days, rest = divmod(microseconds, 86_400_000_000)
+    day, era = _date(days)
+    return f"{day} {datetime.min + timedelta(microseconds=rest):%H:%M:%S.%f}{era}"
+
+
 def _text(value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, bytes):
         return f"\\x{value.hex()}"
-    if isinstance(value, datetime):
-        return value.isoformat(" ")
-    if isinstance(value, date):
-        return value.isoformat()
     return repr(value) if isinstance(value, float) else str(value)
 
 

@@ -241,7 +241,6 @@ _RULES = [
         (r"\bencode\s+(?:az64|zstd|lzo|raw|auto|bytedict|delta|delta32k|runlength)\b", " "),
         (r"\bwith\s+no\s+schema\s+binding\b", " "),
         (r"\bvarchar\s*\(\s*max\s*\)", "varchar(65535)"),
-        (r"\b(?:varbyte|varbinary|binary\s+varying)\b(?:\s*\(\s*\d+\s*\))?", "bytea"),
         # A text without a length is one of 256 bytes.
         (r"(?<=\bas )(\s*)text\b", r"\1varchar(256)"),
         (r"(?<=::)(\s*)text\b", r"\1varchar(256)"),

@@ -133,7 +133,9 @@ declare
     parts text[] := '{}';
 begin
     for col in
-        select attname, format_type(atttypid, atttypmod) as type, atttypmod - 4 as bytes
+        select
+            attname, format_type(atttypid, atttypmod) as type, atttypmod - 4 as bytes,
+            row_number() over (order by attnum) as number
         from pg_attribute
         left join lateral (
             select ordinality, value from json_array_elements_text(named) with ordinality
@@ -144,7 +146,7 @@ begin
         order by coalesce(listed.ordinality, attnum)
     loop
         if place >= json_array_length(types) then exit; end if;
-        if regexp_replace(col.type, '^(character varying)\(.*', '\1') <> types ->> place then
+        if regexp_replace(col.type, '^(character varying|varbyte)\(.*', '\1') <> types ->> place then
             raise exception 'column % is of type %, and the file has %',
                 col.attname, col.type, types ->> place using errcode = 'XX000';
         end if;
@@ -155,7 +157,7 @@ begin
             raise exception 'a value of column % is longer than % bytes', col.attname, col.bytes
                 using errcode = 'XX000';
         end if;
-        parts := parts || format('%L, r.value -> %s', col.attname, place);
+        parts[col.number] := format('cast(r.value ->> %s as %s)', place, col.type);
         place := place + 1;
     end loop;
     if place <> json_array_length(types)
@@ -169,9 +171,35 @@ begin
             using errcode = 'XX000';
     end if;
     return query execute format(
-        'select (json_populate_record(%L::%s, json_build_object(%s))).* '
-        'from json_array_elements($1) as r(value)',
-        null, name, array_to_string(parts, ', ')
+        'select %s from json_array_elements($1) as r(value)', array_to_string(parts, ', ', 'null')
     ) using copied;
 end
+$$;
+
+-- Bytes with a length, as a type of their own: bytea by another name.
+create type pg_catalog.varbyte;
+create function pg_catalog.varbyte_in(cstring) returns varbyte
+language internal immutable strict as 'byteain';
+create function pg_catalog.varbyte_out(varbyte) returns cstring
+language internal immutable strict as 'byteaout';
+create function pg_catalog.varbyte_modifier_in(cstring[]) returns integer
+language internal immutable strict as 'varchartypmodin';
+create function pg_catalog.varbyte_modifier_out(integer) returns cstring
+language internal immutable strict as 'varchartypmodout';
+create type pg_catalog.varbyte (
+    input = varbyte_in, output = varbyte_out, like = bytea,
+    typmod_in = varbyte_modifier_in, typmod_out = varbyte_modifier_out
+);
+create cast (bytea as varbyte) without function as implicit;
+create cast (varbyte as bytea) without function as implicit;
+
+create function pg_catalog.to_hex(value varbyte) returns text language sql immutable as $$
+    select encode(value::bytea, 'hex')
+$$;
+create function pg_catalog.from_hex(digits text) returns varbyte language sql immutable as $$
+    select decode(digits, 'hex')::varbyte
+$$;
+create function pg_catalog.strtol(digits text, base integer)
+returns bigint language sql immutable as $$
+    select cast(cast(cast('x' || lpad(digits, 16, '0') as text) as bit(64)) as bigint)
 $$;
