@@ -9,6 +9,7 @@ from .options import Options
 from .ranges import FEWEST_ROWS, Digests, Partition, Scope, State, changed, fingerprint
 from .schema import TEXT, Table
 from .sources import Source
+from .wire import HASH_LENGTH
 
 # The mode of a table that cannot be read as it was asked for.
 REFUSED = "refused"
@@ -74,7 +75,10 @@ class Plan:
 
 def arriving(table: Table) -> Table:
     """The table with its hashed columns as text."""
-    columns = tuple(replace(c, type=TEXT, note=None) if c.hashed else c for c in table.columns)
+    columns = tuple(
+        replace(c, type=TEXT, note=None, length=HASH_LENGTH) if c.hashed else c
+        for c in table.columns
+    )
     return replace(table, columns=columns)
 
 

@@ -123,7 +123,6 @@ def load(
         tables, gone = chosen_tables(source, options, destination, known)
         tables, changes = follow_policies(tables, options, known)
         result.schema_changes = [*gone, *changes]
-        result.warnings = [*source.warnings, *destination.warnings]
         for table in tables:
             existing = destination.columns(table.raw_name)
             if existing is not None and not options.full_refresh:
@@ -138,6 +137,7 @@ def load(
         for entry in result.tables:
             _stage(entry, source, destination, stamp, progress, options)
         source.close()
+        result.warnings = [*source.warnings, *destination.warnings]
         if options.strict and result.issue_count:
             raise LoadError(_strict_message(result))
         destination.begin_publish()
@@ -211,7 +211,7 @@ def _stage(
             )
             # Part by part, so that the source goes on while the warehouse reads back.
             comparing: Future[None] | None = None
-            for part in parts(kept):
+            for part in parts(kept) if destination.takes_parts else [kept]:
                 sent = destination.stage(table, part)
                 if comparing is not None:
                     comparing.result()
@@ -256,6 +256,7 @@ def prepared(
         issues,
         keeps_nul=destination.keeps_nul,
         marks_infinity=source.marks_infinity,
+        longest=destination.longest,
     )
     secret = [n for n, c in enumerate(table.columns) if c.hashed]
     return hashed(kept, secret, options.hash_salt or "") if secret else kept

@@ -104,6 +104,8 @@ class Column:
     note: str | None = None
     # Values are replaced by hashes, with the salt that this names; empty: they arrive as they are.
     hashed: str = ""
+    # Characters that a text can have, where the source holds it to that.
+    length: int | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from .drift import (
 )
 from .errors import LoadError, UsageError
 from .options import Options, column_matches
-from .schema import METADATA_COLUMNS, Table
+from .schema import METADATA_COLUMNS, TEXT, Table
 from .sources import Source
 
 
@@ -53,7 +53,7 @@ def chosen_tables(
             gone.extend(dropped_tables({_short(name.lower(), limit) for name in names}, known))
         return chosen
 
-    found = [_shorten(table, limit) for table in source.tables(wanted)]
+    found = [_fitted(table, destination) for table in source.tables(wanted)]
     tables = [table for table in found if table.name in chosen]
     if not tables:
         raise LoadError(
@@ -204,6 +204,18 @@ def _short(name: str, limit: int | None) -> str:
     return encoded[: limit - 9].decode("utf-8", "ignore") + "_" + digest
 
 
-def _shorten(table: Table, limit: int | None) -> Table:
-    columns = tuple(replace(c, raw_name=_short(c.raw_name, limit)) for c in table.columns)
+def _fitted(table: Table, destination: Destination) -> Table:
+    """The table with names and types that the destination can have."""
+    limit, largest = destination.name_limit, destination.largest_scale
+    columns = tuple(
+        replace(
+            column,
+            raw_name=_short(column.raw_name, limit),
+            type=TEXT if column.type.scale > largest else column.type,
+            note=f"{column.declared} kept as text: more than {largest} digits after the point"
+            if column.type.scale > largest
+            else column.note,
+        )
+        for column in table.columns
+    )
     return replace(table, raw_name=_short(table.raw_name, limit), columns=columns)

@@ -25,7 +25,7 @@ written `\\x5C`.
 import hashlib
 import hmac
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -41,6 +41,9 @@ REASONS = {
     "I": "infinite or not a number, loaded as null",
 }
 NUL_REMOVED = "NUL character removed from text"
+TOO_LONG = "longer than {:,} bytes, loaded as null"
+# Characters of what stands for a value that is hashed.
+HASH_LENGTH = 64
 
 # The backslash first, for whoever replaces one after the other; the other way round to undo it.
 ESCAPES = {"\\": "\\x5C", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -139,12 +142,17 @@ def _normalise_copy(data: bytes) -> bytes:
     return data.replace(b"\\b", b"\b").replace(b"\\f", b"\f").replace(b"\\v", b"\v")
 
 
+def unescape(value: bytes) -> bytes:
+    """The text that a field stands for."""
+    if b"\\" in value:
+        for plain, escaped in reversed(ESCAPES.items()):
+            value = value.replace(escaped.encode(), plain.encode())
+    return value
+
+
 def readable(value: bytes) -> str:
     """A field as a person would write it, for samples in messages."""
-    text = value.decode("utf-8", "replace")
-    for plain, escaped in reversed(ESCAPES.items()):
-        text = text.replace(escaped, plain)
-    return text
+    return unescape(value).decode("utf-8", "replace")
 
 
 @dataclass
@@ -201,14 +209,21 @@ _DATED = (Kind.DECIMAL, Kind.DATE, Kind.TIMESTAMP)
 
 
 def without_losses(
-    blocks: Iterator[Block], issues: Issues, *, keeps_nul: bool, marks_infinity: bool
+    blocks: Iterator[Block],
+    issues: Issues,
+    *,
+    keeps_nul: bool,
+    marks_infinity: bool,
+    longest: Mapping[Kind, int],
 ) -> Iterator[Block]:
     """The same rows with what no warehouse can hold turned into null (or removed) and counted.
 
     A block without such a value passes untouched; others are looked at field by field.
     `keeps_nul`: the destination's text can hold a NUL. `marks_infinity`: the source writes NaN and
-    infinity as words into decimal and date columns (PostgreSQL does).
+    infinity as words into decimal and date columns (PostgreSQL does). `longest`: bytes that a value
+    of a type can have there.
     """
+    shortest_limit = min(longest.values(), default=None)
     for block in blocks:
         data = block.data
         suspect = (
@@ -216,10 +231,10 @@ def without_losses(
             or (not keeps_nul and b"\0" in data)
             or (marks_infinity and (b"NaN" in data or b"nfinity" in data))
         )
-        if suspect:
-            lines = data.split(b"\n")
+        lines = data.split(b"\n") if suspect or shortest_limit is not None else []
+        if suspect or (shortest_limit is not None and len(max(lines, key=len)) > shortest_limit):
             lines.pop()
-            mended = [_mend(line, issues, keeps_nul, marks_infinity) for line in lines]
+            mended = [_mend(line, issues, keeps_nul, marks_infinity, longest) for line in lines]
             block = Block(b"\n".join(mended) + b"\n", block.rows)
         yield block
 
@@ -243,7 +258,13 @@ def hashed(blocks: Iterator[Block], positions: Sequence[int], salt: str) -> Iter
         yield Block(b"\n".join(lines) + b"\n", block.rows)
 
 
-def _mend(line: bytes, issues: Issues, keeps_nul: bool, marks_infinity: bool) -> bytes:
+def _mend(
+    line: bytes,
+    issues: Issues,
+    keeps_nul: bool,
+    marks_infinity: bool,
+    longest: Mapping[Kind, int],
+) -> bytes:
     fields = line.split(b"\t")
     columns = issues.table.columns
     original: list[bytes] | None = None
@@ -255,12 +276,25 @@ def _mend(line: bytes, issues: Issues, keeps_nul: bool, marks_infinity: bool) ->
             reason, kept = REASONS["I"], NULL
         elif not keeps_nul and b"\0" in value:
             reason, kept = NUL_REMOVED, value.replace(b"\0", b"")
+        elif _is_longer(value, column.type.kind, longest):
+            reason, kept = TOO_LONG.format(longest[column.type.kind]), NULL
         else:
             continue
         original = original or list(fields)
         issues.add(column, reason, _key_of(original, issues.table))
         fields[position] = kept
     return b"\t".join(fields)
+
+
+def _is_longer(value: bytes, kind: Kind, longest: Mapping[Kind, int]) -> bool:
+    """Whether a field, unescaped, has more bytes than a value of its type can have."""
+    limit = longest.get(kind)
+    # An escape is longer than what it stands for.
+    if limit is None or len(value) <= limit:
+        return False
+    if kind is Kind.BINARY:
+        return (len(value) - len(binary_field(b""))) // 2 > limit
+    return len(unescape(value)) > limit
 
 
 def _key_of(fields: list[bytes], table: Table) -> str | None:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ..audit import Record
 from ..ranges import Partition, State
-from ..schema import Column, Table, Type
+from ..schema import Column, Kind, Table, Type
 from ..wire import Block, Tally
 
 
@@ -49,8 +49,14 @@ class Destination(Protocol):
     keeps_nul: bool
     # `read_back` may run in another thread while the next rows are staged.
     reads_aside: bool
+    # A table's rows are staged and read back part by part; else all of them at once.
+    takes_parts: bool
     # Bytes that a name can have, or none.
     name_limit: int | None
+    # Digits after the point that a decimal can have.
+    largest_scale: int
+    # Bytes that a value of a type can have, where there is a limit; longer ones become null.
+    longest: Mapping[Kind, int]
 
     def open(self) -> None:
         """Take the loader's lock and look around. Raises LoadError; changes nothing."""

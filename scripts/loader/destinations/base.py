@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from ..audit import STATE_TABLES, TABLES, Record
 from ..ranges import Digest, State, difference
-from ..schema import METADATA_COLUMNS, Column, Kind, Table, Type
+from ..schema import METADATA_COLUMNS, TEXT, Column, Kind, Table, Type
 from ..wire import ESCAPES
 from . import Changes, Stamp, Within
 
@@ -21,10 +21,13 @@ class SqlDestination(ABC):
     """The part of a destination that is plain SQL."""
 
     TYPE_NAMES: ClassVar[Mapping[Kind, str]]
+    # What stands behind the columns of a raw table that is made.
+    TABLE_OPTIONS: ClassVar[str] = ""
     description: str
 
     def __init__(self, raw_schema: str) -> None:
         self.schema = raw_schema
+        self.longest: Mapping[Kind, int] = {}
 
     @abstractmethod
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
@@ -77,7 +80,7 @@ class SqlDestination(ABC):
     ) -> Changes:
         """Bring the raw table to the staged state."""
         with self._doing(f"publishing the table {table.raw_name}"):
-            merge = _Merge(self, table, stamp, within)
+            merge = self._merge(table, stamp, within)
             if keyed:
                 inserted, updated, deleted = merge.by_key()
             elif within is not None:
@@ -85,6 +88,25 @@ class SqlDestination(ABC):
             else:
                 inserted, updated, deleted = merge.by_whole_rows()
             return Changes(inserted, updated, deleted, self.live_rows(table.raw_name))
+
+    def _merge(self, table: Table, stamp: Stamp, within: Within | None) -> "Merge":
+        return Merge(self, table, stamp, within)
+
+    def _publish_first(self, table: Table, stamp: Stamp) -> Changes:
+        """Make the raw table, of all that was staged."""
+        name = self._name(table.raw_name)
+        with self._doing(f"publishing the table {table.raw_name}"):
+            self._run(
+                f"create table {name} ({self._columns_of(table)},"
+                f" _loaded_at {self.TYPE_NAMES[Kind.TIMESTAMP]} not null,"
+                f" _batch_id {self.type_name(TEXT)} not null,"
+                f" _deleted_at {self.TYPE_NAMES[Kind.TIMESTAMP]}){self.TABLE_OPTIONS}"
+            )
+            rows = self._run(
+                f"insert into {name} select *, {literal(stamp.loaded_at)},"
+                f" {literal(stamp.batch_id)}, null from {self._staged(table)}"
+            )
+        return Changes(inserted=rows, live=rows)
 
     def live_rows(self, raw_table: str) -> int:
         """Rows that have no tombstone."""
@@ -98,7 +120,7 @@ class SqlDestination(ABC):
             for column in added:
                 self._run(
                     f"alter table {self._name(raw_table)} add column {quote(column.raw_name)}"
-                    f" {self.type_name(column.type)}"
+                    f" {self._column_type(column)}"
                 )
             for name, kind in widened.items():
                 self._change_type(raw_table, name, kind)
@@ -173,10 +195,29 @@ class SqlDestination(ABC):
     def defined(self, columns: Mapping[str, Type]) -> str:
         return ", ".join(f"{quote(name)} {self.type_name(kind)}" for name, kind in columns.items())
 
+    def _columns_of(self, table: Table) -> str:
+        return ", ".join(f"{quote(c.raw_name)} {self._column_type(c)}" for c in table.columns)
+
+    def _column_type(self, column: Column) -> str:
+        """The warehouse's name of a column's type."""
+        return self.type_name(column.type)
+
     def _as_sent(self, column: Column, held: Mapping[str, Type | None]) -> str:
         """SQL of a stored column in the type in which the source sends it."""
         name, kind = quote(column.raw_name), held.get(column.raw_name, column.type)
-        return name if kind == column.type else f"cast({name} as {self.type_name(column.type)})"
+        return name if kind is None else self._cast(name, kind, column.type)
+
+    def _cast(self, value: str, before: Type, after: Type) -> str:
+        """SQL of a value in another type."""
+        return value if before == after else f"cast({value} as {self.type_name(after)})"
+
+    def _equal(self, left: str, right: str, kind: Type) -> str:
+        """SQL for whether two values are the same; neither is null."""
+        return f"{left} = {right}"
+
+    def _differ(self, left: str, right: str, kind: Type) -> str:
+        """SQL for whether two values are not the same; null is the same as null."""
+        return f"{left} is distinct from {right}"
 
     def type_name(self, kind: Type) -> str:
         """The warehouse's name of a type."""
@@ -197,7 +238,7 @@ class SqlDestination(ABC):
         return None
 
 
-class _Merge:
+class Merge:
     """The statements that apply staged rows (`s`) to a published table (`t`)."""
 
     def __init__(
@@ -216,15 +257,18 @@ class _Merge:
         for name, kind in held.items():
             if name in kinds:
                 value = f"s.{quote(name)}"
-                if kind is not None and kind != kinds[name]:
-                    value = f"cast({value} as {warehouse.type_name(kind)})"
-                self._values[name] = value
+                self._values[name] = (
+                    value if kind is None else warehouse._cast(value, kinds[name], kind)
+                )
             elif name not in METADATA_COLUMNS and kind is not None:
                 # The source has dropped this column.
                 self._values[name] = f"cast(null as {warehouse.type_name(kind)})"
         self._key = [column.raw_name for column in table.key_columns]
         self._row_ids = warehouse._row_id(table, "t"), warehouse._row_id(table, "s")
-        self._match = " and ".join(f"t.{quote(n)} = {self._values[n]}" for n in self._key)
+        self._kinds = {name: held[name] or kinds[name] for name in self._values}
+        self._match = " and ".join(
+            warehouse._equal(f"t.{quote(n)}", self._values[n], self._kinds[n]) for n in self._key
+        )
         self._names = ", ".join(map(quote, self._values))
         self._offered = ", ".join(self._values.values())
 
@@ -234,7 +278,7 @@ class _Merge:
         What differs is found in one scan of the published table, and its rows again by their place.
         """
         differs = " or ".join(
-            f"t.{quote(name)} is distinct from {value}"
+            self._warehouse._differ(f"t.{quote(name)}", value, self._kinds[name])
             for name, value in self._values.items()
             if name not in self._key
         )

@@ -14,14 +14,14 @@ from typing import Any, ClassVar
 
 import duckdb
 import pyarrow as pa
-import pyarrow.csv
 
 from ..audit import Record
 from ..errors import LoadError
 from ..ranges import State
-from ..schema import Column, Kind, Table, Type
+from ..schema import MAX_DECIMAL_DIGITS, Column, Kind, Table, Type
 from ..wire import ESCAPES, Block, Tally, double_sql
 from . import Changes, Stamp, Within
+from .arrow import fields_of
 from .base import SqlDestination, escaped_sql, literal, quote
 
 SPLIT = "split_part({text}, '{mark}', {n})"
@@ -38,7 +38,9 @@ class DuckDBDestination(SqlDestination):
 
     keeps_nul = True
     reads_aside = True
+    takes_parts = True
     name_limit: int | None = None
+    largest_scale = MAX_DECIMAL_DIGITS
     TYPE_NAMES: ClassVar[Mapping[Kind, str]] = {
         Kind.BOOLEAN: "BOOLEAN",
         Kind.SMALLINT: "SMALLINT",
@@ -144,7 +146,7 @@ class DuckDBDestination(SqlDestination):
             self._run("begin")
             for block in blocks:
                 tally.add(block.data, block.rows)
-                self._open().register("rows", _arrow(block, kinds))
+                self._open().register("rows", fields_of(block, kinds))
                 has_escapes = any(m.encode() in block.data for m in ESCAPES.values())
                 self._run(escaped if has_escapes else plain)
                 self._open().unregister("rows")
@@ -226,18 +228,7 @@ class DuckDBDestination(SqlDestination):
         """Apply the difference between the staged and the published rows."""
         if self.columns(table.raw_name) is not None:
             return super().publish(table, stamp, keyed=keyed, within=within)
-        name = self._name(table.raw_name)
-        columns = self.defined({c.raw_name: c.type for c in table.columns})
-        with self._doing(f"publishing the table {table.raw_name}"):
-            self._run(
-                f"create table {name} ({columns}, _loaded_at timestamp not null,"
-                " _batch_id varchar not null, _deleted_at timestamp)"
-            )
-            rows = self._run(
-                f"insert into {name} select *, {literal(stamp.loaded_at)},"
-                f" {literal(stamp.batch_id)}, null from {self._staged(table)}"
-            )
-        return Changes(inserted=rows, live=rows)
+        return self._publish_first(table, stamp)
 
     def commit(self, records: Sequence[Record]) -> None:
         """Write the audit, commit, and let go of the warehouse."""
@@ -394,24 +385,6 @@ def _arrow_type(kind: Type) -> pa.DataType:
         return pa.decimal128(kind.precision, kind.scale)
     plain = {Kind.SMALLINT: pa.int16(), Kind.INTEGER: pa.int32(), Kind.BIGINT: pa.int64()}
     return plain.get(kind.kind, pa.large_string())
-
-
-def _arrow(block: Block, kinds: dict[str, pa.DataType]) -> pa.Table:
-    """The fields of a block, null where the line says so."""
-    return pyarrow.csv.read_csv(
-        pa.py_buffer(block.data),
-        read_options=pyarrow.csv.ReadOptions(
-            column_names=list(kinds), block_size=len(block.data) + 1, use_threads=False
-        ),
-        parse_options=pyarrow.csv.ParseOptions(
-            delimiter="\t", quote_char=False, escape_char=False, ignore_empty_lines=False
-        ),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types=kinds,
-            null_values=["\\N"],
-            strings_can_be_null=True,
-        ),
-    )
 
 
 def _value(name: str, kind: Type, type_name: str) -> str:

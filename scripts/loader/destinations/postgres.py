@@ -18,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 from ..audit import Record
 from ..errors import LoadError
 from ..ranges import State
-from ..schema import BIGINT, INTEGER, SMALLINT, Column, Kind, Table, Type
+from ..schema import BIGINT, INTEGER, MAX_DECIMAL_DIGITS, SMALLINT, Column, Kind, Table, Type
 from ..sources.postgres import SPLIT, connection_problem, copied_out
 from ..urls import is_local, unencrypted
 from ..wire import Block, Tally, blocks_of_copy, double_sql
@@ -36,7 +36,9 @@ class PostgresDestination(SqlDestination):
 
     keeps_nul = False
     reads_aside = False
+    takes_parts = True
     name_limit: int | None = 63
+    largest_scale = MAX_DECIMAL_DIGITS
     TYPE_NAMES: ClassVar[Mapping[Kind, str]] = {
         Kind.BOOLEAN: "boolean",
         Kind.SMALLINT: "smallint",

@@ -377,12 +377,13 @@ class MySQLSource:
     def _columns(self) -> Iterator[tuple[str, int, Column, dict[str, Any]]]:
         rows = self._rows(
             "select table_name, ordinal_position, column_name, data_type, column_type, is_nullable,"
-            " numeric_precision, numeric_scale, character_octet_length, datetime_precision"
+            " numeric_precision, numeric_scale, character_octet_length, datetime_precision,"
+            " character_maximum_length"
             " from information_schema.columns where table_schema = database()"
             " order by table_name, ordinal_position"
         )
         for name, position, column, base, declared, nullable, *numbers in rows:
-            precision, scale, octets, fraction = numbers
+            precision, scale, octets, fraction, length = numbers
             kind = _type_of(base, declared, precision, scale)
             note = None
             if base == "decimal" and kind is TEXT:
@@ -393,7 +394,15 @@ class MySQLSource:
             yield (
                 name,
                 position,
-                Column(column, column.lower(), declared, kind, nullable == "YES", note),
+                Column(
+                    column,
+                    column.lower(),
+                    declared,
+                    kind,
+                    nullable == "YES",
+                    note,
+                    length=length if kind is TEXT else None,
+                ),
                 detail,
             )
 

@@ -64,6 +64,8 @@ where
 order by c.relname, a.attnum
 """
 
+SIZED = ("varchar", "bpchar")
+
 # Unique, immediate, whole indexes over columns that are never null; the primary key first.
 KEYS = """
 select c.relname, i.indexrelid, a.attname
@@ -148,7 +150,16 @@ class PostgresSource:
             if base == "numeric" and kind is TEXT:
                 note = f"{declared} kept as text: no precision of at most 38 digits"
             by_table.setdefault(name, []).append(
-                Column(column, column.lower(), declared, kind, nullable, note)
+                Column(
+                    column,
+                    column.lower(),
+                    declared,
+                    kind,
+                    nullable,
+                    note,
+                    # PostgreSQL counts its own four bytes in.
+                    length=modifier - 4 if base in SIZED and (modifier or 0) > 4 else None,
+                )
             )
             estimates[name] = estimate if estimate >= 0 else None
             details.setdefault(name, {})[column] = base
