@@ -27,6 +27,7 @@ from .errors import UsageError
 from .options import MODES, POLICIES, Options, TableOptions
 
 DEFAULT_FILE = "loader.yml"
+TARGETS = ("duckdb", "postgres", "redshift")
 _TABLE_KEYS = {"mode": str, "cursor": str, "overlap": int, "policy": str}
 _KEYS: dict[str, Any] = {
     "source": str,
@@ -75,7 +76,7 @@ def read_config(path: Path) -> Config:
             f"The configuration {path} is not YAML: {' '.join(str(error).split())}."
         ) from None
     _check(found, _KEYS, str(path))
-    _one_of(found.get("target", "duckdb"), ("duckdb", "postgres"), str(path))
+    _one_of(found.get("target", "duckdb"), TARGETS, str(path))
     if not 0 <= found.get("max_delete_share", 0) <= 1:
         raise UsageError(f"The configuration {path}: max_delete_share is a number from 0 to 1.")
     default = _table_options(found, f"{path}", TableOptions())
