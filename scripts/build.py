@@ -42,10 +42,12 @@ from dbt_packages import PackageError, install_packages
 from dbt_profile import ProfileError, Target, ensure_profile, resolve_target
 from loader import DuckDBDestination, LoadError, Options, PostgresDestination, load
 from loader.config import find_config
+from loader.destinations import Destination
 from loader.progress import Lines, Silent
 from loader.schema import Table
 from loader.sources import MODULES
 from loader.urls import SourceUrl, parse_url, with_password
+from redshift_settings import redshift_destination
 from sample_source import ShopError, create_shop
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -55,6 +57,12 @@ SAMPLE_URL = f"sqlite:///{SAMPLE.name}"
 PORTS = {"mysql": 3306, "postgres": 5432}
 # Rows of a shop from which on tests of all rows take longer than everything else.
 LARGE = 1_000_000
+# The variable that names another warehouse, by the kind of the target.
+PLACES = {
+    "duckdb": "DUCKDB_PATH",
+    "postgres": "PGDATABASE",
+    "redshift": "REDSHIFT_DATABASE",
+}
 
 
 class BuildError(RuntimeError):
@@ -203,7 +211,7 @@ def refuse_other_shop(target: Target, url: str, *, sample: bool) -> None:
     # Of an unknown scheme, the loader says which there are.
     if now.scheme not in MODULES or place_of(parse_url(before)) == place_of(now):
         return
-    remedies = [f"take another {'PGDATABASE' if target.kind == 'postgres' else 'DUCKDB_PATH'}"]
+    remedies = [f"take another {PLACES[target.kind]}"]
     if sample:
         remedies.insert(0, "give SOURCE again")
     elif before != SAMPLE_URL:
@@ -238,9 +246,11 @@ def last_source(target: Target) -> str | None:
 def load_shop(steps: Steps, target: Target, url: str, options: Options) -> None:
     """Load the shop into the warehouse that dbt's target names. Raises LoadError."""
     schema = raw_schema()
-    destination: DuckDBDestination | PostgresDestination
+    destination: Destination
     if target.kind == "duckdb":
         destination = DuckDBDestination(schema, target.connection["path"])
+    elif target.kind == "redshift":
+        destination = redshift_destination(schema, target.connection)
     else:
         connection = {name: str(value) for name, value in target.connection.items()}
         destination = PostgresDestination(schema, **connection)

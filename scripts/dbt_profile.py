@@ -20,7 +20,8 @@ from dbt.flags import set_from_args
 from dbt_common.context import set_invocation_context
 from dbt_common.exceptions import DbtBaseException
 
-from redshift_settings import missing_settings
+from loader import LoadError, UsageError
+from redshift_settings import driver_parameters, redshift_destination
 
 PROFILE = "classicmodels"
 EXAMPLE = "profiles.example.yml"
@@ -57,8 +58,10 @@ class Target:
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query; none where the warehouse or a table is not there or not readable."""
         rows: list[tuple[Any, ...]] = []
-        with contextlib.suppress(duckdb.Error, psycopg.Error):
-            if self.kind == "postgres":
+        with contextlib.suppress(duckdb.Error, psycopg.Error, LoadError):
+            if self.kind == "redshift":
+                rows = redshift_destination("", self.connection).ask(sql)
+            elif self.kind == "postgres":
                 with psycopg.connect(**self.connection, connect_timeout=10) as postgres:
                     rows = postgres.execute(sql.encode()).fetchall()
             elif Path(self.connection["path"]).exists():
@@ -133,10 +136,6 @@ def resolve_target(project: Path, profiles: Path, name: str | None) -> Target:
         )
     if credentials.type == "duckdb":
         _refuse_unusable(credentials, own_schemas(project, credentials.schema))
-    if credentials.type == "redshift":
-        missing = missing_settings(_redshift_settings(credentials))
-        if missing:
-            raise ProfileError(" ".join([f"TARGET={profile.target_name} cannot start.", *missing]))
     return Target(
         name=profile.target_name,
         kind=credentials.type,
@@ -188,12 +187,16 @@ def _redshift_settings(credentials: Any) -> dict[str, str]:
     """An output of type redshift as the variables that profiles.example.yml makes it from."""
     fields = {
         "REDSHIFT_HOST": credentials.host,
+        "REDSHIFT_PORT": credentials.port,
+        "REDSHIFT_DATABASE": credentials.database,
         "REDSHIFT_USER": credentials.user,
         "REDSHIFT_PASSWORD": credentials.password,
         "REDSHIFT_METHOD": credentials.method,
         "REDSHIFT_CLUSTER_ID": credentials.cluster_id,
         "REDSHIFT_WORKGROUP": credentials.serverless_work_group,
+        "REDSHIFT_SSLMODE": credentials.sslmode,
         "AWS_REGION": credentials.region,
+        "AWS_PROFILE": credentials.iam_profile,
     }
     return {name: str(value) for name, value in fields.items() if value}
 
@@ -203,33 +206,11 @@ def _connection(credentials: Any) -> dict[str, Any]:
     if credentials.type == "duckdb":
         return {"path": credentials.path}
     if credentials.type == "redshift":
-        return _redshift_connection(credentials)
+        try:
+            return driver_parameters(_redshift_settings(credentials))
+        except UsageError as error:
+            raise ProfileError(str(error)) from None
     names = ("host", "port", "user", "password", "sslmode", "sslcert", "sslkey", "sslrootcert")
     found = {name: getattr(credentials, name) for name in names}
     found["dbname"] = credentials.database
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _redshift_connection(credentials: Any) -> dict[str, Any]:
-    """The parameters of redshift_connector.connect with which dbt-redshift would call it."""
-    found: dict[str, Any] = {
-        "host": credentials.host,
-        "port": int(credentials.port),
-        "database": credentials.database,
-        "region": credentials.region,
-        "is_serverless": bool(credentials.is_serverless or "serverless" in credentials.host),
-        "ssl": credentials.sslmode != "disable",
-        # The driver knows no mode that does not verify.
-        "sslmode": "verify-full" if credentials.sslmode == "verify-full" else "verify-ca",
-    }
-    if credentials.method == "iam":
-        found |= {
-            "iam": True,
-            "db_user": credentials.user,
-            "cluster_identifier": credentials.cluster_id,
-            "serverless_work_group": credentials.serverless_work_group,
-            "profile": credentials.iam_profile,
-        }
-    else:
-        found |= {"user": credentials.user, "password": credentials.password}
     return {name: value for name, value in found.items() if value is not None}

@@ -18,7 +18,7 @@ from loader import (
     UsageError,
     load,
 )
-from loader.config import Config, find_config
+from loader.config import TARGETS, Config, find_config
 from loader.destinations import Destination
 from loader.options import MODES, POLICIES
 from loader.plan import Plan, refuse_unfit
@@ -26,6 +26,7 @@ from loader.progress import Bar, Lines, Progress
 from loader.run import plan_load
 from loader.urls import with_password
 from loader.verify import Verdict, verify
+from redshift_settings import driver_parameters, redshift_destination
 
 DONE, FAILED, USAGE, DONE_WITH_ISSUES = 0, 1, 2, 3
 # Key ranges that a comparison lists before it only counts them.
@@ -44,6 +45,8 @@ sources
 targets
   duckdb    the file that --duckdb-path or DUCKDB_PATH names (warehouse.duckdb)
   postgres  what PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE say, as for psql
+  redshift  what REDSHIFT_HOST, REDSHIFT_USER and others say (docs/redshift.md); rows travel through
+            REDSHIFT_S3_STAGING=s3://bucket/prefix, or slowly without
 
 All tables are read in one snapshot of the source, compared with what the warehouse holds, and
 become visible together. A row that did not change keeps its _loaded_at; a row that is gone from
@@ -222,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--source", metavar="URL", default=environment.get("SOURCE"), help="what to read [SOURCE]")
     add(
         "--target",
-        choices=("duckdb", "postgres"),
+        choices=TARGETS,
         default=environment.get("TARGET"),
         help="the kind of warehouse to write [TARGET, or duckdb]",
     )
@@ -331,8 +334,10 @@ def _options(given: argparse.Namespace, config: Options) -> Options:
 def _destination(given: argparse.Namespace, config: Config) -> Destination:
     schema = given.raw_schema or config.raw_schema or "raw_classicmodels"
     target = given.target or config.target or "duckdb"
-    if target not in ("duckdb", "postgres"):
-        raise UsageError(f"The target {target} is unknown: use duckdb or postgres.")
+    if target not in TARGETS:
+        raise UsageError(f"The target {target} is unknown: use {' or '.join(TARGETS)}.")
+    if target == "redshift":
+        return redshift_destination(schema, driver_parameters(os.environ))
     if target == "postgres":
         return PostgresDestination(schema)
     return DuckDBDestination(schema, given.duckdb_path)

@@ -102,12 +102,12 @@ class RedshiftDestination(SqlDestination):
         # The run's, once it has put something there.
         self._batch: str | None = None
 
-    def ask(self, sql: str) -> tuple[Any, ...] | None:
-        """The first row of a query, on a connection of its own. Raises LoadError."""
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query, on a connection of its own. Raises LoadError."""
         self._connect()
         try:
             with self._doing("asking"):
-                return next(iter(self._rows(sql)), None)
+                return self._rows(sql)
         finally:
             self.close()
 
