@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -9,15 +10,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import duckdb
 import psycopg
 import pytest
+from moto.server import ThreadedMotoServer
 
 from loader import DuckDBDestination, PostgresDestination
-from servers import MariaDBServer, PostgresServer, Server, ServerError
-from shim import Shim
+from loader.destinations import Destination
+from loader.destinations.redshift import RedshiftDestination
+from loader.destinations.redshift_files import StagingFiles
+from servers import HOST, MariaDBServer, PostgresServer, Server, ServerError
+from shim import Shim, prepare
 
-Open = Callable[[], DuckDBDestination | PostgresDestination]
+Open = Callable[[], Destination]
 Ask = Callable[[str], list[tuple[Any, ...]]]
 
 REPO = Path(__file__).resolve().parents[2]
@@ -113,7 +119,66 @@ def shim(postgres: PostgresServer) -> Iterator[Shim]:
         yield shim
 
 
-@pytest.fixture(params=["duckdb", "postgres"])
+@pytest.fixture(scope="session")
+def s3(clean_environment: None) -> Iterator[str]:
+    """A bucket of an S3 server of the tests' own: its URL. The environment leads every client."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "nobody",
+            "AWS_SECRET_ACCESS_KEY": "nothing",
+            "AWS_REGION": "eu-central-1",
+            "AWS_DEFAULT_REGION": "eu-central-1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }.items():
+            patch.setenv(name, value)
+        boto3.client("s3").create_bucket(
+            Bucket="staging", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+        )
+        yield "s3://staging/loads"
+    server.stop()
+
+
+@pytest.fixture
+def redshift(
+    request: pytest.FixtureRequest, shim: Shim, postgres: PostgresServer, s3: str
+) -> Callable[..., RedshiftDestination]:
+    """How to open a Redshift warehouse through the shim; `s3=None` for one without a bucket.
+
+    Its database is in the fixture `redshift_database`.
+    """
+    database = request.getfixturevalue("redshift_database")
+
+    def opened(s3: str | None = s3, role: str = "arn:aws:iam::1:role/copy") -> RedshiftDestination:
+        connection = {
+            "host": HOST,
+            "port": shim.port,
+            "database": database,
+            "user": postgres.user,
+            "password": postgres.password,
+            "ssl": False,
+        }
+        found = RedshiftDestination("raw", connection, StagingFiles(s3) if s3 else None, role)
+        found.name_limit = 63  # behind the shim names are PostgreSQL's
+        return found
+
+    return opened
+
+
+@pytest.fixture
+def redshift_database(request: pytest.FixtureRequest, postgres: PostgresServer) -> str:
+    """A database of the PostgreSQL server that has what Redshift's catalog has."""
+    name = f"redshift_{abs(hash(request.node.name)) % 10**8}"
+    postgres.create_database(name)
+    prepare(postgres, name)
+    return name
+
+
+@pytest.fixture(params=["duckdb", "postgres", "redshift"])
 def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Open, Ask]:
     """How to open each destination, with the raw schema `raw`, and how to ask or change it."""
     if request.param == "duckdb":
@@ -126,6 +191,11 @@ def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Open, Ask
 
         return lambda: DuckDBDestination("raw", path), ask_duckdb
     server: PostgresServer = request.getfixturevalue("postgres")
+    if request.param == "redshift":
+        opened = request.getfixturevalue("redshift")
+        database = request.getfixturevalue("redshift_database")
+        # By INSERT, which is quicker for few rows; what is COPY's own has tests of its own.
+        return lambda: opened(s3=None), lambda sql: server.execute(sql, database)
     url = server.create_database(f"warehouse_{abs(hash(request.node.name)) % 10**8}")
     options = {k: str(v) for k, v in psycopg.conninfo.conninfo_to_dict(url).items()}
 

@@ -200,6 +200,7 @@ def test_keys_at_the_ends_of_their_type(
     ] == (keys[1:])
 
 
+@pytest.mark.parametrize("warehouse", ["duckdb", "postgres"], indirect=True)
 def test_ranges_wider_than_a_packet(
     mariadb: MariaDBServer, small_packets: None, warehouse: Warehouse
 ) -> None:
@@ -221,6 +222,7 @@ def test_ranges_wider_than_a_packet(
     assert query("select length(v) from raw.t where a = 1 and b = 7") == [(3_000_001,)]
 
 
+@pytest.mark.parametrize("warehouse", ["duckdb", "postgres"], indirect=True)
 def test_long_texts_full_of_escapes(mariadb: MariaDBServer, warehouse: Warehouse) -> None:
     """MariaDB would need minutes to escape such a text; it is read as it is, and found changed."""
     open_warehouse, query = warehouse

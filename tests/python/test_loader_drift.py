@@ -18,6 +18,7 @@ from loader import (
     TableOptions,
     load,
 )
+from loader.destinations.redshift import RedshiftDestination
 from loader.schema import (
     BIGINT,
     BINARY,
@@ -106,10 +107,21 @@ def test_widened_and_narrowed(shop: Any, warehouse: Any) -> None:
     url, execute = shop
     open_warehouse, ask = warehouse
     load(url, open_warehouse())
-    ask("create view raw.v as select id, a, b from raw.t")
-    ask("create view raw.w as select a + 1 as n from raw.v")
+    views = (
+        "create view raw.v as select id, a, b from raw.t;"
+        " create view raw.w as select a + 1 as n from raw.v"
+    )
+    ask(views)
     execute("alter table t modify a bigint, modify d datetime")
     execute("update t set a = 9000000000, d = '2026-01-02 03:04:05' where id = 1")
+    if isinstance(open_warehouse(), RedshiftDestination):
+        # There a view is bound late, and then nothing depends on the column; here it cannot be.
+        with pytest.raises(LoadError, match="view again with no schema binding"):
+            load(url, open_warehouse())
+        assert ask("select max(n) from raw.w") == [(11,)]
+        ask("drop view raw.w; drop view raw.v")
+        load(url, open_warehouse())
+        ask(views)
     load(url, open_warehouse())
     assert ask("select a, cast(d as date) from raw.t where id = 1") == [
         (9_000_000_000, date(2026, 1, 2))
@@ -140,7 +152,7 @@ def test_another_type_becomes_text(shop: Any, warehouse: Any) -> None:
         load(url, open_warehouse())
     assert ask("select a, b from raw.t order by id") == [("10", "x"), ("ten", "y")]
     load(url, open_warehouse(), Options(full_refresh=True))
-    assert ask("select a, b from raw.t order by id") == [("10", b"x"), ("ten", b"y")]
+    assert ask("select a, cast(b as bytea) from raw.t order by id") == [("10", b"x"), ("ten", b"y")]
 
 
 def test_nullability(shop: Any, warehouse: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from loader import DuckDBDestination, LoadError, Options, PostgresDestination, UsageError, load
+from loader import DuckDBDestination, LoadError, Options, UsageError, load
 from loader.urls import parse_url, with_password
 from servers import MariaDBServer, PostgresServer
 
@@ -237,8 +237,7 @@ def test_what_is_read_back_must_be_what_was_sent(
     def bending(table: Any, blocks: Any) -> Any:
         tally = stage(table, blocks)
         if table.raw_name == "orders":
-            staged = "pg_temp.orders" if isinstance(destination, PostgresDestination) else "orders"
-            destination._connection.execute(f"update {staged} set total = 99.98 where id = 1")
+            destination._run(f"update {destination._staged(table)} set total = 99.98 where id = 1")
         return tally
 
     monkeypatch.setattr(destination, "stage", bending)

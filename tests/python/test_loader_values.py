@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ class Warehouse:
     open: Callable[[], Destination]
     query: Callable[[str], list[tuple[Any, ...]]]
     as_text: str
+    as_bytes: str = "{}"
+    # Amazon Redshift holds no value of megabytes, and no decimal with 38 digits after the point.
+    is_redshift: bool = False
 
 
 def _create(execute: Execute, table: str, key: str, cases: list[Case]) -> None:
@@ -145,7 +149,42 @@ def postgres_warehouse(postgres: PostgresServer, request: pytest.FixtureRequest)
     )
 
 
-@pytest.fixture(params=["duckdb_warehouse", "postgres_warehouse"])
+def _through_the_shim(
+    opened: Callable[[], Destination], server: PostgresServer, database: str
+) -> Warehouse:
+    url = server.url(database)
+
+    def query(sql: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(url) as connection:
+            return connection.execute(sql).fetchall()
+
+    return Warehouse(opened, query, "cast({} as text)", "cast({} as bytea)", is_redshift=True)
+
+
+@pytest.fixture
+def redshift_warehouse(
+    redshift: Any, redshift_database: str, postgres: PostgresServer
+) -> Warehouse:
+    """Redshift as the shim plays it, loaded by COPY."""
+    return _through_the_shim(redshift, postgres, redshift_database)
+
+
+@pytest.fixture
+def slow_redshift_warehouse(
+    redshift: Any, redshift_database: str, postgres: PostgresServer
+) -> Warehouse:
+    """The same, loaded by INSERT."""
+    return _through_the_shim(lambda: redshift(s3=None), postgres, redshift_database)
+
+
+@pytest.fixture(
+    params=[
+        "duckdb_warehouse",
+        "postgres_warehouse",
+        "redshift_warehouse",
+        "slow_redshift_warehouse",
+    ]
+)
 def warehouse(request: pytest.FixtureRequest) -> Warehouse:
     """Each destination in turn."""
     found: Warehouse = request.getfixturevalue(request.param)
@@ -157,7 +196,8 @@ def _held(warehouse: Warehouse, table: str, cases: list[Case], row: str) -> list
     fields = []
     for n, (kind, _, expected) in enumerate(cases):
         dated = isinstance(expected, str) and kind.startswith(("date", "timestamp"))
-        fields.append(warehouse.as_text.format(f"v{n:03}") if dated else f"v{n:03}")
+        template = warehouse.as_bytes if isinstance(expected, bytes) else "{}"
+        fields.append((warehouse.as_text if dated else template).format(f"v{n:03}"))
     rows = warehouse.query(
         f"select {', '.join(fields)} from raw.{table} where cast(id as varchar(9)) = '{row}'"
         " and _deleted_at is null"
@@ -174,7 +214,7 @@ def _check(warehouse: Warehouse, shop: Shop) -> None:
             for n, ((kind, literal, expected), value) in enumerate(
                 zip(shop.cases, held, strict=True)
             )
-            if not _same(None if expected is LOST else expected, value)
+            if not _same(_as_held(expected, warehouse), value)
         ]
         assert not wrong, table
         nulls = _held(warehouse, table, shop.cases, "2")
@@ -194,7 +234,18 @@ def _check(warehouse: Warehouse, shop: Shop) -> None:
             if count == 1
         }
         lost = {(f"v{n:03}", "1") for n, case in enumerate(shop.cases) if case[2] is LOST}
+        if warehouse.is_redshift:
+            # The value that is longer than all, which test_loader_redshift looks at.
+            counted.discard((f"v{len(shop.cases):03}", "1"))
         assert counted == lost, table
+
+
+def _as_held(expected: Any, warehouse: Warehouse) -> Any:
+    if expected is LOST:
+        return None
+    if isinstance(expected, Decimal) and warehouse.is_redshift:
+        return str(expected) if expected.as_tuple().exponent == -38 else expected
+    return expected
 
 
 def _same(expected: Any, value: Any) -> bool:
