@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 import redshift_connector
+from botocore.exceptions import BotoCoreError, ClientError
 from redshift_connector.core import Connection
 from redshift_connector.error import Error as RedshiftError
 
@@ -28,6 +29,8 @@ from .redshift_files import StagingFiles
 # What a varchar can have at most.
 TEXT_BYTES = 65_535
 CHARACTER_BYTES = 4
+# More than any number has as text.
+NUMBER_BYTES = 50
 # COPY takes rows of 4 MB; in a statement a value is hex text, in a varchar.
 BINARY_BYTES = 4_000_000
 INSERTED_BINARY_BYTES = TEXT_BYTES // 2
@@ -139,7 +142,7 @@ class RedshiftDestination(SqlDestination):
                 timeout=30,
                 max_prepared_statements=10,
             )
-        except (RedshiftError, OSError, ValueError) as error:
+        except (RedshiftError, BotoCoreError, ClientError, OSError, ValueError) as error:
             raise LoadError(
                 f"The warehouse {self.description} cannot be opened: {_message(error)}."
             ) from None
@@ -643,10 +646,11 @@ class RowTally(Tally):
                 if fields[n] != NULL:
                     fields[n] = self._short(fields[n], kind)
             line = b"\t".join(fields)
-            digest = _md5(line)
+            digest = int.from_bytes(hashlib.md5(line, usedforsecurity=False).digest(), "big")
             self.size += len(line)
-            self.sums[0] += int(digest[:15], 16)
-            self.sums[1] += int(digest[15:30], 16)
+            # Twice fifteen hex digits of the 32.
+            self.sums[0] += digest >> 68
+            self.sums[1] += (digest >> 8) & (2**60 - 1)
 
     def _short(self, field: bytes, kind: Kind) -> bytes:
         if kind is Kind.TEXT:
@@ -691,7 +695,9 @@ def _short(value: str, kind: Type, longest_binary: int) -> str:
 
 
 def _wire(value: str, kind: Type) -> str:
-    """SQL of a value as it was sent; for doubles, of one that tells them apart."""
+    """SQL of a value as it was sent, unescaped; for doubles, of what tells them apart."""
+    if kind.kind is Kind.TEXT:
+        return value
     if kind.kind is Kind.BOOLEAN:
         return f"case when {value} then 't' when not {value} then 'f' end"
     if kind.kind in (Kind.DATE, Kind.TIMESTAMP):
@@ -700,7 +706,7 @@ def _wire(value: str, kind: Type) -> str:
             digits = f"to_char({value}, 'YYYY-MM-DD HH24:MI:SS.US')"
             text = f"rtrim(rtrim({digits}, '0'), '.')"
         return f"{text} || case when {value} < date '0001-01-01' then ' BC' else '' end"
-    return f"cast({value} as character varying({TEXT_BYTES}))"
+    return f"cast({value} as character varying({NUMBER_BYTES}))"
 
 
 def _field(value: Any, kind: Kind) -> bytes:
