@@ -29,6 +29,8 @@ SSL_REQUEST, CANCEL_REQUEST = 80877103, 80877102
 SASL = struct.pack("!i", 10)  # the code of an authentication by SCRAM
 # Those start-up parameters that PostgreSQL knows; the driver tells Redshift more about itself.
 KNOWN = (b"user", b"database", b"application_name")
+# What PostgreSQL numbers first of what is not its own, and what Redshift calls its type for bytes.
+FIRST_OWN_TYPE, VARBYTE = 16384, 6551
 # PostgreSQL says this of a cast that it cannot parse; what is in the quotes is the shim's own.
 REFUSAL = re.compile(rb'invalid input syntax for type integer: "(Redshift .*)"', re.DOTALL)
 
@@ -164,6 +166,8 @@ def _answer(server: socket.socket, client: socket.socket) -> None:
                 body = b"server_version\x008.0.2\0"
             elif kind == b"R" and body.startswith(SASL):
                 body = body[:-1]  # the driver would take the list's end for a mechanism
+            elif kind == b"T":
+                body = _described(body)
             elif kind == b"E" and (refusal := REFUSAL.search(body)):
                 body = b"SERROR\0C0A000\0M" + refusal[1] + b"\0\0"
             client.sendall(kind + struct.pack("!i", len(body) + 4) + body)
@@ -172,6 +176,18 @@ def _answer(server: socket.socket, client: socket.socket) -> None:
                 status = b"server_protocol_version\x000\0"
                 client.sendall(b"S" + struct.pack("!i", len(status) + 4) + status)
     _close(client)
+
+
+def _described(body: bytes) -> bytes:
+    """The description of a row; the only type of the stubs' own is varbyte, which has a number."""
+    changed = bytearray(body)
+    place = 2
+    for _ in range(struct.unpack_from("!h", body)[0]):
+        place = body.index(b"\0", place) + 7
+        if struct.unpack_from("!i", body, place)[0] >= FIRST_OWN_TYPE:
+            struct.pack_into("!i", changed, place, VARBYTE)
+        place += 12
+    return bytes(changed)
 
 
 def _message(source: socket.socket) -> tuple[bytes, bytes]:
