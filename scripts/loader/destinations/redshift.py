@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from itertools import chain, islice
 from typing import Any, ClassVar
 
 import redshift_connector
@@ -462,24 +463,29 @@ class RedshiftDestination(SqlDestination):
     def _rendered(
         self, table: Table, relation: str, held: Mapping[str, Type | None]
     ) -> Iterator[Block]:
-        as_is = (Kind.TEXT, Kind.BINARY, Kind.DOUBLE)
         values = [(self._as_sent(column, held), column.type) for column in table.columns]
-        fields = ", ".join(
-            f"{value if kind.kind in as_is else _wire(value, kind)} as c{n}"
-            for n, (value, kind) in enumerate(values)
-        )
+        sizes = {
+            value: self._rows(f"select max(octet_length({value})) from {relation}")[0][0]
+            for value, kind in values
+            if kind.kind is Kind.BINARY
+        }
+        # Of a binary value there are as many columns as its hex needs.
+        fields = [_fetched(value, kind, sizes.get(value) or 0) for value, kind in values]
+        names = ", ".join(f"{part} as c{n}" for n, part in enumerate(chain.from_iterable(fields)))
         # The driver remembers statements by their text, and what columns they give.
         self._cursors += 1
         cursor = f"_load_rows_{self._cursors}"
-        self._run(f"declare {cursor} cursor for select {fields} from {relation}")
+        self._run(f"declare {cursor} cursor for select {names} from {relation}")
         while rows := self._rows(f"fetch forward {FETCHED_ROWS} from {cursor}"):
-            lines = (
-                b"\t".join(
-                    _field(value, column.type.kind)
-                    for value, column in zip(row, table.columns, strict=True)
+            lines = []
+            for row in rows:
+                parts = iter(row)
+                lines.append(
+                    b"\t".join(
+                        _field(list(islice(parts, len(found))), kind.kind)
+                        for found, (_, kind) in zip(fields, values, strict=True)
+                    )
                 )
-                for row in rows
-            )
             yield Block(b"\n".join(lines) + b"\n", len(rows))
         self._run(f"close {cursor}")
 
@@ -683,15 +689,21 @@ def _short(value: str, kind: Type, longest_binary: int) -> str:
     if kind.kind is Kind.TEXT:
         return f"md5({value})"
     if kind.kind is Kind.BINARY:
-        starts = range(1, max(longest_binary, 1) + 1, DIGESTED_BYTES)
-        first, *others = (
-            f"md5(lower(to_hex(substring({value}, {start}, {DIGESTED_BYTES}))))" for start in starts
-        )
-        return first + "".join(
-            f" || case when octet_length({value}) >= {start} then {part} else '' end"
-            for start, part in zip(starts[1:], others, strict=True)
+        first, *others = _hex(value, longest_binary)
+        ends = range(DIGESTED_BYTES, BINARY_BYTES, DIGESTED_BYTES)
+        return f"md5({first})" + "".join(
+            f" || case when octet_length({value}) > {end} then md5({part}) else '' end"
+            for end, part in zip(ends, others, strict=False)
         )
     return _wire(value, kind)
+
+
+def _hex(value: str, longest: int) -> list[str]:
+    """SQL of a binary value's hex, in as many parts as the longest value needs."""
+    return [
+        f"lower(to_hex(substring({value}, {start}, {DIGESTED_BYTES})))"
+        for start in range(1, max(longest, 1) + 1, DIGESTED_BYTES)
+    ]
 
 
 def _wire(value: str, kind: Type) -> str:
@@ -709,17 +721,22 @@ def _wire(value: str, kind: Type) -> str:
     return f"cast({value} as character varying({NUMBER_BYTES}))"
 
 
-def _field(value: Any, kind: Kind) -> bytes:
+def _fetched(value: str, kind: Type, longest: int) -> list[str]:
+    """SQL of a value as the driver is to give it, in one part or, of a binary, in several."""
+    if kind.kind is Kind.BINARY:
+        return _hex(value, longest)
+    return [value if kind.kind is Kind.DOUBLE else _wire(value, kind)]
+
+
+def _field(parts: list[Any], kind: Kind) -> bytes:
     """A value from the driver as it stands on the wire."""
-    if value is None:
+    if parts[0] is None:
         return NULL
     if kind is Kind.DOUBLE:
-        return double_field(value).encode()
+        return double_field(parts[0]).encode()
     if kind is Kind.BINARY:
-        # The driver gives bytes or the server's hex, as they agreed upon at the start.
-        plain = value if isinstance(value, bytes) else bytes.fromhex(value.removeprefix("\\x"))
-        return binary_field(plain).encode()
-    return escape(value).encode() if kind is Kind.TEXT else str(value).encode()
+        return (binary_field(b"") + "".join(filter(None, parts))).encode()
+    return escape(parts[0]).encode()
 
 
 def _parameters(line: bytes, table: Table) -> list[str | None]:
