@@ -199,7 +199,3 @@ $$;
 create function pg_catalog.from_hex(digits text) returns varbyte language sql immutable as $$
     select decode(digits, 'hex')::varbyte
 $$;
-create function pg_catalog.strtol(digits text, base integer)
-returns bigint language sql immutable as $$
-    select cast(cast(cast('x' || lpad(digits, 16, '0') as text) as bit(64)) as bigint)
-$$;
