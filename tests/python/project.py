@@ -24,6 +24,8 @@ from dbt_common.exceptions import DbtBaseException
 from conftest import copy_project
 from dbt_packages import install_packages
 from loader import DuckDBDestination, LoadResult, Options, PostgresDestination, load
+from loader.destinations import Destination
+from redshift_settings import driver_parameters, redshift_destination
 from servers import HOST, PostgresServer
 from shim import Shim, prepare
 
@@ -135,7 +137,7 @@ class PostgresWarehouse(Warehouse):
     def variables(self) -> dict[str, str]:
         return self.server.environment(self.database)
 
-    def destination(self) -> PostgresDestination:
+    def destination(self) -> Destination:
         options = psycopg.conninfo.conninfo_to_dict(self.server.url(self.database))
         return PostgresDestination(RAW_SCHEMA, **{k: str(v) for k, v in options.items()})
 
@@ -166,9 +168,9 @@ class PostgresWarehouse(Warehouse):
 
 
 class ShimWarehouse(PostgresWarehouse):
-    """A database of the tests' PostgreSQL server that dbt reaches through the Redshift shim.
+    """A database of the tests' PostgreSQL server that loader and dbt reach through the Redshift shim.
 
-    The loader, and who compares, go to PostgreSQL itself.
+    Who compares goes to PostgreSQL itself.
     """
 
     target = "redshift"
@@ -188,6 +190,9 @@ class ShimWarehouse(PostgresWarehouse):
             "REDSHIFT_PASSWORD": self.server.password,
             "REDSHIFT_SSLMODE": "disable",  # the shim has no certificate of Amazon's
         }
+
+    def destination(self) -> Destination:
+        return redshift_destination(RAW_SCHEMA, driver_parameters(self.variables))
 
 
 @dataclass(frozen=True)
