@@ -51,7 +51,7 @@ class Warehouse(ABC):
         """The environment in which the profile leads here."""
 
     @abstractmethod
-    def destination(self) -> DuckDBDestination | PostgresDestination: ...
+    def destination(self) -> Destination: ...
 
     @abstractmethod
     def query(self, sql: str) -> list[tuple[Any, ...]]:
@@ -91,7 +91,7 @@ class DuckDBWarehouse(Warehouse):
     def variables(self) -> dict[str, str]:
         return {"DUCKDB_PATH": str(self.path)}
 
-    def destination(self) -> DuckDBDestination:
+    def destination(self) -> Destination:
         return DuckDBDestination(RAW_SCHEMA, str(self.path))
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
@@ -168,7 +168,7 @@ class PostgresWarehouse(Warehouse):
 
 
 class ShimWarehouse(PostgresWarehouse):
-    """A database of the tests' PostgreSQL server that loader and dbt reach through the Redshift shim.
+    """A database of the tests' PostgreSQL server that loader and dbt reach through the shim.
 
     Who compares goes to PostgreSQL itself.
     """

@@ -431,12 +431,9 @@ def test_errors_are_sentences(
     assert "cannot be opened: Server refuses SSL" in command(REDSHIFT_SSLMODE="").stderr
     missing = command(REDSHIFT_USER="", REDSHIFT_HOST="", REDSHIFT_SSLMODE="require")
     assert missing.returncode == 2
-    assert [line.split(":")[0].strip() for line in missing.stderr.splitlines()] == [
-        "load",
-        "REDSHIFT_SSLMODE is require",
-        "REDSHIFT_HOST is not set",
-        "REDSHIFT_USER is not set",
-    ]
+    for name in ("REDSHIFT_SSLMODE is require", "REDSHIFT_HOST is not set", "REDSHIFT_USER is not"):
+        assert name in missing.stderr
+    assert len(missing.stderr.splitlines()) == 1
     for done in (wrong, missing):
         assert "Traceback" not in done.stderr
 
