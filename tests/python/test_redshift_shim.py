@@ -367,10 +367,8 @@ def test_copy_brings_every_value(put: Put, table: Any) -> None:
     put("load/1.parquet", part(*ROWS[:2]))
     put("load/2.parquet", part(*ROWS[2:]))
     ask(table, f"copy t from 's3://bucket/load/' {ROLE} format as parquet")
-    # The driver gives bytes of PostgreSQL as text.
-    expected = [(*row, value and f"\\x{value.hex()}") for *row, value in ROWS]
-    expected[1] = (*ROWS[1][:-1], "\\x")
-    assert ask(table, "select * from t order by a") == expected
+    expected = [(*row, None if value is None else value.hex()) for *row, value in ROWS]
+    assert ask(table, "select a, b, c, d, e, f, to_hex(g) from t order by a") == expected
     assert ask(table, "select pg_last_copy_count()") == [(3,)]
     table.rollback()  # of the copy too
     with pytest.raises(ProgrammingError, match="does not exist"):

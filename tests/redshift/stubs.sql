@@ -130,19 +130,26 @@ create function pg_catalog.shim_copied(
 declare
     col record;
     place integer := 0;
-    parts text[] := '{}';
+    -- What a list of columns leaves out is null.
+    parts text[] := array(
+        select format('cast(null as %s)', format_type(atttypid, atttypmod))
+        from pg_attribute
+        where attrelid = name::regclass and attnum > 0 and not attisdropped
+        order by attnum
+    );
 begin
     for col in
         select
-            attname, format_type(atttypid, atttypmod) as type, atttypmod - 4 as bytes,
-            row_number() over (order by attnum) as number
-        from pg_attribute
+            attname, format_type(atttypid, atttypmod) as type, atttypmod - 4 as bytes, number
+        from (
+            select *, row_number() over (order by attnum) as number
+            from pg_attribute
+            where attrelid = name::regclass and attnum > 0 and not attisdropped
+        ) as every
         left join lateral (
             select ordinality, value from json_array_elements_text(named) with ordinality
         ) as listed on listed.value = attname
-        where
-            attrelid = name::regclass and attnum > 0 and not attisdropped
-            and (json_array_length(named) = 0 or listed.value is not null)
+        where json_array_length(named) = 0 or listed.value is not null
         order by coalesce(listed.ordinality, attnum)
     loop
         if place >= json_array_length(types) then exit; end if;
@@ -171,7 +178,7 @@ begin
             using errcode = 'XX000';
     end if;
     return query execute format(
-        'select %s from json_array_elements($1) as r(value)', array_to_string(parts, ', ', 'null')
+        'select %s from json_array_elements($1) as r(value)', array_to_string(parts, ', ')
     ) using copied;
 end
 $$;
