@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,13 @@ import boto3
 import duckdb
 import psycopg
 import pytest
-from moto.server import ThreadedMotoServer
+from botocore.config import Config
 
 from loader import DuckDBDestination, PostgresDestination
 from loader.destinations import Destination
 from loader.destinations.redshift import RedshiftDestination
 from loader.destinations.redshift_files import StagingFiles
-from servers import HOST, MariaDBServer, PostgresServer, Server, ServerError
+from servers import HOST, MariaDBServer, PostgresServer, Server, ServerError, free_port
 from shim import Shim, prepare
 
 Open = Callable[[], Destination]
@@ -119,28 +120,41 @@ def shim(postgres: PostgresServer) -> Iterator[Shim]:
         yield shim
 
 
+@contextlib.contextmanager
+def s3_server() -> Iterator[subprocess.Popen[bytes]]:
+    """An S3 server in a process of its own, to which the environment leads every client."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://{HOST}:{port}",
+        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_SECRET_ACCESS_KEY": "nothing",
+        "AWS_REGION": "eu-central-1",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            # The client tries again until the server listens.
+            patient = Config(retries={"max_attempts": 12})
+            boto3.client("s3", config=patient).create_bucket(
+                Bucket="staging", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+            )
+            yield server
+    finally:
+        server.kill()
+        server.wait()
+
+
 @pytest.fixture(scope="session")
 def s3(clean_environment: None) -> Iterator[str]:
-    """A bucket of an S3 server of the tests' own: its URL. The environment leads every client."""
-    server = ThreadedMotoServer(port=0, verbose=False)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "nobody",
-            "AWS_SECRET_ACCESS_KEY": "nothing",
-            "AWS_REGION": "eu-central-1",
-            "AWS_DEFAULT_REGION": "eu-central-1",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        }.items():
-            patch.setenv(name, value)
-        boto3.client("s3").create_bucket(
-            Bucket="staging", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
-        )
+    """A bucket of an S3 server of the tests' own: its URL."""
+    with s3_server():
         yield "s3://staging/loads"
-    server.stop()
 
 
 @pytest.fixture

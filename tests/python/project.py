@@ -20,6 +20,8 @@ import pytest
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 from dbt_common.exceptions import DbtBaseException
+from psycopg.types import TypeInfo
+from psycopg.types.string import ByteaLoader
 
 from conftest import copy_project
 from dbt_packages import install_packages
@@ -143,6 +145,9 @@ class PostgresWarehouse(Warehouse):
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.server.url(self.database)) as connection:
+            # The shim's type for bytes, as bytes.
+            if varbyte := TypeInfo.fetch(connection, "varbyte"):
+                connection.adapters.register_loader(varbyte.oid, ByteaLoader)
             cursor = connection.execute(f"set search_path = {RAW_SCHEMA}")
             cursor.execute(sql.encode())
             while cursor.nextset():

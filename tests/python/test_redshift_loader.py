@@ -19,9 +19,9 @@ from typing import Any
 import boto3
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 from redshift_connector.core import Connection
 
+from conftest import s3_server
 from loader import LoadError, Options, UsageError, load
 from loader.destinations import redshift_files
 from loader.destinations.redshift import RedshiftDestination
@@ -381,26 +381,21 @@ RedshiftDestination._run = dying
 def test_s3_goes_away_in_the_middle(
     shop: Shop, redshift: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
-    boto3.client("s3").create_bucket(
-        Bucket="away", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
-    )
-    load(shop.url, redshift("s3://away/x"))
-    before = _state(shop)
-    shop.execute("update orders set code = 'changed'")
-    destination = redshift("s3://away/x")
-    create = destination.create_staging
+    with s3_server() as server:
+        load(shop.url, redshift())
+        before = _state(shop)
+        shop.execute("update orders set code = 'changed'")
+        destination = redshift()
+        create = destination.create_staging
 
-    def creating(table: Any, stamp: Any) -> None:
-        create(table, stamp)
-        if table.raw_name == "orders":
-            server.stop()
+        def creating(table: Any, stamp: Any) -> None:
+            create(table, stamp)
+            if table.raw_name == "orders":
+                server.kill()
 
-    monkeypatch.setattr(destination, "create_staging", creating)
-    with pytest.raises(LoadError, match=r"REDSHIFT_S3_STAGING s3://away/x, writing .* orders: "):
-        load(shop.url, destination)
+        monkeypatch.setattr(destination, "create_staging", creating)
+        with pytest.raises(LoadError, match="staging/loads, writing the table orders: Could not c"):
+            load(shop.url, destination)
     assert _state(shop) == [before[0], ("failed", 1), ("succeeded", 1)]
 
 
