@@ -1,0 +1,151 @@
+{{ config(unique_key='product_pair_key') }}
+
+with order_lines as (
+
+    select * from {{ ref('fact_orders') }}
+    where
+        is_revenue
+        and product_key <> '-1'
+
+),
+
+products as (
+
+    select * from {{ ref('dim_products_current') }}
+
+),
+
+data_through as (
+
+    select * from {{ ref('int_data_through') }}
+
+),
+
+orders as (
+
+    select count(distinct order_number) as order_count from order_lines
+
+),
+
+sold as (
+
+    select
+        product_key,
+        count(*) as order_count
+    from order_lines
+    group by product_key
+
+),
+
+-- Each pair once; an order has a product on one line only.
+together as (
+
+    select
+        one.product_key,
+        other.product_key as partner_product_key,
+        count(*) as pair_order_count
+
+    from order_lines as one
+    -- orders of one line have no pair
+    inner join order_lines as other
+        on
+            one.order_number = other.order_number
+            and one.product_key < other.product_key
+    group by
+        one.product_key,
+        other.product_key
+    having count(*) >= 3
+
+),
+
+both_ways as (
+
+    select
+        product_key,
+        partner_product_key,
+        pair_order_count
+    from together
+
+    union all
+
+    select
+        partner_product_key as product_key,
+        product_key as partner_product_key,
+        pair_order_count
+    from together
+
+),
+
+measured as (
+
+    select
+        both_ways.product_key,
+        both_ways.partner_product_key,
+        both_ways.pair_order_count,
+        sold.order_count,
+        partners.order_count as partner_order_count,
+        orders.order_count as all_order_count,
+        {{ cosine_millionths(
+            'both_ways.pair_order_count', 'sold.order_count', 'partners.order_count'
+        ) }} as cosine_millionths
+
+    from both_ways
+    left join sold on both_ways.product_key = sold.product_key
+    left join sold as partners on both_ways.partner_product_key = partners.product_key
+    -- one row
+    cross join orders
+
+),
+
+ranked as (
+
+    select
+        *,
+        row_number() over (
+            partition by product_key
+            order by cosine_millionths desc, pair_order_count desc, partner_product_key
+        ) as partner_rank
+    from measured
+
+),
+
+final as (
+
+    select
+        -- keys
+        {{ entity_key(['ranked.product_key', 'ranked.partner_product_key']) }} as product_pair_key,
+        ranked.product_key,
+        ranked.partner_product_key,
+        products.product_code,
+        partners.product_code as partner_product_code,
+
+        -- attributes
+        products.product_name,
+        partners.product_name as partner_product_name,
+
+        -- numbers
+        cast(ranked.partner_rank as integer) as partner_rank,
+        cast(ranked.pair_order_count as bigint) as pair_order_count,
+        cast(ranked.order_count as bigint) as order_count,
+        cast(ranked.partner_order_count as bigint) as partner_order_count,
+        {{ quotient('ranked.pair_order_count', 'ranked.all_order_count', 6) }} as support,
+        {{ quotient(
+            'ranked.pair_order_count * ranked.all_order_count',
+            'ranked.order_count * ranked.partner_order_count',
+            4
+        ) }} as lift,
+        cast(ranked.cosine_millionths * 0.000001 as numeric(18, 6)) as cosine,
+
+        -- dates
+        data_through.data_through_date
+
+    from ranked
+    left join products on ranked.product_key = products.product_key
+    left join products as partners on ranked.partner_product_key = partners.product_key
+    -- one row
+    cross join data_through
+    where ranked.partner_rank <= 10
+
+)
+
+select * from final

@@ -1,0 +1,130 @@
+{{ config(unique_key='payment_match_key') }}
+
+with order_lines as (
+
+    select * from {{ ref('fact_orders') }}
+    where is_revenue
+
+),
+
+payments as (
+
+    select * from {{ ref('fact_payments') }}
+
+),
+
+data_through as (
+
+    select * from {{ ref('int_data_through') }}
+
+),
+
+orders as (
+
+    select
+        customer_key,
+        order_number,
+        order_date,
+        sum(revenue_amount) as order_amount
+    from order_lines
+    group by
+        customer_key,
+        order_number,
+        order_date
+
+),
+
+-- Of several orders with one amount, the first goes with the first payment.
+numbered_orders as (
+
+    select
+        *,
+        row_number() over (
+            partition by customer_key, order_amount
+            order by coalesce(order_date, cast('9999-12-31' as date)), order_number
+        ) as occurrence
+    from orders
+    where order_amount > 0
+
+),
+
+numbered_payments as (
+
+    select
+        *,
+        row_number() over (
+            partition by customer_key, payment_amount
+            order by coalesce(payment_date, cast('9999-12-31' as date)), payment_key
+        ) as occurrence
+    from payments
+
+),
+
+matched as (
+
+    select
+        orders.order_number,
+        orders.order_date,
+        orders.order_amount,
+        payments.payment_key,
+        payments.check_number,
+        payments.payment_date,
+        payments.payment_amount,
+        coalesce(orders.customer_key, payments.customer_key) as customer_key
+
+    from numbered_orders as orders
+    full outer join numbered_payments as payments
+        on
+            orders.customer_key = payments.customer_key
+            and orders.order_amount = payments.payment_amount
+            and orders.occurrence = payments.occurrence
+
+),
+
+final as (
+
+    select
+        -- keys
+        cast(
+            case
+                when matched.order_number is null then matched.payment_key
+                else {{ entity_key(['matched.order_number']) }}
+            end
+            as varchar(32)
+        ) as payment_match_key,
+        matched.customer_key,
+        matched.payment_key,
+        matched.order_number,
+        matched.check_number,
+
+        -- attributes
+        cast(
+            case
+                when matched.payment_key is null then 'Order without payment'
+                when matched.order_number is null then 'Payment without order'
+                else 'Matched'
+            end
+            as varchar(21)
+        ) as match_status,
+
+        -- numbers
+        cast(coalesce(matched.order_amount, 0) as numeric(18, 2)) as order_amount,
+        cast(coalesce(matched.payment_amount, 0) as numeric(18, 2)) as payment_amount,
+        cast(
+            coalesce(matched.order_amount, 0) - coalesce(matched.payment_amount, 0)
+            as numeric(18, 2)
+        ) as difference_amount,
+        cast(matched.payment_date - matched.order_date as integer) as days_to_pay,
+
+        -- dates
+        matched.order_date,
+        matched.payment_date,
+        data_through.data_through_date
+
+    from matched
+    -- one row
+    cross join data_through
+
+)
+
+select * from final

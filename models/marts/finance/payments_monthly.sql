@@ -1,0 +1,146 @@
+{{ config(unique_key='year_month') }}
+
+with order_lines as (
+
+    select * from {{ ref('fact_orders') }}
+    where is_revenue
+
+),
+
+payments as (
+
+    select * from {{ ref('fact_payments') }}
+
+),
+
+dates as (
+
+    select * from {{ ref('dim_dates') }}
+
+),
+
+data_through as (
+
+    select * from {{ ref('int_data_through') }}
+
+),
+
+ordered as (
+
+    select
+        dates.year_month,
+        sum(order_lines.revenue_amount) as ordered_amount
+
+    from order_lines
+    left join dates on order_lines.order_date_key = dates.date_key
+    group by dates.year_month
+
+),
+
+paid as (
+
+    select
+        dates.year_month,
+        count(*) as payment_count,
+        count(distinct payments.customer_key) as customer_count,
+        sum(payments.payment_amount) as payment_amount
+
+    from payments
+    left join dates on payments.payment_date_key = dates.date_key
+    group by dates.year_month
+
+),
+
+first_days as (
+
+    select min(order_date) as business_date from order_lines
+    union all
+    select min(payment_date) as business_date from payments
+
+),
+
+first_day as (
+
+    select min(business_date) as business_date from first_days
+
+),
+
+-- Each month of business, and the unknown one if something has no date.
+months as (
+
+    select distinct
+        dates.year_month,
+        dates.month_start_date
+
+    from dates
+    -- one row each
+    cross join first_day
+    cross join data_through
+    where
+        dates.date_day >= first_day.business_date
+        and dates.date_day <= data_through.data_through_date
+
+    union
+
+    select
+        year_month,
+        null as month_start_date
+    from ordered
+    where year_month = 'Unknown'
+
+    union
+
+    select
+        year_month,
+        null as month_start_date
+    from paid
+    where year_month = 'Unknown'
+
+),
+
+amounts as (
+
+    select
+        months.year_month,
+        months.month_start_date,
+        coalesce(paid.payment_count, 0) as payment_count,
+        coalesce(paid.customer_count, 0) as customer_count,
+        coalesce(paid.payment_amount, 0) as payment_amount,
+        coalesce(ordered.ordered_amount, 0) as ordered_amount
+
+    from months
+    left join paid on months.year_month = paid.year_month
+    left join ordered on months.year_month = ordered.year_month
+
+),
+
+final as (
+
+    select
+        -- keys
+        cast(amounts.year_month as varchar(7)) as year_month,
+
+        -- numbers
+        cast(amounts.payment_count as bigint) as payment_count,
+        cast(amounts.customer_count as bigint) as customer_count,
+        cast(amounts.payment_amount as numeric(18, 2)) as payment_amount,
+        cast(amounts.ordered_amount as numeric(18, 2)) as ordered_amount,
+        cast(amounts.ordered_amount - amounts.payment_amount as numeric(18, 2))
+            as difference_amount,
+        cast(sum(amounts.ordered_amount - amounts.payment_amount) over (
+            -- what has no date first, so that the last month has the balance of today
+            order by coalesce(amounts.month_start_date, cast('1900-01-01' as date))
+            rows between unbounded preceding and current row
+        ) as numeric(18, 2)) as balance_amount,
+
+        -- dates
+        amounts.month_start_date,
+        data_through.data_through_date
+
+    from amounts
+    -- one row
+    cross join data_through
+
+)
+
+select * from final

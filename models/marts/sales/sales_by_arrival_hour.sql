@@ -1,0 +1,99 @@
+{{ config(unique_key='arrival_hour_key') }}
+
+with order_lines as (
+
+    select * from {{ ref('fact_orders') }}
+    where is_revenue
+
+),
+
+lives as (
+
+    select * from {{ ref('fact_order_life') }}
+
+),
+
+data_through as (
+
+    select * from {{ ref('int_data_through') }}
+
+),
+
+orders as (
+
+    select
+        order_number,
+        count(*) as line_count,
+        sum(quantity_ordered) as unit_count,
+        sum(revenue_amount) as revenue_amount
+    from order_lines
+    group by order_number
+
+),
+
+first_load as (
+
+    select min(first_seen_at) as first_seen_at from lives
+
+),
+
+arrivals as (
+
+    select
+        cast({{ dbt.date_trunc('hour', 'lives.first_seen_at') }} as timestamp) as arrived_hour_at,
+        coalesce(lives.first_seen_at = first_load.first_seen_at, false) as is_first_load,
+        orders.line_count,
+        orders.unit_count,
+        orders.revenue_amount
+
+    from orders
+    left join lives on orders.order_number = lives.order_number
+    -- one row
+    cross join first_load
+
+),
+
+summed as (
+
+    select
+        arrived_hour_at,
+        is_first_load,
+        count(*) as order_count,
+        sum(line_count) as line_count,
+        sum(unit_count) as unit_count,
+        sum(revenue_amount) as revenue_amount
+    from arrivals
+    group by
+        arrived_hour_at,
+        is_first_load
+
+),
+
+final as (
+
+    select
+        -- keys
+        {{ entity_key(['summed.is_first_load', 'summed.arrived_hour_at']) }} as arrival_hour_key,
+
+        -- numbers
+        cast(extract(hour from summed.arrived_hour_at) as integer) as hour_of_day,
+        cast(summed.order_count as bigint) as order_count,
+        cast(summed.line_count as bigint) as line_count,
+        cast(summed.unit_count as bigint) as unit_count,
+        cast(summed.revenue_amount as numeric(18, 2)) as revenue_amount,
+
+        -- flags
+        summed.is_first_load,
+
+        -- dates
+        cast(summed.arrived_hour_at as date) as arrived_date,
+        summed.arrived_hour_at,
+        data_through.data_through_date
+
+    from summed
+    -- one row
+    cross join data_through
+
+)
+
+select * from final

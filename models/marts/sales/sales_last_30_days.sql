@@ -1,0 +1,98 @@
+{{ config(unique_key='sales_last_30_days_key') }}
+
+{%- set windows = ['', '_before', '_year_before'] -%}
+{%- set measures = ['order_count', 'unit_count', 'revenue_amount', 'gross_margin_amount'] -%}
+
+with sales as (
+
+    select * from {{ ref('sales_daily') }}
+
+),
+
+data_through as (
+
+    select * from {{ ref('int_data_through') }}
+
+),
+
+as_of as (
+
+    select
+        {{ as_of_date() }} as as_of_date,
+        {{ as_of_date() }} - 29 as first_day,
+        {{ as_of_date() }} - 30 as as_of_date_before,
+        {{ as_of_date() }} - 59 as first_day_before,
+        cast({{ dbt.dateadd('year', -1, as_of_date()) }} as date) as as_of_date_year_before,
+        cast({{ dbt.dateadd('year', -1, as_of_date()) }} as date) - 29 as first_day_year_before
+
+),
+
+-- An order is in one country and on one day: counts of orders can be added up within a line.
+summed as (
+
+    select
+        sales.product_line,
+        sales.region,
+        as_of.first_day,
+        as_of.as_of_date
+        {%- for measure in measures %}
+        {%- for window in windows %},
+        sum(case
+            when sales.order_date between as_of.first_day{{ window }} and as_of.as_of_date{{ window }}
+                then sales.{{ measure }}
+            else 0
+        end) as {{ measure }}{{ window }}
+        {%- endfor %}
+        {%- endfor %}
+
+    from sales
+    -- one row
+    cross join as_of
+    group by
+        sales.product_line,
+        sales.region,
+        as_of.first_day,
+        as_of.as_of_date
+
+),
+
+final as (
+
+    select
+        -- keys
+        {{ entity_key(['summed.product_line', 'summed.region']) }} as sales_last_30_days_key,
+
+        -- attributes
+        summed.product_line,
+        summed.region,
+
+        -- numbers
+        {%- for measure in measures %}
+        {%- for window in windows %}
+        cast(
+            summed.{{ measure }}{{ window }}
+            as {{ 'bigint' if measure.endswith('count') else 'numeric(18, 2)' }}
+        ) as {{ measure }}{{ window }},
+        {%- endfor %}
+        {%- endfor %}
+        {{ percent_of(
+            '(summed.revenue_amount - summed.revenue_amount_before)',
+            'summed.revenue_amount_before'
+        ) }} as revenue_change_percent,
+        {{ percent_of(
+            '(summed.revenue_amount - summed.revenue_amount_year_before)',
+            'summed.revenue_amount_year_before'
+        ) }} as revenue_change_year_percent,
+
+        -- dates
+        summed.first_day as first_date,
+        summed.as_of_date,
+        data_through.data_through_date
+
+    from summed
+    -- one row
+    cross join data_through
+
+)
+
+select * from final
