@@ -21,6 +21,7 @@ help: ## show this list
 	@echo '      DUCKDB_PATH  the file of the DuckDB warehouse (default: warehouse.duckdb)'
 	@echo '      TESTS        all (rows are tested) or new (of large tables only rows that no green build has'
 	@echo '                   tested; default of a shop with a million rows)'
+	@echo '      AS_OF_DATE   the day that the marts take for today, 2026-11-20 (default: today)'
 	@echo '      PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE   the PostgreSQL warehouse'
 	@echo '      REDSHIFT_HOST REDSHIFT_USER REDSHIFT_PASSWORD ...   Amazon Redshift: see README.md'
 

@@ -3,7 +3,8 @@
     python scripts/build.py            everything
     python scripts/build.py --prepare  only what dbt needs to start: its packages and a profile
 
-SOURCE, TARGET, DUCKDB_PATH and the libpq variables say from where and to where; see `make help`.
+SOURCE, TARGET, DUCKDB_PATH and the libpq variables say from where and to where, AS_OF_DATE which
+day the marts take for today; see `make help`.
 Everything dbt does happens in this one process. Exit status: 0 all green, 1 something failed.
 """
 
@@ -13,10 +14,12 @@ import argparse
 import contextlib
 import functools
 import hashlib
+import json
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -128,7 +131,7 @@ class Dbt:
     def __init__(self, steps: Steps, target: Target) -> None:
         self._steps = steps
         self._reached = 0
-        self._options = [*target.options, "--log-level", "none"]
+        self._options = [*target.options, *variables(), "--log-level", "none"]
         self._options += ["--log-level-file", "debug"]  # "none" would silence logs/dbt.log too
         self._runner = dbtRunner(callbacks=[self._on_event])
         self.manifest: Any = self.run("parse").result
@@ -191,6 +194,17 @@ def make_sample(steps: Steps) -> None:
         finally:
             fresh.unlink(missing_ok=True)
         notes.append(f"{SAMPLE.name}: {sum(rows.values()):,} rows in {len(rows)} tables")
+
+
+def variables() -> list[str]:
+    """dbt's option for the day that AS_OF_DATE gives; none without. Raises BuildError."""
+    given = os.environ.get("AS_OF_DATE", "")
+    if not given:
+        return []
+    try:
+        return ["--vars", json.dumps({"as_of_date": str(date.fromisoformat(given))})]
+    except ValueError:
+        raise BuildError(f"AS_OF_DATE is a day such as 2026-11-20, not {given}.") from None
 
 
 def raw_schema() -> str:
@@ -280,6 +294,7 @@ def build(steps: Steps) -> bool:
             f"The loader's configuration says raw_schema: {config.raw_schema}, but dbt reads"
             f" {raw_schema()}: leave it out, or change raw_schema in dbt_project.yml too."
         )
+    variables()  # before the shop is loaded
     target = prepare(steps, config.target)
     given = os.environ.get("SOURCE") or config.source
     url = with_password(given) if given else SAMPLE_URL

@@ -11,6 +11,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -219,10 +220,11 @@ class Outcome:
 
 
 class Project:
-    """A copy of the project, ready for dbt."""
+    """A copy of the project, ready for dbt; its marts take `as_of` for today, if given."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, as_of: date | None = None) -> None:
         self.folder = copy_project(folder)
+        self._variables = json.dumps({"as_of_date": str(as_of)} if as_of else {})
         self._manifests: dict[str, Any] = {}
         shutil.copyfile(folder / "profiles.example.yml", folder / "profiles.yml")
         with pytest.MonkeyPatch.context() as patch:
@@ -323,6 +325,7 @@ class Project:
     def _invoke(self, warehouse: Warehouse, *arguments: str, manifest: Any = None) -> Any:
         made = self._made(warehouse)
         options = ["--project-dir", str(self.folder), "--profiles-dir", str(self.folder)]
+        options += ["--vars", self._variables]
         options += ["--target", warehouse.target, "--target-path", str(made)]
         options += ["--log-path", str(made), "--log-level", "none", "--log-level-file", "none"]
         with pytest.MonkeyPatch.context() as patch:

@@ -25,6 +25,8 @@ from sample_shop.schema import TABLES
 EVENTS = {"duckdb": (1, 1, 2, 2, 3, 5), "postgres": (8, 12, 16)}
 # Of a few rows, all may go.
 ANYTHING = Options(max_delete_share=1)
+# What the marts take for today: a day in the middle of most stories.
+AS_OF = FIRST_DAY + timedelta(days=30)
 # What holds state from run to run. Views are made by the first build.
 STATEFUL = (
     "config.materialized:incremental",
@@ -350,7 +352,7 @@ def begun(project: Project, warehouse: Warehouse, folder: Path, random: Random) 
 def play_on_duckdb(folder: Path, seed: int, rounds: int) -> str:
     """A whole story, for a process of its own; returns why it failed, or nothing."""
     (folder / "project").mkdir(parents=True)
-    project = Project(folder / "project")
+    project = Project(folder / "project", as_of=AS_OF)
     warehouse = DuckDBWarehouse(folder / "warehouse.duckdb")
     random = Random(seed)
     try:

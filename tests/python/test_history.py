@@ -17,7 +17,7 @@ import pytest
 
 from project import PostgresWarehouse, Project
 from servers import PostgresServer
-from story import begun, play_on_duckdb
+from story import AS_OF, begun, play_on_duckdb
 
 # Stories side by side, each of so many rounds.
 STORIES = 2
@@ -55,7 +55,7 @@ def test_random_rounds_on_postgres(
 ) -> None:
     """The same, with more events in fewer rounds."""
     seed, rounds = chosen(POSTGRES_ROUNDS)
-    project = Project(tmp_path_factory.mktemp("project"))
+    project = Project(tmp_path_factory.mktemp("project"), as_of=AS_OF)
     random = Random(seed)
     print(f"seed {seed}, {rounds} rounds")
     with begun(project, PostgresWarehouse(postgres, "history"), tmp_path, random) as story:

@@ -36,7 +36,7 @@ COLUMNS = (
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return Project(tmp_path_factory.mktemp("project"))
+    return Project(tmp_path_factory.mktemp("project"), as_of=LAST_DAY)
 
 
 def build(project: Project, warehouse: Warehouse) -> None:

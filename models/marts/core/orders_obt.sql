@@ -62,26 +62,6 @@ dates as (
 
 ),
 
-business_days as (
-
-    select greatest(max(order_date), max(shipped_date)) as business_date
-    from {{ ref('fact_orders') }}
-    union all
-    select max(payment_date) as business_date from {{ ref('fact_payments') }}
-
-),
-
-as_of as (
-
-    select
-        coalesce(
-            cast(nullif('{{ var("as_of_date") }}', '') as date),
-            max(business_date)
-        ) as as_of_date
-    from business_days
-
-),
-
 final as (
 
     select
@@ -179,14 +159,14 @@ final as (
         order_lines.is_open,
         order_lines.is_late,
         coalesce(
-            order_lines.is_open and order_lines.required_date < as_of.as_of_date, false
+            order_lines.is_open and order_lines.required_date < {{ as_of_date() }}, false
         ) as is_overdue,
 
         -- dates
         order_lines.order_date,
         order_lines.required_date,
         order_lines.shipped_date,
-        as_of.as_of_date
+        {{ as_of_date() }} as as_of_date
 
     from order_lines
     left join customers on order_lines.customer_version_key = customers.customer_version_key
@@ -201,8 +181,6 @@ final as (
     left join products on order_lines.product_version_key = products.product_version_key
     left join products_current on order_lines.product_key = products_current.product_key
     left join dates on order_lines.order_date_key = dates.date_key
-    -- exactly one row, so no line is lost or doubled
-    cross join as_of
 
 )
 

@@ -60,7 +60,7 @@ ranked as (
         *,
         row_number() over (
             partition by product_line, region
-            order by unit_count desc, order_count desc, revenue_amount desc, product_key
+            order by unit_count desc, order_count desc, revenue_amount desc, product_key asc
         ) as popularity_rank
     from sold
 

@@ -103,7 +103,7 @@ ranked as (
         *,
         row_number() over (
             partition by product_key
-            order by cosine_millionths desc, pair_order_count desc, partner_product_key
+            order by cosine_millionths desc, pair_order_count desc, partner_product_key asc
         ) as partner_rank
     from measured
 

@@ -227,7 +227,7 @@ ranked_partners as (
         *,
         row_number() over (
             partition by case_number, product_key
-            order by cosine_millionths desc, pair_order_count desc, partner_product_key
+            order by cosine_millionths desc, pair_order_count desc, partner_product_key asc
         ) as partner_rank
     from measured
 
@@ -270,7 +270,7 @@ recommended as (
         candidates.product_key,
         row_number() over (
             partition by candidates.method, candidates.case_number
-            order by candidates.score desc, candidates.product_key
+            order by candidates.score desc, candidates.product_key asc
         ) as place
 
     from candidates
@@ -313,25 +313,36 @@ tried as (
 
 ),
 
+counts as (
+
+    select
+        methods.method,
+        tried.case_count,
+        coalesce(hits.hit_count, 0) as hit_count
+
+    from methods
+    left join hits on methods.method = hits.method
+    -- one row
+    cross join tried
+
+),
+
 final as (
 
     select
         -- keys
-        cast(methods.method as varchar(15)) as method,
+        cast(counts.method as varchar(15)) as method,
 
         -- numbers
-        cast(tried.case_count as bigint) as case_count,
-        cast(coalesce(hits.hit_count, 0) as bigint) as hit_count,
-        cast({{ quotient('coalesce(hits.hit_count, 0) * 100', 'tried.case_count', 2) }}
-            as numeric(18, 2)) as hit_rate_percent,
+        cast(counts.case_count as bigint) as case_count,
+        cast(counts.hit_count as bigint) as hit_count,
+        {{ quotient('counts.hit_count * 100', 'counts.case_count', 2) }} as hit_rate_percent,
 
         -- dates
         data_through.data_through_date
 
-    from methods
-    left join hits on methods.method = hits.method
-    -- one row each
-    cross join tried
+    from counts
+    -- one row
     cross join data_through
 
 )

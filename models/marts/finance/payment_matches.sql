@@ -39,6 +39,7 @@ numbered_orders as (
 
     select
         *,
+        {{ entity_key(['order_number']) }} as order_key,
         row_number() over (
             partition by customer_key, order_amount
             order by coalesce(order_date, cast('9999-12-31' as date)), order_number
@@ -70,6 +71,7 @@ matched as (
         payments.check_number,
         payments.payment_date,
         payments.payment_amount,
+        coalesce(orders.order_key, payments.payment_key) as payment_match_key,
         coalesce(orders.customer_key, payments.customer_key) as customer_key
 
     from numbered_orders as orders
@@ -85,13 +87,7 @@ final as (
 
     select
         -- keys
-        cast(
-            case
-                when matched.order_number is null then matched.payment_key
-                else {{ entity_key(['matched.order_number']) }}
-            end
-            as varchar(32)
-        ) as payment_match_key,
+        matched.payment_match_key,
         matched.customer_key,
         matched.payment_key,
         matched.order_number,

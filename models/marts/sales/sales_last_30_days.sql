@@ -18,12 +18,30 @@ data_through as (
 as_of as (
 
     select
-        {{ as_of_date() }} as as_of_date,
+        {{ as_of_date() }} as last_day,
         {{ as_of_date() }} - 29 as first_day,
-        {{ as_of_date() }} - 30 as as_of_date_before,
+        {{ as_of_date() }} - 30 as last_day_before,
         {{ as_of_date() }} - 59 as first_day_before,
-        cast({{ dbt.dateadd('year', -1, as_of_date()) }} as date) as as_of_date_year_before,
+        cast({{ dbt.dateadd('year', -1, as_of_date()) }} as date) as last_day_year_before,
         cast({{ dbt.dateadd('year', -1, as_of_date()) }} as date) - 29 as first_day_year_before
+
+),
+
+placed as (
+
+    select
+        sales.*,
+        as_of.first_day,
+        as_of.last_day,
+        sales.order_date between as_of.first_day and as_of.last_day as is_in_window,
+        sales.order_date between as_of.first_day_before and as_of.last_day_before
+            as is_in_window_before,
+        sales.order_date between as_of.first_day_year_before and as_of.last_day_year_before
+            as is_in_window_year_before
+
+    from sales
+    -- one row
+    cross join as_of
 
 ),
 
@@ -31,28 +49,22 @@ as_of as (
 summed as (
 
     select
-        sales.product_line,
-        sales.region,
-        as_of.first_day,
-        as_of.as_of_date
+        product_line,
+        region,
+        first_day,
+        last_day
         {%- for measure in measures %}
         {%- for window in windows %},
-        sum(case
-            when sales.order_date between as_of.first_day{{ window }} and as_of.as_of_date{{ window }}
-                then sales.{{ measure }}
-            else 0
-        end) as {{ measure }}{{ window }}
+        sum(case when is_in_window{{ window }} then {{ measure }} else 0 end)
+            as {{ measure }}{{ window }}
         {%- endfor %}
         {%- endfor %}
-
-    from sales
-    -- one row
-    cross join as_of
+    from placed
     group by
-        sales.product_line,
-        sales.region,
-        as_of.first_day,
-        as_of.as_of_date
+        product_line,
+        region,
+        first_day,
+        last_day
 
 ),
 
@@ -86,7 +98,7 @@ final as (
 
         -- dates
         summed.first_day as first_date,
-        summed.as_of_date,
+        summed.last_day as as_of_date,
         data_through.data_through_date
 
     from summed
