@@ -1,23 +1,38 @@
 {{ config(unique_key='product_pair_key') }}
 
-with order_lines as (
+with fact_orders as (
 
     select * from {{ ref('fact_orders') }}
-    where
-        is_revenue
-        and product_key <> '-1'
 
 ),
 
+-- A number is compared sooner than a key, and there are millions of pairs to compare.
 products as (
 
-    select * from {{ ref('dim_products_current') }}
+    select
+        *,
+        row_number() over (order by product_key) as product_number
+    from {{ ref('dim_products_current') }}
 
 ),
 
 data_through as (
 
     select * from {{ ref('int_data_through') }}
+
+),
+
+order_lines as (
+
+    select
+        fact_orders.order_number,
+        products.product_number
+
+    from fact_orders
+    left join products on fact_orders.product_key = products.product_key
+    where
+        fact_orders.is_revenue
+        and fact_orders.product_key <> '-1'
 
 ),
 
@@ -30,10 +45,10 @@ orders as (
 sold as (
 
     select
-        product_key,
+        product_number,
         count(*) as order_count
     from order_lines
-    group by product_key
+    group by product_number
 
 ),
 
@@ -41,8 +56,8 @@ sold as (
 together as (
 
     select
-        one.product_key,
-        other.product_key as partner_product_key,
+        one.product_number,
+        other.product_number as partner_number,
         count(*) as pair_order_count
 
     from order_lines as one
@@ -50,10 +65,10 @@ together as (
     inner join order_lines as other
         on
             one.order_number = other.order_number
-            and one.product_key < other.product_key
+            and one.product_number < other.product_number
     group by
-        one.product_key,
-        other.product_key
+        one.product_number,
+        other.product_number
     having count(*) >= 3
 
 ),
@@ -61,16 +76,16 @@ together as (
 both_ways as (
 
     select
-        product_key,
-        partner_product_key,
+        product_number,
+        partner_number,
         pair_order_count
     from together
 
     union all
 
     select
-        partner_product_key as product_key,
-        product_key as partner_product_key,
+        partner_number as product_number,
+        product_number as partner_number,
         pair_order_count
     from together
 
@@ -79,8 +94,8 @@ both_ways as (
 measured as (
 
     select
-        both_ways.product_key,
-        both_ways.partner_product_key,
+        both_ways.product_number,
+        both_ways.partner_number,
         both_ways.pair_order_count,
         sold.order_count,
         partners.order_count as partner_order_count,
@@ -90,8 +105,8 @@ measured as (
         ) }} as cosine_millionths
 
     from both_ways
-    left join sold on both_ways.product_key = sold.product_key
-    left join sold as partners on both_ways.partner_product_key = partners.product_key
+    left join sold on both_ways.product_number = sold.product_number
+    left join sold as partners on both_ways.partner_number = partners.product_number
     -- one row
     cross join orders
 
@@ -102,8 +117,8 @@ ranked as (
     select
         *,
         row_number() over (
-            partition by product_key
-            order by cosine_millionths desc, pair_order_count desc, partner_product_key asc
+            partition by product_number
+            order by cosine_millionths desc, pair_order_count desc, partner_number asc
         ) as partner_rank
     from measured
 
@@ -113,9 +128,9 @@ final as (
 
     select
         -- keys
-        {{ entity_key(['ranked.product_key', 'ranked.partner_product_key']) }} as product_pair_key,
-        ranked.product_key,
-        ranked.partner_product_key,
+        {{ entity_key(['products.product_key', 'partners.product_key']) }} as product_pair_key,
+        products.product_key,
+        partners.product_key as partner_product_key,
         products.product_code,
         partners.product_code as partner_product_code,
 
@@ -140,8 +155,8 @@ final as (
         data_through.data_through_date
 
     from ranked
-    left join products on ranked.product_key = products.product_key
-    left join products as partners on ranked.partner_product_key = partners.product_key
+    left join products on ranked.product_number = products.product_number
+    left join products as partners on ranked.partner_number = partners.product_number
     -- one row
     cross join data_through
     where ranked.partner_rank <= 10

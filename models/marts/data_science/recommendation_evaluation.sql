@@ -1,19 +1,43 @@
 {{ config(unique_key='method') }}
 
-with order_lines as (
+with fact_orders as (
 
     select * from {{ ref('fact_orders') }}
-    where
-        is_revenue
-        and customer_key <> '-1'
-        and product_key <> '-1'
-        and order_date is not null
+
+),
+
+-- A number is compared sooner than a key, and there are millions of pairs to compare.
+products as (
+
+    select
+        product_key,
+        row_number() over (order by product_key) as product_number
+    from {{ ref('dim_products_current') }}
 
 ),
 
 data_through as (
 
     select * from {{ ref('int_data_through') }}
+
+),
+
+order_lines as (
+
+    select
+        fact_orders.order_line_key,
+        fact_orders.customer_key,
+        fact_orders.order_number,
+        fact_orders.order_date,
+        products.product_number
+
+    from fact_orders
+    left join products on fact_orders.product_key = products.product_key
+    where
+        fact_orders.is_revenue
+        and fact_orders.customer_key <> '-1'
+        and fact_orders.product_key <> '-1'
+        and fact_orders.order_date is not null
 
 ),
 
@@ -75,7 +99,7 @@ shown_or_hidden as (
     select
         cases.case_number,
         cases.order_date,
-        order_lines.product_key,
+        order_lines.product_number,
         row_number() over (
             partition by cases.case_number
             order by order_lines.order_line_key
@@ -129,7 +153,7 @@ next_case_days as (
 counted as (
 
     select
-        order_lines.product_key,
+        order_lines.product_number,
         next_case_days.case_date,
         count(*) as order_count
 
@@ -137,24 +161,24 @@ counted as (
     -- as above
     inner join next_case_days on order_lines.order_date = next_case_days.order_date
     group by
-        order_lines.product_key,
+        order_lines.product_number,
         next_case_days.case_date
 
 ),
 
 known_products as (
 
-    select distinct product_key from counted
+    select distinct product_number from counted
 
 ),
 
 sold_before as (
 
     select
-        known_products.product_key,
+        known_products.product_number,
         case_days.order_date as case_date,
         sum(coalesce(counted.order_count, 0)) over (
-            partition by known_products.product_key
+            partition by known_products.product_number
             order by case_days.order_date
             rows between unbounded preceding and current row
         ) as order_count
@@ -164,7 +188,7 @@ sold_before as (
     cross join case_days
     left join counted
         on
-            known_products.product_key = counted.product_key
+            known_products.product_number = counted.product_number
             and case_days.order_date = counted.case_date
 
 ),
@@ -175,25 +199,25 @@ together as (
     select
         shown.case_number,
         shown.order_date as case_date,
-        shown.product_key,
-        partners.product_key as partner_product_key,
+        shown.product_number,
+        partners.product_number as partner_number,
         count(*) as pair_order_count
 
     from shown
     -- only earlier orders with the product, and what else they had
     inner join order_lines as earlier
         on
-            shown.product_key = earlier.product_key
+            shown.product_number = earlier.product_number
             and shown.order_date > earlier.order_date
     inner join order_lines as partners
         on
             earlier.order_number = partners.order_number
-            and earlier.product_key <> partners.product_key
+            and earlier.product_number <> partners.product_number
     group by
         shown.case_number,
         shown.order_date,
-        shown.product_key,
-        partners.product_key
+        shown.product_number,
+        partners.product_number
     having count(*) >= 3
 
 ),
@@ -202,8 +226,8 @@ measured as (
 
     select
         together.case_number,
-        together.product_key,
-        together.partner_product_key,
+        together.product_number,
+        together.partner_number,
         together.pair_order_count,
         {{ cosine_millionths(
             'together.pair_order_count', 'sold.order_count', 'sold_partners.order_count'
@@ -212,11 +236,11 @@ measured as (
     from together
     left join sold_before as sold
         on
-            together.product_key = sold.product_key
+            together.product_number = sold.product_number
             and together.case_date = sold.case_date
     left join sold_before as sold_partners
         on
-            together.partner_product_key = sold_partners.product_key
+            together.partner_number = sold_partners.product_number
             and together.case_date = sold_partners.case_date
 
 ),
@@ -226,8 +250,8 @@ ranked_partners as (
     select
         *,
         row_number() over (
-            partition by case_number, product_key
-            order by cosine_millionths desc, pair_order_count desc, partner_product_key asc
+            partition by case_number, product_number
+            order by cosine_millionths desc, pair_order_count desc, partner_number asc
         ) as partner_rank
     from measured
 
@@ -238,20 +262,20 @@ candidates as (
     select
         'Bought together' as method,
         case_number,
-        partner_product_key as product_key,
+        partner_number as product_number,
         sum(cosine_millionths) as score
     from ranked_partners
     where partner_rank <= 10
     group by
         case_number,
-        partner_product_key
+        partner_number
 
     union all
 
     select
         'Popularity' as method,
         cases.case_number,
-        sold_before.product_key,
+        sold_before.product_number,
         sold_before.order_count as score
 
     from cases
@@ -267,18 +291,18 @@ recommended as (
     select
         candidates.method,
         candidates.case_number,
-        candidates.product_key,
+        candidates.product_number,
         row_number() over (
             partition by candidates.method, candidates.case_number
-            order by candidates.score desc, candidates.product_key asc
+            order by candidates.score desc, candidates.product_number asc
         ) as place
 
     from candidates
     left join shown
         on
             candidates.case_number = shown.case_number
-            and candidates.product_key = shown.product_key
-    where shown.product_key is null
+            and candidates.product_number = shown.product_number
+    where shown.product_number is null
 
 ),
 
@@ -293,7 +317,7 @@ hits as (
     inner join hidden
         on
             recommended.case_number = hidden.case_number
-            and recommended.product_key = hidden.product_key
+            and recommended.product_number = hidden.product_number
     where recommended.place <= 10
     group by recommended.method
 

@@ -33,11 +33,11 @@ placed as (
         sales.*,
         as_of.first_day,
         as_of.last_day,
-        sales.order_date between as_of.first_day and as_of.last_day as is_in_window,
+        sales.order_date between as_of.first_day and as_of.last_day as is_now,
         sales.order_date between as_of.first_day_before and as_of.last_day_before
-            as is_in_window_before,
+            as is_before,
         sales.order_date between as_of.first_day_year_before and as_of.last_day_year_before
-            as is_in_window_year_before
+            as is_year_before
 
     from sales
     -- one row
@@ -49,16 +49,15 @@ placed as (
 summed as (
 
     select
+        {%- for measure in measures %}
+        sum(case when is_now then {{ measure }} else 0 end) as {{ measure }},
+        sum(case when is_before then {{ measure }} else 0 end) as {{ measure }}_before,
+        sum(case when is_year_before then {{ measure }} else 0 end) as {{ measure }}_year_before,
+        {%- endfor %}
         product_line,
         region,
         first_day,
         last_day
-        {%- for measure in measures %}
-        {%- for window in windows %},
-        sum(case when is_in_window{{ window }} then {{ measure }} else 0 end)
-            as {{ measure }}{{ window }}
-        {%- endfor %}
-        {%- endfor %}
     from placed
     group by
         product_line,
@@ -82,9 +81,9 @@ final as (
         {%- for measure in measures %}
         {%- for window in windows %}
         cast(
-            summed.{{ measure }}{{ window }}
+            summed.{{ measure ~ window }}
             as {{ 'bigint' if measure.endswith('count') else 'numeric(18, 2)' }}
-        ) as {{ measure }}{{ window }},
+        ) as {{ measure ~ window }},
         {%- endfor %}
         {%- endfor %}
         {{ percent_of(
