@@ -41,7 +41,7 @@ docs: runtime-environment ## serve the catalog that `make build` wrote on localh
 
 lint: dev-environment ## check style and types: sqlfluff, ruff, mypy
 	@$(PYTHON_IN_VENV) scripts/build.py --prepare
-	@$(PYTHON_IN_VENV) -m sqlfluff lint --disable-progress-bar models tests/singular
+	@$(PYTHON_IN_VENV) -m sqlfluff lint --disable-progress-bar models analyses tests/singular
 	@$(PYTHON_IN_VENV) -m ruff check
 	@$(PYTHON_IN_VENV) -m ruff format --check
 	@$(PYTHON_IN_VENV) -m mypy

@@ -46,6 +46,7 @@ MADE = (
 # What a developer's shell may hold and what would lead a test to a database that is not its own.
 _PREFIXES = ("PG", "DBT_", "MYSQL_", "REDSHIFT_", "AWS_")
 _NAMES = (
+    "AS_OF_DATE",
     "SOURCE",
     "TARGET",
     "DUCKDB_PATH",

@@ -254,13 +254,13 @@ class Project:
         return ""
 
     def compiled(self, warehouse: Warehouse, *arguments: str) -> dict[str, str]:
-        """The SQL of models by name; `--select` and `--full-refresh` as dbt takes them."""
+        """The SQL of models and analyses by name; takes `--select` and `--full-refresh` as dbt does."""
         # With a manifest of its own, for dbt writes what it compiled into it.
         result = self._invoke(warehouse, "compile", *arguments)
         return {
             found.node.name: found.node.compiled_code
             for found in result.result
-            if found.node.resource_type == "model"
+            if found.node.resource_type in ("model", "analysis")
         }
 
     def shown(self, warehouse: Warehouse, sql: str) -> list[tuple[Any, ...]]:
