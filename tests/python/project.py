@@ -254,7 +254,7 @@ class Project:
         return ""
 
     def compiled(self, warehouse: Warehouse, *arguments: str) -> dict[str, str]:
-        """The SQL of models and analyses by name; takes `--select` and `--full-refresh` as dbt does."""
+        """The SQL of models and analyses by name; `arguments` are those of `dbt compile`."""
         # With a manifest of its own, for dbt writes what it compiled into it.
         result = self._invoke(warehouse, "compile", *arguments)
         return {
