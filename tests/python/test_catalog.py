@@ -16,6 +16,10 @@ from project import RAW_SCHEMA, DuckDBWarehouse, PostgresWarehouse, Project, War
 from sample_source import create_shop
 from servers import PostgresServer
 
+# What a column of a mart may be counted in.
+UNITS = {"none", "USD", "percent", "pieces", "days", "hour"}
+UNITS |= {"orders", "lines", "payments", "customers", "changes"}
+SUMMABLE = UNITS - {"none", "percent", "hour"}
 TABLES = ("model", "seed", "snapshot", "source")
 PLACEHOLDERS = {"todo", "tbd", "fixme", "xxx", "lorem", "placeholder"}
 FILLERS = {"a", "an", "and", "in", "is", "of", "the", "this"}
@@ -45,6 +49,8 @@ def faults(manifest: Mapping[str, Any], columns: Columns) -> list[str]:
     """What is wrong with the project's descriptions, one line each, sorted."""
     found = [f"{thing} {fault}" for thing, text in texts(manifest) if (fault := wrong(thing, text))]
     found += [f"{owner} has no owner to write to" for owner in without_owner(manifest)]
+    found += unclassified(manifest)
+    found += [f"exposure {name} reads {other}, no mart" for name, other in read_elsewhere(manifest)]
     found += [f"doc block {name} is not used" for name in unused_blocks(manifest)]
     return sorted([*found, *differences(manifest, columns)])
 
@@ -104,6 +110,38 @@ def without_owner(manifest: Mapping[str, Any]) -> list[str]:
         for node in ours(manifest, kind)
         if not node["owner"].get("name") or "@" not in (node["owner"].get("email") or "")
     ]
+
+
+def unclassified(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Columns of marts that do not say whether they are personal, what they count, if it adds up.
+
+    Who may see a column is decided by it: what is not classified is a fault, and so is nonsense.
+    """
+    for node in ours(manifest, "nodes"):
+        if node["resource_type"] == "model" and node["access"] == "public":
+            for name, column in node["columns"].items():
+                if fault := wrong_class(column["config"].get("meta", {}), column["data_type"]):
+                    yield f"column {node['name']}.{name} {fault}"
+
+
+def wrong_class(meta: Mapping[str, Any], data_type: str) -> str:
+    """What is wrong with the classification of a column, if anything."""
+    personal, unit, additive = (meta.get(key) for key in ("personal_data", "unit", "additive"))
+    if not isinstance(personal, bool) or not isinstance(additive, bool) or unit not in UNITS:
+        return f"is not classified: {dict(meta)}"
+    is_number = data_type.startswith(("numeric", "integer", "bigint"))
+    if (unit != "none" and not is_number) or (additive and unit not in SUMMABLE):
+        return f"cannot be of the class {dict(meta)}"
+    return ""
+
+
+def read_elsewhere(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Exposures that read something else than marts, and what."""
+    public = {n["unique_id"] for n in ours(manifest, "nodes") if n.get("access") == "public"}
+    for exposure in ours(manifest, "exposures"):
+        for name in exposure["depends_on"]["nodes"]:
+            if name not in public:
+                yield exposure["name"], name.rpartition(".")[2]
 
 
 def unused_blocks(manifest: Mapping[str, Any]) -> set[str]:
@@ -278,6 +316,32 @@ FINDS = {
         "      finance before orders are put on hold.\n",
         "",
     ): ["exposure receivables_report has no description"],
+    (
+        "models/_exposures.yml",
+        "      - ref('payments_monthly')\n",
+        "      - ref('int_data_through')\n",
+    ): ["exposure receivables_report reads int_data_through, no mart"],
+    (
+        "models/marts/core/fact_payments.yml",
+        "        config: {meta: {personal_data: false, unit: USD, additive: true}}\n",
+        "",
+    ): ["column fact_payments.payment_amount is not classified: {}"],
+    (
+        "models/marts/sales/sales_daily.yml",
+        "personal_data: false, unit: lines, additive: true",
+        "personal_data: false, unit: rows, additive: true",
+    ): [
+        "column sales_daily.line_count is not classified:"
+        " {'personal_data': False, 'unit': 'rows', 'additive': True}"
+    ],
+    (
+        "models/marts/finance/payments_monthly.yml",
+        "personal_data: false, unit: payments, additive: true",
+        "personal_data: false, unit: none, additive: true",
+    ): [
+        "column payments_monthly.payment_count cannot be of the class"
+        " {'personal_data': False, 'unit': 'none', 'additive': True}"
+    ],
     (
         "models/intermediate/sales/_sales__unit_tests.yml",
         "    description: What each status and each missing date means for an order.\n",
