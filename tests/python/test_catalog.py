@@ -353,7 +353,8 @@ FINDS = {
     ],
     (
         "tests/singular/_singular_tests.yml",
-        "    description: The wide view has the lines and the revenue of the star, per order.\n",
+        "    description: >\n"
+        "      The wide view has as many lines as the star, and the same sums to the cent.\n",
         "",
     ): ["test orders_obt_reconciles_with_fact_orders has no description"],
     ("seeds/_seeds.yml", "Spelling of the country.", "The country name."): [
