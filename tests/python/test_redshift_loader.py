@@ -378,6 +378,17 @@ RedshiftDestination._run = dying
     assert shop.ask("select count(*) from raw.orders where code = 'changed'") == [(3000,)]
 
 
+def test_one_loader_at_a_time(shop: Shop, redshift: Opened) -> None:
+    """Also where the lock is there already, which the first load makes."""
+    load(shop.url, redshift())
+    first = redshift()
+    first.open()
+    with pytest.raises(LoadError, match=r"Another load into raw of redshift .* is running"):
+        load(shop.url, redshift())
+    first.close()
+    load(shop.url, redshift())
+
+
 def test_s3_goes_away_in_the_middle(
     shop: Shop, redshift: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
