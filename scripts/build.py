@@ -38,7 +38,7 @@ from build_summary import (
     figures_of,
     figures_query,
     freshness_line,
-    tested_line,
+    tested_lines,
     written_line,
 )
 from dbt_packages import PackageError, install_packages
@@ -305,12 +305,15 @@ def build(steps: Steps) -> bool:
     with steps.step("dbt parse"):
         dbt = Dbt(steps, target)
     with steps.step("dbt build") as notes:
-        os.environ.update(before := tested_before(dbt, target))
-        through = before["TESTED_THROUGH"]
-        # Unit tests are about the code, which is the same.
-        built = dbt.run("build", *(("--exclude-resource-type", "unit_test") if through else ()))
+        known, code_is_good = tested_before(dbt, target)
+        os.environ.update(known)
+        # What unit tests calculate depends on nothing else.
+        unit_tests = ("--exclude-resource-type", "unit_test") if code_is_good else ()
+        built = dbt.run("build", *unit_tests)
         results: list[Any] = list(built.result.results)
-        notes += filter(None, [count_line(results), written_line(results), tested_line(through)])
+        notes += [count_line(results), written_line(results)]
+        notes += tested_lines(code_is_good, known["TESTED_THROUGH"])
+        notes[:] = filter(None, notes)
     with steps.step("freshness") as notes:
         freshness = dbt.run("source", "freshness")
         # Without what is done at the end of each run.
@@ -337,12 +340,12 @@ def build(steps: Steps) -> bool:
     return green
 
 
-def tested_before(dbt: Dbt, target: Target) -> dict[str, str]:
-    """What the macros in macros/testing know of earlier builds, as environment variables.
+def tested_before(dbt: Dbt, target: Target) -> tuple[dict[str, str], bool]:
+    """What earlier builds tell: the variables of macros/testing, and whether the code is good.
 
-    TESTED_THROUGH is the time of the load after which a build of this very code was wholly green,
-    empty where all rows are to be tested: no such build, or TESTS=all, the default of a shop with
-    less than LARGE rows. Raises BuildError.
+    It is good after a wholly green build of this very code. TESTED_THROUGH is the load before
+    that build, empty where all rows are to be tested: no such build, or TESTS=all, the default of
+    a shop with less than LARGE rows. Raises BuildError.
     """
     schema = raw_schema()
     ((loaded, rows),) = target.ask(
@@ -356,12 +359,10 @@ def tested_before(dbt: Dbt, target: Target) -> dict[str, str]:
     if wanted not in ("new", "all"):
         raise BuildError(f"TESTS={wanted} is neither all (rows are tested) nor new (ones only).")
     marks = f"{dbt.schema('intermediate')}.tested_marts where code = '{dbt.code()}'"
-    tested = target.ask(f"select loaded_through from {marks}") if wanted == "new" else []
-    return {
-        "TESTED_CODE": dbt.code(),
-        "LOADED_THROUGH": loaded,
-        "TESTED_THROUGH": tested[0][0] if tested else "",
-    }
+    tested = target.ask(f"select loaded_through from {marks}")
+    through = str(tested[0][0]) if tested and wanted == "new" else ""
+    known = {"TESTED_CODE": dbt.code(), "LOADED_THROUGH": loaded, "TESTED_THROUGH": through}
+    return known, bool(tested)
 
 
 def read_figures(dbt: Dbt) -> list[Figure]:

@@ -115,11 +115,12 @@ def written_line(results: Sequence[Any]) -> str:
     return f"{rows:,} rows of the marts were changed, new or gone"
 
 
-def tested_line(through: str) -> str:
-    """Says so where tests of large tables looked only at what was loaded after a time."""
-    if not through:
-        return ""
-    return f"tests of large tables looked at rows loaded after {through} (TESTS=all: at all)"
+def tested_lines(code_is_good: bool, through: str) -> list[str]:
+    """What tests left out, because an earlier build has found it good."""
+    lines = ["without unit tests: the code is as it was when they passed"] if code_is_good else []
+    if through:
+        lines += [f"tests of large tables: of rows loaded after {through} (TESTS=all: of all)"]
+    return lines
 
 
 def freshness_line(results: Sequence[Any]) -> str:

@@ -235,10 +235,12 @@ class Project:
         """Run a dbt command on a warehouse; the project is parsed anew only after an edit."""
         manifest = self._manifest(warehouse)
         result = self._invoke(warehouse, *arguments, "--no-write-json", manifest=manifest)
+        # Without the hook at the end, which dbt counts as a node.
+        nodes = [r for r in result.result if r.node.resource_type != "operation"]
         return Outcome(
             result.success,
-            {r.node.name: str(r.status) for r in result.result},
-            {r.node.name: str(r.message) for r in result.result if r.message},
+            {r.node.name: str(r.status) for r in nodes},
+            {r.node.name: str(r.message) for r in nodes if r.message},
         )
 
     def built(self, warehouse: Warehouse) -> Any:
