@@ -211,11 +211,11 @@ def test_build_says_how_much_of_the_marts_it_wrote(copy: Path) -> None:
 
 
 def fault_in_an_old_row(project: Path) -> None:
-    """Lines of a product that is none, written past dbt, so that no load has touched the rows."""
+    """Two lines of one number, written past dbt, so that no load has touched the rows."""
     with duckdb.connect(str(project / "warehouse.duckdb")) as warehouse:
         warehouse.execute(
-            "update marts.fact_orders set product_key = 'none'"
-            " where order_number = (select min(order_number) from marts.fact_orders)"
+            "update marts.fact_orders set order_line_number = 1 where order_number ="
+            " (select min(order_number) from marts.fact_orders where order_line_number = 2)"
         )
 
 
@@ -235,7 +235,7 @@ def test_tests_of_a_large_shop_look_at_new_rows_only(built: Built, copy: Path) -
     assert run(copy, "make", "build", "TESTS=new").status == 0
     for everything in (("make", "build"), ("dbt", "build")):
         done = run(copy, *everything)
-        assert done.status != 0 and "fact_orders_parents_exist" in done.out, everything
+        assert done.status != 0 and "fact_orders_line_numbers_are_unique" in done.out, everything
 
 
 def test_new_rows_are_always_tested(copy: Path) -> None:
@@ -266,7 +266,7 @@ def test_all_rows_are_tested_after(reason: str, copy: Path) -> None:
     fault_in_an_old_row(copy)
     done = run(copy, "make", "build", "TESTS=new")
     assert done.status != 0
-    assert "FAILED  test fact_orders_parents_exist" in done.out
+    assert "FAILED  test fact_orders_line_numbers_are_unique" in done.out
 
 
 def test_plain_dbt_works_after_it_without_flags(copy: Path) -> None:
