@@ -219,7 +219,7 @@ def fault_in_an_old_row(project: Path) -> None:
         )
 
 
-def tests_passed(done: Run) -> int:
+def count_passed(done: Run) -> int:
     found = re.search(r"(\d+) of \1 tests passed", done.out)
     assert found, done.out
     return int(found[1])
@@ -230,7 +230,7 @@ def test_tests_of_a_large_shop_look_at_new_rows_only(built: Built, copy: Path) -
     assert again.status == 0, again.out + again.err
     assert "tests of large tables: of rows loaded after 2" in again.out
     assert "without unit tests" in again.out
-    assert 50 < tests_passed(again) < tests_passed(built.first)
+    assert 50 < count_passed(again) < count_passed(built.first)
     fault_in_an_old_row(copy)
     assert run(copy, "make", "build", "TESTS=new").status == 0
     for everything in (("make", "build"), ("dbt", "build")):
