@@ -423,7 +423,6 @@ def test_copy_refuses_what_redshift_would(
 
 # -- macros of macros/cross_db --------------------------------------------------------------------
 
-# without_jit is a hook of every build above.
 MACROS = [
     ("integer_divide('7', '2')", 3),
     ("integer_divide('cast(19999999998 as bigint)', '2')", 9999999999),
@@ -438,3 +437,15 @@ def test_each_macro_means_the_same_everywhere(target: str, project: Project, thr
     warehouse = next(w for w in (three.redshift, *three.others) if w.target == target)
     columns = ", ".join(f"{{{{ {macro} }}}} as c{n}" for n, (macro, _) in enumerate(MACROS))
     assert project.shown(warehouse, f"select {columns}") == [tuple(value for _, value in MACROS)]
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [("duckdb", (0, "")), ("postgres", (2, "set local jit = off")), ("redshift", (0, ""))],
+)
+def test_only_postgres_gets_what_it_alone_has(
+    target: str, expected: tuple[int, str], project: Project, three: Three
+) -> None:
+    warehouse = next(w for w in (three.redshift, *three.others) if w.target == target)
+    macros = "{{ index_on(['one', 'two']) | length }} as indexes, '{{ without_jit() }}' as hook"
+    assert project.shown(warehouse, f"select {macros}") == [expected]
