@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -24,7 +25,10 @@ SERVERLESS = IAM | {"REDSHIFT_WORKGROUP": "shop"}
 
 
 @pytest.fixture
-def profiles(tmp_path: Path) -> Path:
+def profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # What leads other tests to a bucket of their own.
+    for name in [name for name in os.environ if name.startswith(("AWS_", "REDSHIFT_"))]:
+        monkeypatch.delenv(name)
     shutil.copy(REPO / "profiles.example.yml", tmp_path / "profiles.yml")
     return tmp_path
 
