@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from conftest import Ask, Open, require
 from loader import PostgresDestination
+from loader.destinations.redshift import RedshiftDestination
 from servers import MariaDBServer, PostgresServer, Server
 
 LOAD = Path(__file__).resolve().parents[2] / "scripts" / "load.py"
@@ -100,7 +101,7 @@ class Place:
         assert self.data() == before
 
     def everything(self) -> Any:
-        """Each byte of a DuckDB warehouse; each row version of a PostgreSQL one."""
+        """Each byte of a DuckDB warehouse; each row version of one in PostgreSQL."""
         if self.server is None:
             return {p.name: p.read_bytes() for p in self.folder.glob("warehouse.duckdb*")}
         return self._rows("xmin::text, ctid::text, *")
@@ -135,6 +136,10 @@ def place(warehouse: tuple[Open, Ask], tmp_path: Path) -> Place:
         environment = {names.get(k, f"PG{k.upper()}"): v for k, v in given.items()}
         server = PostgresServer()  # never started: only says that there is one
         return Place(tmp_path, environment | {"TARGET": "postgres"}, ask, server)
+    if isinstance(destination, RedshiftDestination):
+        given = {f"REDSHIFT_{k.upper()}": str(v) for k, v in destination._options.items()}
+        environment = given | {"TARGET": "redshift", "REDSHIFT_SSLMODE": "disable"}
+        return Place(tmp_path, environment, ask, PostgresServer())
     return Place(tmp_path, {}, ask, None)
 
 
@@ -314,7 +319,7 @@ def test_verify_of_values_that_no_longer_fit(mariadb: MariaDBServer, place: Plac
 
 
 def test_every_key_of_the_configuration(sqlite_shop: sqlite3.Connection, place: Place) -> None:
-    target = "postgres" if place.server else "duckdb"
+    target = place.environment.get("TARGET", "duckdb")
     (place.folder / "team.yml").write_text(
         f"source: sqlite:///shop.sqlite\ntarget: {target}\nraw_schema: elsewhere\n"
         "select: ['c*', orders]\nexclude: [contacts]\nexclude_columns: [customers.name]\n"
@@ -388,7 +393,7 @@ def test_every_key_of_the_configuration(sqlite_shop: sqlite3.Connection, place: 
         ("max_delete_share: 2", "max_delete_share is a number from 0 to 1"),
         ("mode: fast", "fast is not one of auto, full, diff, append"),
         ("policy: melt", "melt is not one of evolve, freeze, ignore-new"),
-        ("target: oracle", "oracle is not one of duckdb, postgres"),
+        ("target: oracle", "oracle is not one of duckdb, postgres, redshift"),
         ("tables: {orders: }", "table orders must be keys and values"),
         ("tables: {orders: {mod: full}}", "table orders has an unknown key mod"),
         ("tables: {orders: {mode: fast}}", "table orders: fast is not one of"),
@@ -486,8 +491,9 @@ def test_exit_codes(sqlite_shop: sqlite3.Connection, place: Place) -> None:
         "--policy",
         "freeze",
         PGPORT="1",
+        REDSHIFT_PORT="1",
         DUCKDB_PATH="no/warehouse.duckdb",
-        says="no of the warehouse does not exist|:1 cannot be opened",
+        says="no of the warehouse does not exist|:1(/.*)? cannot be opened",
     )
     assert place.data() == place_before
 
