@@ -21,12 +21,11 @@ from dbt_common.context import set_invocation_context
 from dbt_common.exceptions import DbtBaseException
 
 from loader import LoadError, UsageError
-from redshift_settings import driver_parameters, redshift_destination
+from loader.config import TARGETS
+from redshift_settings import MORE_PACKAGES, driver_parameters, redshift_destination
 
 PROFILE = "classicmodels"
 EXAMPLE = "profiles.example.yml"
-REDSHIFT = "requirements-redshift.txt"
-SUPPORTED = ("duckdb", "postgres", "redshift")
 # dbt calls a DuckDB database after its file; DuckDB gives these names to others.
 DUCKDB_KEEPS = ("main", "system", "temp")
 
@@ -126,13 +125,13 @@ def resolve_target(project: Path, profiles: Path, name: str | None) -> Target:
     except DbtBaseException as error:
         said = " ".join(str(error).split())
         if "Could not find adapter type redshift" in said:
-            said = "Amazon Redshift needs more packages: sh scripts/environment.sh " + REDSHIFT
+            said = MORE_PACKAGES
         raise ProfileError(f"{profiles / 'profiles.yml'}: {said}") from error
     credentials = profile.credentials
-    if credentials.type not in SUPPORTED:
+    if credentials.type not in TARGETS:
         raise ProfileError(
             f"The output {profile.target_name} of {profiles / 'profiles.yml'} is of type "
-            f"{credentials.type}; this project loads into {' and '.join(SUPPORTED)}."
+            f"{credentials.type}; this project loads into {' and '.join(TARGETS)}."
         )
     if credentials.type == "duckdb":
         _refuse_unusable(credentials, own_schemas(project, credentials.schema))

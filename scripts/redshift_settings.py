@@ -15,6 +15,9 @@ from loader.urls import is_local
 if TYPE_CHECKING:
     from loader.destinations.redshift import RedshiftDestination
 
+MORE_PACKAGES = (
+    "Amazon Redshift needs more packages: sh scripts/environment.sh requirements-redshift.txt"
+)
 METHODS = ("database", "iam")
 SSL_MODES = ("verify-full", "verify-ca")
 
@@ -98,10 +101,7 @@ def redshift_destination(raw_schema: str, connection: Mapping[str, Any]) -> Reds
         from loader.destinations.redshift import RedshiftDestination
         from loader.destinations.redshift_files import StagingFiles
     except ImportError as error:
-        raise UsageError(
-            f"Amazon Redshift needs more packages ({error.name} is not there):"
-            " sh scripts/environment.sh requirements-redshift.txt"
-        ) from None
+        raise UsageError(f"{error.name} is not there. {MORE_PACKAGES}") from None
     url, region = os.environ.get("REDSHIFT_S3_STAGING"), connection.get("region")
     files = StagingFiles(url, region, os.environ.get("AWS_PROFILE") or None) if url else None
     role = os.environ.get("REDSHIFT_IAM_ROLE", "")

@@ -142,6 +142,11 @@ def _normalise_copy(data: bytes) -> bytes:
     return data.replace(b"\\b", b"\b").replace(b"\\f", b"\f").replace(b"\\v", b"\v")
 
 
+def has_escapes(data: bytes) -> bool:
+    """Whether anything in it is escaped; a null is not."""
+    return any(escaped.encode() in data for escaped in ESCAPES.values())
+
+
 def unescape(value: bytes) -> bytes:
     """The text that a field stands for."""
     if b"\\" in value:

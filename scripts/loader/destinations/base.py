@@ -28,6 +28,7 @@ class SqlDestination(ABC):
     def __init__(self, raw_schema: str) -> None:
         self.schema = raw_schema
         self.longest: Mapping[Kind, int] = {}
+        self._states: dict[str, State] = {}
 
     @abstractmethod
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
@@ -43,9 +44,9 @@ class SqlDestination(ABC):
     ) -> None:
         """Write rows into one of the loader's own tables."""
 
-    @abstractmethod
     def _name(self, table: str) -> str:
         """The quoted name of a raw table."""
+        return f"{quote(self.schema)}.{quote(table)}"
 
     @abstractmethod
     def _staged(self, table: Table) -> str:
@@ -74,6 +75,21 @@ class SqlDestination(ABC):
     @abstractmethod
     def columns(self, raw_table: str) -> dict[str, Type | None] | None:
         """Columns and types of a raw table (None: a type that is not the loader's), or None."""
+
+    def last_loaded_at(self) -> datetime | None:
+        """The newest stamp in the audit."""
+        if not self.columns("_load_runs"):
+            return None
+        ((newest,),) = self._rows(f"select max(started_at) from {self._name('_load_runs')}")
+        return newest  # type: ignore[no-any-return]
+
+    def state(self, raw_table: str) -> State | None:
+        """What the last run left about a table, as of `open`."""
+        return self._states.get(raw_table)
+
+    def schemas(self) -> dict[str, dict[str, str]]:
+        """By raw table: its source columns and how they were declared when last seen."""
+        return self._read_schemas() if self.columns("_load_schema_changes") else {}
 
     def publish(
         self, table: Table, stamp: Stamp, *, keyed: bool, within: Within | None = None

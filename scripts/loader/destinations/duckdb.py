@@ -17,9 +17,8 @@ import pyarrow as pa
 
 from ..audit import Record
 from ..errors import LoadError
-from ..ranges import State
 from ..schema import MAX_DECIMAL_DIGITS, Column, Kind, Table, Type
-from ..wire import ESCAPES, Block, Tally, double_sql
+from ..wire import ESCAPES, Block, Tally, double_sql, has_escapes
 from . import Changes, Stamp, Within
 from .arrow import fields_of
 from .base import SqlDestination, escaped_sql, literal, quote
@@ -62,7 +61,6 @@ class DuckDBDestination(SqlDestination):
         self.warnings: list[str] = []
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._existing: dict[str, dict[str, Type | None]] = {}
-        self._states: dict[str, State] = {}
         self._schemas: dict[str, dict[str, str]] = {}
         self._last: datetime | None = None
         # Of the table that is being staged.
@@ -99,10 +97,6 @@ class DuckDBDestination(SqlDestination):
     def columns(self, raw_table: str) -> dict[str, Type | None] | None:
         """Columns and types of a raw table as last looked at, or None when it is not there."""
         return self._existing.get(raw_table)
-
-    def state(self, raw_table: str) -> State | None:
-        """What the last run left about a table, as of `open`."""
-        return self._states.get(raw_table)
 
     def schemas(self) -> dict[str, dict[str, str]]:
         """By raw table: its source columns and how they were declared when last seen."""
@@ -147,8 +141,7 @@ class DuckDBDestination(SqlDestination):
             for block in blocks:
                 tally.add(block.data, block.rows)
                 self._open().register("rows", fields_of(block, kinds))
-                has_escapes = any(m.encode() in block.data for m in ESCAPES.values())
-                self._run(escaped if has_escapes else plain)
+                self._run(escaped if has_escapes(block.data) else plain)
                 self._open().unregister("rows")
             self._run("commit")
         return tally

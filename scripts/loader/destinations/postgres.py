@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any, ClassVar
 
 import psycopg
@@ -17,7 +16,6 @@ from psycopg.conninfo import make_conninfo
 
 from ..audit import Record
 from ..errors import LoadError
-from ..ranges import State
 from ..schema import BIGINT, INTEGER, MAX_DECIMAL_DIGITS, SMALLINT, Column, Kind, Table, Type
 from ..sources.postgres import SPLIT, connection_problem, copied_out
 from ..urls import is_local, unencrypted
@@ -63,7 +61,6 @@ class PostgresDestination(SqlDestination):
         self._rows_staged: dict[str, int] = {}
         self._last_row = ""
         self._has_escapes = False
-        self._states: dict[str, State] = {}
         self.description = "postgres"
         self.warnings: list[str] = []
 
@@ -110,13 +107,6 @@ class PostgresDestination(SqlDestination):
                 " wait until it ends."
             )
 
-    def last_loaded_at(self) -> datetime | None:
-        """The newest stamp in the audit."""
-        if not self.columns("_load_runs"):
-            return None
-        ((newest,),) = self._rows(f"select max(started_at) from {self._name('_load_runs')}")
-        return newest  # type: ignore[no-any-return]
-
     def columns(self, raw_table: str) -> dict[str, Type | None] | None:
         """Columns and types of a raw table, or None when it is not there."""
         rows = self._rows(
@@ -125,14 +115,6 @@ class PostgresDestination(SqlDestination):
             " and a.attnum > 0 and not a.attisdropped order by a.attnum"
         )
         return {name: self._type_from(text) for name, text in rows} or None
-
-    def state(self, raw_table: str) -> State | None:
-        """What the last run left about a table."""
-        return self._states.get(raw_table)
-
-    def schemas(self) -> dict[str, dict[str, str]]:
-        """By raw table: its source columns and how they were declared when last seen."""
-        return self._read_schemas() if self.columns("_load_schema_changes") else {}
 
     def newest(self, raw_table: str, column: Column, overlap: int) -> str | None:
         """The greatest live value of a column, less an overlap."""
@@ -311,9 +293,6 @@ class PostgresDestination(SqlDestination):
         with self._open().cursor() as cursor, cursor.copy(statement) as copy:
             for row in rows:
                 copy.write_row(row)
-
-    def _name(self, table: str) -> str:
-        return f"{quote(self.schema)}.{quote(table)}"
 
     def _staged(self, table: Table) -> str:
         if table.raw_name in self._fresh:

@@ -9,7 +9,6 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from itertools import chain, islice
 from typing import Any, ClassVar
 
@@ -20,11 +19,11 @@ from redshift_connector.error import Error as RedshiftError
 
 from ..audit import STATE_TABLES, Record
 from ..errors import LoadError, UsageError
-from ..ranges import State
 from ..schema import METADATA_COLUMNS, TEXT, Column, Kind, Table, Type
 from ..wire import NULL, Block, Tally, binary_field, double_field, escape, unescape
 from . import Changes, Stamp, Within
 from .base import Merge, SqlDestination, literal, quote
+from .postgres import PostgresDestination
 from .redshift_files import StagingFiles
 
 # What a varchar can have at most.
@@ -62,14 +61,7 @@ class RedshiftDestination(SqlDestination):
     name_limit: int | None = 127
     largest_scale = 37
     TYPE_NAMES: ClassVar[Mapping[Kind, str]] = {
-        Kind.BOOLEAN: "boolean",
-        Kind.SMALLINT: "smallint",
-        Kind.INTEGER: "integer",
-        Kind.BIGINT: "bigint",
-        Kind.DECIMAL: "numeric",
-        Kind.DOUBLE: "double precision",
-        Kind.DATE: "date",
-        Kind.TIMESTAMP: "timestamp without time zone",
+        **PostgresDestination.TYPE_NAMES,
         Kind.TEXT: f"character varying({TEXT_BYTES})",
         Kind.BINARY: f"varbyte({BINARY_BYTES})",
     }
@@ -98,7 +90,6 @@ class RedshiftDestination(SqlDestination):
         host, port = connection.get("host"), connection.get("port", 5439)
         self.description = f"redshift {host}:{port}/{connection.get('database')}"
         self.warnings: list[str] = []
-        self._states: dict[str, State] = {}
         self._staging: dict[str, str] = {}
         self._longest_binary = 0
         self._rows_inserted = 0
@@ -150,25 +141,10 @@ class RedshiftDestination(SqlDestination):
         # A socket that times out would end statements that take long.
         self._connection._usock.settimeout(None)
 
-    def last_loaded_at(self) -> datetime | None:
-        """The newest stamp in the audit."""
-        if not self.columns("_load_runs"):
-            return None
-        ((newest,),) = self._rows(f"select max(started_at) from {self._name('_load_runs')}")
-        return newest  # type: ignore[no-any-return]
-
     def columns(self, raw_table: str) -> dict[str, Type | None] | None:
         """Columns and types of a raw table, or None when it is not there."""
         found = self._declared(raw_table)
         return {name: self._type_from(text) for name, text in found.items()} or None
-
-    def state(self, raw_table: str) -> State | None:
-        """What the last run left about a table."""
-        return self._states.get(raw_table)
-
-    def schemas(self) -> dict[str, dict[str, str]]:
-        """By raw table: its source columns and how they were declared when last seen."""
-        return self._read_schemas() if self.columns("_load_schema_changes") else {}
 
     def newest(self, raw_table: str, column: Column, overlap: int) -> str | None:
         """The greatest live value of a column, less an overlap."""
@@ -207,10 +183,16 @@ class RedshiftDestination(SqlDestination):
                 yield block
 
         with self._doing(f"staging the table {table.raw_name}"):
-            if self._files is None:
-                self._insert_all(table, counted())
-            else:
+            if self._files is not None:
                 self._copy(self._files, table, counted())
+            else:
+                self._insert_all(table, counted())
+                self._rows_inserted += tally.rows
+        if self._rows_inserted > FEW_ROWS and not self.warnings:
+            self.warnings.append(
+                f"More than {FEW_ROWS:,} rows went through INSERT, which is slow: set"
+                " REDSHIFT_S3_STAGING and REDSHIFT_IAM_ROLE, so that COPY loads them from S3."
+            )
         self._longest_binary = tally.longest_binary
         return tally
 
@@ -329,25 +311,11 @@ class RedshiftDestination(SqlDestination):
         return " (sys_load_error_detail and stl_load_errors may say more)"
 
     def _insert_all(self, table: Table, blocks: Iterator[Block]) -> None:
-        def counted() -> Iterator[Block]:
-            for block in blocks:
-                self._rows_inserted += block.rows
-                yield block
-
         self._insert_rows(
             self._staged(table),
             {column.raw_name: column.type for column in table.columns},
-            (
-                _parameters(line, table)
-                for block in counted()
-                for line in block.data.split(b"\n")[:-1]
-            ),
+            (_parameters(line, table) for block in blocks for line in block.data.split(b"\n")[:-1]),
         )
-        if self._rows_inserted > FEW_ROWS and not self.warnings:
-            self.warnings.append(
-                f"More than {FEW_ROWS:,} rows went through INSERT, which is slow: set"
-                " REDSHIFT_S3_STAGING and REDSHIFT_IAM_ROLE, so that COPY loads them from S3."
-            )
 
     def _insert_rows(
         self, table: str, columns: Mapping[str, Type], rows: Iterator[Sequence[str | None]]
@@ -520,9 +488,6 @@ class RedshiftDestination(SqlDestination):
         """A name for this warehouse and raw schema among those that share the bucket."""
         place = f"{self.description} {self.schema}"
         return f"loader-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
-
-    def _name(self, table: str) -> str:
-        return f"{quote(self.schema)}.{quote(table)}"
 
     def _staged(self, table: Table) -> str:
         return self._staging[table.raw_name]

@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from ..errors import LoadError, UsageError
 from ..schema import Column, Kind, Table, Type
-from ..wire import ESCAPES, Block, binary_field
+from ..wire import ESCAPES, Block, binary_field, has_escapes
 from .arrow import fields_of
 
 # After compression. Small enough that a table of any size has several files for the slices to
@@ -192,19 +192,19 @@ def arrow_rows(
             for name, column in columns
         },
     )
-    has_escapes = any(escaped.encode() in block.data for escaped in ESCAPES.values())
+    escapes = has_escapes(block.data)
     values = [
-        _converted(fields.column(name), column.type.kind, has_escapes) for name, column in columns
+        _converted(fields.column(name), column.type.kind, escapes) for name, column in columns
     ]
     batches: list[pa.RecordBatch] = pa.Table.from_arrays(values, schema=schema).to_batches()
     return batches
 
 
-def _converted(fields: pa.ChunkedArray, kind: Kind, has_escapes: bool) -> pa.ChunkedArray:
+def _converted(fields: pa.ChunkedArray, kind: Kind, escapes: bool) -> pa.ChunkedArray:
     """What is text on the wire, in its own type."""
     if kind is Kind.BOOLEAN:
         return pc.equal(fields, "t")
-    if kind is Kind.TEXT and has_escapes:
+    if kind is Kind.TEXT and escapes:
         for plain, escaped in reversed(ESCAPES.items()):
             fields = pc.replace_substring(fields, escaped, plain)
     elif kind is Kind.BINARY:
