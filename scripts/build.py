@@ -207,6 +207,14 @@ def variables() -> list[str]:
         raise BuildError(f"AS_OF_DATE is a day such as 2026-11-20, not {given}.") from None
 
 
+def wanted_tests() -> str:
+    """What TESTS says: all, new, or nothing. Raises BuildError."""
+    wanted = os.environ.get("TESTS", "")
+    if wanted not in ("", "all", "new"):
+        raise BuildError(f"TESTS is all or new, not {wanted}.")
+    return wanted
+
+
 def raw_schema() -> str:
     """The schema that the dbt project reads raw tables from."""
     project: dict[str, Any] = yaml.safe_load((PROJECT / "dbt_project.yml").read_text("utf-8"))
@@ -294,7 +302,9 @@ def build(steps: Steps) -> bool:
             f"The loader's configuration says raw_schema: {config.raw_schema}, but dbt reads"
             f" {raw_schema()}: leave it out, or change raw_schema in dbt_project.yml too."
         )
-    variables()  # before the shop is loaded
+    # Mistakes in these, before the shop is loaded.
+    variables()
+    wanted = wanted_tests()
     target = prepare(steps, config.target)
     given = os.environ.get("SOURCE") or config.source
     url = with_password(given) if given else SAMPLE_URL
@@ -305,15 +315,14 @@ def build(steps: Steps) -> bool:
     with steps.step("dbt parse"):
         dbt = Dbt(steps, target)
     with steps.step("dbt build") as notes:
-        known, code_is_good = tested_before(dbt, target)
+        known, code_is_good = tested_before(dbt, target, wanted)
         os.environ.update(known)
         # What unit tests calculate depends on nothing else.
         unit_tests = ("--exclude-resource-type", "unit_test") if code_is_good else ()
         built = dbt.run("build", *unit_tests)
         results: list[Any] = list(built.result.results)
-        notes += [count_line(results), written_line(results)]
-        notes += tested_lines(code_is_good, known["TESTED_THROUGH"])
-        notes[:] = filter(None, notes)
+        left_out = tested_lines(code_is_good, known["TESTED_THROUGH"])
+        notes += filter(None, [count_line(results), written_line(results), *left_out])
     with steps.step("freshness") as notes:
         freshness = dbt.run("source", "freshness")
         # Without what is done at the end of each run.
@@ -340,28 +349,30 @@ def build(steps: Steps) -> bool:
     return green
 
 
-def tested_before(dbt: Dbt, target: Target) -> tuple[dict[str, str], bool]:
+def tested_before(dbt: Dbt, target: Target, wanted: str) -> tuple[dict[str, str], bool]:
     """What earlier builds tell: the variables of macros/testing, and whether the code is good.
 
     It is good after a wholly green build of this very code. TESTED_THROUGH is the load before
-    that build, empty where all rows are to be tested: no such build, or TESTS=all, the default of
-    a shop with less than LARGE rows. Raises BuildError.
+    that build, empty where all rows are to be tested: no such build, or `wanted` is all, which an
+    empty one means for a shop with less than LARGE rows.
     """
-    schema = raw_schema()
-    ((loaded, rows),) = target.ask(
+    schema, code = raw_schema(), dbt.code()
+    found = target.ask(
         f"select cast(max(runs.started_at) as varchar(26)), sum(tables.rows_live)"
         f" from {schema}._load_runs as runs"
         f" inner join {schema}._load_tables as tables on runs.batch_id = tables.batch_id"
         f" where runs.batch_id = (select max(batch_id) from {schema}._load_runs"
         " where status = 'succeeded')"
     )
-    wanted = os.environ.get("TESTS") or ("new" if rows >= LARGE else "all")
-    if wanted not in ("new", "all"):
-        raise BuildError(f"TESTS={wanted} is neither all (rows are tested) nor new (ones only).")
-    marks = f"{dbt.schema('intermediate')}.tested_marts where code = '{dbt.code()}'"
+    marks = f"{dbt.schema('intermediate')}.tested_marts where code = '{code}'"
     tested = target.ask(f"select loaded_through from {marks}")
-    through = str(tested[0][0]) if tested and wanted == "new" else ""
-    known = {"TESTED_CODE": dbt.code(), "LOADED_THROUGH": loaded, "TESTED_THROUGH": through}
+    if not found or found[0][0] is None:
+        # Whoever cannot read the audit has everything tested, and leaves no mark.
+        return {"TESTED_CODE": "", "LOADED_THROUGH": "", "TESTED_THROUGH": ""}, False
+    ((loaded, rows),) = found
+    is_new = (wanted or ("new" if rows >= LARGE else "all")) == "new"
+    through = str(tested[0][0]) if tested and is_new else ""
+    known = {"TESTED_CODE": code, "LOADED_THROUGH": str(loaded), "TESTED_THROUGH": through}
     return known, bool(tested)
 
 

@@ -439,6 +439,7 @@ def test_what_a_team_keeps_is_used(copy: Path) -> None:
             ["no SQLite file nowhere/shop.sqlite"],
         ),
         ({"TARGET": "oracle"}, ["TARGET=oracle", "duckdb", "postgres"]),
+        ({"TESTS": "none"}, ["TESTS", "all", "new", "none"]),
         ({"TARGET": "redshift"}, ["REDSHIFT_HOST is not set", "REDSHIFT_PASSWORD is not set"]),
         (
             {"TARGET": "postgres", "PGHOST": "127.0.0.1", "PGPORT": str(DEAD_PORT)},
