@@ -15,9 +15,7 @@ payments as (
 
 business_days as (
 
-    select max(order_date) as business_date from orders
-    union all
-    select max(shipped_date) as business_date from orders
+    select greatest(max(order_date), max(shipped_date)) as business_date from orders
     union all
     select max(payment_date) as business_date from payments
 
