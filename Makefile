@@ -30,11 +30,14 @@ build: runtime-environment ## load the shop, build and test all models, write th
 
 test: dev-environment ## run all tests: Python, and dbt on DuckDB and PostgreSQL (PYTEST=... for options)
 	@$(PYTHON_IN_VENV) scripts/servers.py --install || true
-	@$(PYTHON_IN_VENV) -m pytest $(PYTEST)
+	@$(SIDE_BY_SIDE) $(PYTEST)
 
 redshift-check: dev-environment ## run those of the tests that stand for Amazon Redshift (no AWS account needed)
 	@$(PYTHON_IN_VENV) scripts/servers.py --install || true
-	@$(PYTHON_IN_VENV) -m pytest $(wildcard tests/python/test_redshift_*.py) $(PYTEST)
+	@$(SIDE_BY_SIDE) $(wildcard tests/python/test_redshift_*.py) $(PYTEST)
+
+# A file of tests stays in one process: its fixtures build a warehouse once.
+SIDE_BY_SIDE = $(PYTHON_IN_VENV) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 docs: runtime-environment ## serve the catalog that `make build` wrote on localhost (PORT=8080)
 	@$(PYTHON_IN_VENV) scripts/catalog.py --port "$(PORT)"

@@ -1,4 +1,4 @@
-"""Private MariaDB and PostgreSQL servers for tests and benchmarks.
+"""Private MariaDB and PostgreSQL servers for tests and benchmarks, and the tests' browser.
 
 Each server has a data directory of its own in a temporary folder and a free port on the loopback
 address. It reads no configuration of the machine, shares nothing with a server that already runs
@@ -73,7 +73,39 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-class Server(ABC):
+class Program:
+    """What a Debian package brings, and where it lies."""
+
+    title: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]]
+    binaries: ClassVar[tuple[str, ...]]
+    search_path: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def find_binaries(cls) -> dict[str, Path]:
+        """Return the programs by name. Raises ServerError that names what is missing."""
+        folders = [p for pattern in cls.search_path for p in _newest_first(pattern)]
+        path = os.pathsep.join([*map(str, folders), os.environ.get("PATH", os.defpath)])
+        found = {name: shutil.which(name, path=path) for name in cls.binaries}
+        missing = [name for name, where in found.items() if where is None]
+        if missing:
+            raise ServerError(
+                f"{cls.title} is not installed ({', '.join(missing)} not found); "
+                f"on Debian: apt-get install {' '.join(cls.packages)}"
+            )
+        return {name: Path(where) for name, where in found.items() if where is not None}
+
+
+class Chromium(Program):
+    """The browser in which the tests open pages."""
+
+    title = "Chromium"
+    packages = ("chromium", "fonts-liberation")
+    binaries = ("chromium",)
+    search_path = ("/usr/bin",)
+
+
+class Server(Program, ABC):
     """A database server that lives as long as its `with` block.
 
     `fast` turns off what makes a commit survive a power cut (it still survives `kill()`); pass
@@ -81,11 +113,7 @@ class Server(ABC):
     the server's manual.
     """
 
-    title: ClassVar[str]
     scheme: ClassVar[str]
-    packages: ClassVar[tuple[str, ...]]
-    binaries: ClassVar[tuple[str, ...]]
-    search_path: ClassVar[tuple[str, ...]]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
     def __init__(
@@ -129,20 +157,6 @@ class Server(ABC):
         """Run a file of SQL statements with the server's own client. Raises ServerError."""
 
     # -- what they share -------------------------------------------------------------------------
-
-    @classmethod
-    def find_binaries(cls) -> dict[str, Path]:
-        """Return the server's programs by name. Raises ServerError that names what is missing."""
-        folders = [p for pattern in cls.search_path for p in _newest_first(pattern)]
-        path = os.pathsep.join([*map(str, folders), os.environ.get("PATH", os.defpath)])
-        found = {name: shutil.which(name, path=path) for name in cls.binaries}
-        missing = [name for name, where in found.items() if where is None]
-        if missing:
-            raise ServerError(
-                f"{cls.title} is not installed ({', '.join(missing)} not found); "
-                f"on Debian: apt-get install {' '.join(cls.packages)}"
-            )
-        return {name: Path(where) for name, where in found.items() if where is not None}
 
     @property
     def folder(self) -> Path:
@@ -517,22 +531,22 @@ class PostgresServer(Server):
         }
 
 
-SERVERS: tuple[type[Server], ...] = (MariaDBServer, PostgresServer)
+PROGRAMS: tuple[type[Program], ...] = (MariaDBServer, PostgresServer, Chromium)
 
 
-def missing_servers() -> dict[type[Server], str]:
-    """The servers whose binaries are not here, each with the sentence that says so."""
+def missing_programs() -> dict[type[Program], str]:
+    """The programs that are not here, each with the sentence that says so."""
     missing = {}
-    for server in SERVERS:
+    for program in PROGRAMS:
         try:
-            server.find_binaries()
+            program.find_binaries()
         except ServerError as error:
-            missing[server] = str(error)
+            missing[program] = str(error)
     return missing
 
 
-def install(servers: Sequence[type[Server]]) -> None:
-    """Install the servers' Debian packages, without a server that starts by itself.
+def install(programs: Sequence[type[Program]]) -> None:
+    """Install the programs' Debian packages, without a server that starts by itself.
 
     Raises ServerError where that is not possible: no apt-get, no right to use it, no network.
     """
@@ -546,7 +560,7 @@ def install(servers: Sequence[type[Server]]) -> None:
             or subprocess.run([*sudo, "true"], capture_output=True, check=False).returncode
         ):
             raise ServerError("installing packages needs root or a password-less sudo")
-    packages = [package for server in servers for package in server.packages]
+    packages = [package for program in programs for package in program.packages]
     done = subprocess.run(
         [*sudo, "sh", "-euc", _INSTALL, "install", *packages],
         stdin=subprocess.DEVNULL,
@@ -580,21 +594,21 @@ apt-get install -y -qq --no-install-recommends "$@"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Say which servers are missing; exit status 1 when one is missing in the end."""
-    parser = argparse.ArgumentParser(description="Find the servers that the tests start.")
+    """Say which programs are missing; exit status 1 when one is missing in the end."""
+    parser = argparse.ArgumentParser(description="Find the programs that the tests start.")
     parser.add_argument(
         "--install", action="store_true", help="install what is missing (Debian, root or sudo)"
     )
     options = parser.parse_args(arguments)
-    missing = missing_servers()
+    missing = missing_programs()
     if missing and options.install:
-        names = " and ".join(server.title for server in missing)
+        names = " and ".join(program.title for program in missing)
         print(f"Installing {names} (Debian's packages; no server is started) ...", flush=True)
         try:
             install(list(missing))
         except ServerError as error:
             print(f"Not installed: {error}.")
-        missing = missing_servers()
+        missing = missing_programs()
     for sentence in missing.values():
         print(sentence)
     return 1 if missing else 0

@@ -16,12 +16,21 @@ import duckdb
 import psycopg
 import pytest
 from botocore.config import Config
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from loader import DuckDBDestination, PostgresDestination
 from loader.destinations import Destination
 from loader.destinations.redshift import RedshiftDestination
 from loader.destinations.redshift_files import StagingFiles
-from servers import HOST, MariaDBServer, PostgresServer, Server, ServerError, free_port
+from servers import (
+    HOST,
+    Chromium,
+    MariaDBServer,
+    PostgresServer,
+    Program,
+    ServerError,
+    free_port,
+)
 from shim import Shim, prepare
 
 Open = Callable[[], Destination]
@@ -61,10 +70,10 @@ _NAMES = (
 )
 
 
-def require(server: type[Server]) -> None:
-    """Skip a test whose server is not installed; under REQUIRE_SERVERS let it fail."""
+def require(program: type[Program]) -> None:
+    """Skip a test whose server or browser is not installed; under REQUIRE_SERVERS let it fail."""
     try:
-        server.find_binaries()
+        program.find_binaries()
     except ServerError as error:
         if REQUIRE_SERVERS:
             pytest.fail(f"REQUIRE_SERVERS is set, but {error}", pytrace=False)
@@ -220,6 +229,23 @@ def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Open, Ask
             return cursor.fetchall() if cursor.description else []
 
     return lambda: PostgresDestination("raw", **options), ask_postgres
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium for the whole session."""
+    require(Chromium)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=Chromium.find_binaries()["chromium"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """An empty page in a profile of its own, which forgets everything at the end."""
+    with browser.new_context() as context:
+        yield context.new_page()
 
 
 @pytest.fixture(scope="session")
