@@ -3,12 +3,12 @@
 # what stands on its own command line. A dollar sign in a URL is %24.
 
 VENV ?= .venv
-PORT ?= 8080
+BI_VENV ?= .venv-bi
 PYTHON_IN_VENV = "$(VENV)/bin/python"
-export VENV
+export VENV BI_VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help build test redshift-check docs lint bench bench-loader clean requirements runtime-environment dev-environment
+.PHONY: help build test redshift-check docs bi lint bench bench-loader clean requirements runtime-environment dev-environment bi-environment
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,7 @@ help: ## show this list
 	@echo '                   tested; default of a shop with a million rows)'
 	@echo '      AS_OF_DATE   the day that the marts take for today, 2026-11-20 (default: today)'
 	@echo '      PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE   the PostgreSQL warehouse'
+	@echo '      BI_PGUSER BI_PGPASSWORD   who reads PostgreSQL for make bi (default: as above)'
 	@echo '      REDSHIFT_HOST REDSHIFT_USER REDSHIFT_PASSWORD ...   Amazon Redshift: see README.md'
 
 build: runtime-environment ## load the shop, build and test all models, write the catalog
@@ -39,8 +40,13 @@ redshift-check: dev-environment ## run those of the tests that stand for Amazon 
 # A file of tests stays in one process: its fixtures build a warehouse once.
 SIDE_BY_SIDE = $(PYTHON_IN_VENV) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
+docs: PORT ?= 8080
 docs: runtime-environment ## serve the catalog that `make build` wrote on localhost (PORT=8080)
 	@$(PYTHON_IN_VENV) scripts/catalog.py --port "$(PORT)"
+
+bi: PORT ?= 8088
+bi: runtime-environment bi-environment ## open the dashboards in Apache Superset on localhost (PORT=8088)
+	@$(PYTHON_IN_VENV) scripts/dashboards.py --port "$(PORT)"
 
 lint: dev-environment ## check style and types: sqlfluff, ruff, mypy
 	@$(PYTHON_IN_VENV) scripts/build.py --prepare
@@ -67,6 +73,7 @@ requirements: dev-environment ## pin the newest versions that requirements*.in a
 	@$(call pin,requirements-dev)
 	@$(call pin,requirements,--constraints requirements-dev.txt)
 	@$(call pin,requirements-redshift,--constraints requirements-dev.txt)
+	@$(call pin,bi/superset/requirements)
 
 pin = $(PYTHON_IN_VENV) -m uv pip compile --quiet --universal --generate-hashes --no-strip-extras \
 	--no-header --no-emit-index-url --python-version 3.11 --upgrade $(2) $(1).in --output-file $(1).txt
@@ -77,3 +84,7 @@ runtime-environment:
 
 dev-environment: runtime-environment
 	@sh scripts/environment.sh requirements-dev.txt
+
+# Superset pins other versions than dbt, and has no packages for Python 3.13.
+bi-environment:
+	@VENV="$(BI_VENV)" PYTHON="$${PYTHON:-python3.11 python3.12}" sh scripts/environment.sh bi/superset/requirements.txt

@@ -38,11 +38,13 @@ class ProfileError(RuntimeError):
 class Target:
     """One output of the profile and the connection that dbt would open.
 
-    `options` are what a dbt command needs on its line to use it: nothing for the default output.
+    `schema` is its default schema, after which those of the project are called; `options` are what
+    a dbt command needs on its line to use it: nothing for the default output.
     """
 
     name: str
     kind: str
+    schema: str
     connection: dict[str, Any] = field(repr=False)
     options: tuple[str, ...] = ()
 
@@ -138,6 +140,7 @@ def resolve_target(project: Path, profiles: Path, name: str | None) -> Target:
     return Target(
         name=profile.target_name,
         kind=credentials.type,
+        schema=credentials.schema,
         connection=_connection(credentials),
         options=() if is_default else ("--target", profile.target_name),
     )
@@ -146,10 +149,16 @@ def resolve_target(project: Path, profiles: Path, name: str | None) -> Target:
 def own_schemas(project: Path, default: str) -> set[str]:
     """The schemas that the project writes to, in a target whose schema is `default`."""
     settings: dict[str, Any] = yaml.safe_load((project / "dbt_project.yml").read_text("utf-8"))
-    # As the macro generate_schema_name has it.
-    prefix = "" if default in ("main", "public") else f"{default}_"
-    named = {f"{prefix}{name}" for name in _values(settings, "+schema")}
+    named = {schema_name(default, name) for name in _values(settings, "+schema")}
     return {settings["vars"]["raw_schema"], *named}
+
+
+def schema_name(default: str, name: str) -> str:
+    """What the schema `name` of the project is called in a target whose schema is `default`.
+
+    As the macro generate_schema_name has it.
+    """
+    return name if default in ("main", "public") else f"{default}_{name}"
 
 
 def _values(settings: Any, key: str) -> Iterator[str]:

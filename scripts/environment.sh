@@ -32,7 +32,7 @@ find_python() {
         fi
         other="$candidate has no venv module (on Debian: apt-get install python$found-venv)"
     done
-    fail "Python 3.11, 3.12 or 3.13 is needed${other:+, but $other}."
+    fail "Python 3.11, 3.12 or 3.13 is needed${PYTHON:+ (looked for: $PYTHON)}${other:+, but $other}."
 }
 
 is_right && exit 0
@@ -59,5 +59,5 @@ if ! "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
     tail -n 20 "$log" >&2
     fail "The packages of $requirements could not be installed; pip says above why ($log has all)."
 fi
-mkdir -p "$venv/installed"
+mkdir -p "${installed%/*}"
 cp "$requirements" "$installed"

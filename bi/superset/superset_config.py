@@ -1,0 +1,119 @@
+"""Apache Superset for one person on one machine: what `make bi` serves.
+
+Superset imports this module by its name. The environment, which scripts/dashboards.py sets, says
+where its own state lies (SUPERSET_HOME, a private folder) and how the warehouse is reached
+(BI_WAREHOUSE, JSON: `kind` duckdb or postgres, and `connection`, the parameters of its driver).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine.url import URL
+from sqlalchemy.pool import NullPool
+from superset.errors import SupersetErrorType
+
+STATE = Path(os.environ["SUPERSET_HOME"])
+WAREHOUSE = json.loads(os.environ["BI_WAREHOUSE"])
+# As databases/warehouse.yaml calls it.
+DATABASE_NAME = "Warehouse"
+
+# Signs sessions and CSRF tokens, and encrypts what Superset stores.
+SECRET_KEY = (STATE / "secret_key").read_text("ascii")
+# What these sign is switched off; Superset's defaults for them are known to everybody.
+GUEST_TOKEN_JWT_SECRET = GLOBAL_ASYNC_QUERIES_JWT_SECRET = SECRET_KEY
+SQLALCHEMY_DATABASE_URI = f"sqlite:///{STATE / 'superset.db'}?check_same_thread=false"
+
+# Superset has the next four on by itself; here they cannot be switched off by its environment.
+WTF_CSRF_ENABLED = True
+TALISMAN_ENABLED = True
+SESSION_COOKIE_HTTPONLY = True
+RATELIMIT_ENABLED = True
+# Chart queries are few and the pages ask for many files; logging in stays at five a second.
+RATELIMIT_APPLICATION = "500 per second"
+SESSION_COOKIE_SAMESITE = "Strict"
+# No https on loopback; a cookie for https alone would never be sent.
+SESSION_COOKIE_SECURE = False
+# Cookies know no ports: another Superset on this machine has one of its own.
+SESSION_COOKIE_NAME = "classicmodels_bi"
+TALISMAN_CONFIG = {
+    # The page asks nobody but this server: no maps, fonts or counting pixels of others.
+    "content_security_policy": {
+        "base-uri": ["'self'"],
+        "default-src": ["'self'"],
+        "img-src": ["'self'", "blob:", "data:"],
+        "worker-src": ["'self'", "blob:"],
+        "connect-src": ["'self'"],
+        "object-src": ["'none'"],
+        "style-src": ["'self'", "'unsafe-inline'"],
+        "script-src": ["'self'", "'strict-dynamic'"],
+        "frame-ancestors": ["'none'"],
+    },
+    "content_security_policy_nonce_in": ["script-src"],
+    "frame_options": "DENY",
+    "force_https": False,
+    "session_cookie_secure": False,
+}
+
+
+def warehouse_connection(
+    uri: URL, parameters: dict[str, Any], *_: object
+) -> tuple[URL, dict[str, Any]]:
+    """Lead the assets' database to the warehouse of this environment; leave others alone.
+
+    So no address and no password of it is ever stored.
+    """
+    if uri.host or uri.database != DATABASE_NAME:
+        return uri, parameters
+    connection = WAREHOUSE["connection"]
+    if WAREHOUSE["kind"] == "duckdb":
+        # One configuration for all: a process cannot open a DuckDB file in two ways. Superset's own
+        # differs by who asks.
+        uri = URL.create("duckdb", database=connection["path"])
+        arguments = {"read_only": True, "config": {"enable_external_access": "false"}}
+    else:
+        uri = URL.create("postgresql+psycopg2")
+        options = "-c default_transaction_read_only=on -c timezone=UTC"
+        arguments = {**connection, "options": options, "connect_timeout": 10}
+    # A connection that is kept would keep a DuckDB file from whoever wants to write to it.
+    return uri, {**parameters, "connect_args": arguments, "poolclass": NullPool}
+
+
+DB_CONNECTION_MUTATOR = warehouse_connection
+
+CUSTOM_DATABASE_ERRORS = {
+    DATABASE_NAME: {
+        re.compile("Could not set lock on file"): (
+            "The warehouse is being built. Refresh the dashboard when make build has ended.",
+            SupersetErrorType.GENERIC_DB_ENGINE_ERROR,
+            {"show_issue_info": False},
+        )
+    }
+}
+
+APP_NAME = "classicmodels"
+# The first is for what there is one of; neighbours can be told apart by the colour-blind.
+EXTRA_CATEGORICAL_COLOR_SCHEMES = [
+    {
+        "id": "classicmodels",
+        "description": "",
+        "label": "classicmodels",
+        "isDefault": True,
+        "colors": [
+            "#1f5a92",
+            "#e0a030",
+            "#2f8f6b",
+            "#b5482f",
+            "#7f9fc4",
+            "#8a5a9e",
+            "#6b7280",
+            "#c9b458",
+        ],
+    }
+]
+THEME_DARK = None  # the colours are chosen for a light ground
+FEATURE_FLAGS = {"ALERT_REPORTS": False}
