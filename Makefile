@@ -64,7 +64,7 @@ bench-loader: dev-environment ## measure the loader at scale 1,000 (PEERS=1: oth
 	@$(PYTHON_IN_VENV) scripts/servers.py --install || true
 	@$(PYTHON_IN_VENV) scripts/benchmark_loader.py $(if $(PEERS),--peers .peers) $(BENCH)
 
-clean: ## remove what a build made: sample shop, warehouse.duckdb, catalog, packages (not .venv)
+clean: ## remove what a build made: sample shop, warehouse.duckdb, catalog, packages (not .venv, .venv-bi, .superset)
 	@rm -rf target logs dbt_packages shop.sqlite* warehouse.duckdb*
 	@if cmp -s profiles.yml profiles.example.yml; then rm profiles.yml; fi
 
