@@ -226,13 +226,15 @@ def test_views_keep_owner_grants_and_comments(mariadb: MariaDBServer, postgres: 
         connection.execute("comment on view raw.v is 'it''s a view'")
         connection.execute("comment on column raw.v.id is 'the id'")
         connection.execute("grant select on raw.v to public")
+        connection.execute("grant update (id) on raw.v to pg_read_all_stats")
     mariadb.execute("alter table t modify id bigint", "drift_views")
     load(url, PostgresDestination("raw", **options))
     with psycopg.connect(warehouse) as connection:
         assert connection.execute(
             "select obj_description('raw.v'::regclass), col_description('raw.v'::regclass, 1),"
-            " has_table_privilege('public', 'raw.v', 'select')"
-        ).fetchall() == [("it's a view", "the id", True)]
+            " has_table_privilege('public', 'raw.v', 'select'),"
+            " has_column_privilege('pg_read_all_stats', 'raw.v', 'id', 'update')"
+        ).fetchall() == [("it's a view", "the id", True, True)]
         connection.execute("drop view raw.v")
         connection.execute("create materialized view raw.v as select id from raw.t")
     mariadb.execute("alter table t modify id varchar(9)", "drift_views")

@@ -133,7 +133,12 @@ class PostgresDestination(SqlDestination):
         with self._doing(f"staging the table {table.raw_name}"):
             if self.columns(table.raw_name) is None:
                 self._fresh.add(table.raw_name)
-                self._run(f"create schema if not exists {quote(self.schema)}")
+                # Whoever may not create schemas may still load into one that is there.
+                ((missing,),) = self._rows(
+                    f"select to_regnamespace({literal(quote(self.schema))}) is null"
+                )
+                if missing:
+                    self._run(f"create schema {quote(self.schema)}")
                 self._run(
                     f"create table {self._name(table.raw_name)} ({columns},"
                     f" _loaded_at timestamp not null default {literal(stamp.loaded_at)},"
@@ -265,7 +270,7 @@ class PostgresDestination(SqlDestination):
             time.sleep(0.1)
 
     def _change_type(self, table: str, column: str, kind: Type) -> None:
-        with views_aside(self._open(), self._name(table)):
+        with views_aside(self._open(), self.schema, self._name(table)):
             name, new = quote(column), self.type_name(kind)
             self._run(
                 f"alter table {self._name(table)} alter column {name} type {new}"

@@ -1,81 +1,167 @@
-"""Views that stand in the way of a changed column type are taken away and put back."""
+"""Views that stand in the way of a changed column type are taken away and put back.
+
+Two blocks of PL/pgSQL do it. A loader that may drop the views itself runs them as they are. Where
+the views belong to another role, `make roles` has made functions of them that run as that role, and
+that the loader may call: so it needs no right on the views.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import psycopg
 
-from ..errors import LoadError
 from .base import literal, quote
 
-# Views over a relation, and views over those; the deepest last.
-DEPENDENTS = """
-with recursive dependents as (
-    select to_regclass({table})::oid as id, 0 as depth
-    union
-    select r.ev_class, d.depth + 1
-    from dependents as d
-    inner join pg_depend as p
-        on p.refobjid = d.id and p.refclassid = 'pg_class'::regclass
-        and p.classid = 'pg_rewrite'::regclass
-    inner join pg_rewrite as r on r.oid = p.objid
-    where r.ev_class <> d.id
-)
-select
-    c.oid, n.nspname, c.relname, c.relkind::text, pg_get_viewdef(c.oid),
-    pg_get_userbyid(c.relowner), obj_description(c.oid, 'pg_class')
-from (select id, max(depth) as depth from dependents where depth > 0 group by id) as d
-inner join pg_class as c on c.oid = d.id
-inner join pg_namespace as n on n.oid = c.relnamespace
-order by d.depth
+# For the variable raw_table: keeps how the views over it are made, and drops them. Views over those
+# views come later in `depth`; owner, grants and comments are kept too.
+SET_ASIDE = """
+declare
+    found record;
+begin
+    create temporary table views_aside (depth integer, name text, again text[]) on commit drop;
+    for found in
+        with recursive dependents as (
+            select raw_table::oid as id, 0 as depth
+            union
+            select r.ev_class, d.depth + 1
+            from dependents as d
+            inner join pg_depend as p
+                on p.refobjid = d.id and p.refclassid = 'pg_class'::regclass
+                and p.classid = 'pg_rewrite'::regclass
+            inner join pg_rewrite as r on r.oid = p.objid
+            where r.ev_class <> d.id
+        )
+        select
+            c.oid as id, c.relkind, c.relowner, d.depth, pg_get_userbyid(c.relowner) as owner,
+            format('%I.%I', n.nspname, c.relname) as name
+        from (select id, max(depth) as depth from dependents where depth > 0 group by id) as d
+        inner join pg_class as c on c.oid = d.id
+        inner join pg_namespace as n on n.oid = c.relnamespace
+        order by d.depth desc
+    loop
+        if found.relkind <> 'v' then
+            raise exception 'a column needs a wider type, but the materialized view % depends on'
+                ' it: drop that view, load, and create it again', found.name;
+        elsif not pg_has_role(found.relowner, 'usage') then
+            raise exception 'a column needs a wider type, but the view % of % depends on it, and is'
+                ' not the loader''s to set aside: drop that view, load, and create it again',
+                found.name, found.owner;
+        end if;
+        insert into pg_temp.views_aside
+        select
+            found.depth,
+            found.name,
+            array[
+                format('create view %s as %s', found.name, pg_get_viewdef(found.id)),
+                format('alter view %s owner to %I', found.name, found.owner)
+            ]
+            || array(
+                select format(
+                    'comment on %s is %L',
+                    case
+                        when d.objsubid = 0 then 'view ' || found.name
+                        else format('column %s.%I', found.name, a.attname)
+                    end,
+                    d.description
+                )
+                from pg_description as d
+                left join pg_attribute as a on a.attrelid = d.objoid and a.attnum = d.objsubid
+                where d.objoid = found.id and d.classoid = 'pg_class'::regclass
+            )
+            || array(
+                select format(
+                    'grant %s%s on %s to %s',
+                    g.privilege_type,
+                    format(case when r.attname is not null then ' (%I)' else '' end, r.attname),
+                    found.name,
+                    case
+                        when g.grantee = 0 then 'public'
+                        else quote_ident(pg_get_userbyid(g.grantee))
+                    end
+                )
+                from (
+                    select null as attname, relacl as rights from pg_class where oid = found.id
+                    union all
+                    select attname, attacl from pg_attribute where attrelid = found.id
+                ) as r
+                cross join aclexplode(r.rights) as g
+                where g.grantee <> found.relowner
+            );
+        execute 'drop view ' || found.name;
+    end loop;
+end
 """
-GRANTS = """
-select a.privilege_type, case when a.grantee = 0 then null else pg_get_userbyid(a.grantee) end
-from pg_class as c cross join aclexplode(c.relacl) as a
-where c.oid = {view} and a.grantee <> c.relowner
+PUT_BACK = """
+declare
+    statement text;
+begin
+    -- Somebody else's table would be somebody else's statements.
+    if not exists (
+        select from pg_class
+        where oid = 'pg_temp.views_aside'::regclass and pg_get_userbyid(relowner) = current_user
+    ) then
+        raise exception 'the views were not set aside by %', current_user;
+    end if;
+    for statement in
+        select s.text
+        from pg_temp.views_aside as v
+        cross join unnest(v.again) with ordinality as s (text, place)
+        order by v.depth, v.name, s.place
+    loop
+        execute statement;
+    end loop;
+    drop table pg_temp.views_aside;
+end
 """
-COMMENTS = """
-select attname, col_description(attrelid, attnum)
-from pg_attribute
-where attrelid = {view} and attnum > 0 and col_description(attrelid, attnum) is not null
+# The functions, in the raw schema.
+SET_ASIDE_FUNCTION, PUT_BACK_FUNCTION = "set_views_aside(regclass)", "put_views_back()"
+
+
+def functions(raw_schema: str) -> dict[str, str]:
+    """By signature: what makes a function that runs as its owner, for the tables of a schema."""
+    schema = literal(quote(raw_schema))
+    checked = f"""
+begin
+    if not exists (
+        select from pg_class where oid = $1 and relnamespace = {schema}::regnamespace
+    ) then
+        raise exception '% is no table of %', $1, {schema};
+    end if;
+    {SET_ASIDE.strip()};
+end
 """
+    return {
+        f"{quote(raw_schema)}.{name}": (
+            f"create or replace function {quote(raw_schema)}.{declared} returns void"
+            " language plpgsql security definer set search_path = pg_catalog, pg_temp"
+            f" as $function${body}$function$"
+        )
+        for name, declared, body in (
+            (SET_ASIDE_FUNCTION, SET_ASIDE_FUNCTION.replace("(", "(raw_table "), checked),
+            (PUT_BACK_FUNCTION, PUT_BACK_FUNCTION, PUT_BACK),
+        )
+    }
 
 
 @contextmanager
-def views_aside(connection: psycopg.Connection, table: str) -> Iterator[None]:
+def views_aside(connection: psycopg.Connection, raw_schema: str, table: str) -> Iterator[None]:
     """Drop the views over a table, and create them again afterwards with owner, grants, comments.
 
-    `table` is a quoted name. Raises LoadError for a materialized view, which would lose its rows.
+    `table` is a quoted name. Raises psycopg.Error for a view that is not to be dropped: a
+    materialized one, which would lose its rows, or somebody else's.
     """
-    again: list[str] = []
-    views: list[str] = []
-    for row in connection.execute(DEPENDENTS.format(table=literal(table))).fetchall():
-        oid, schema, name, kind, definition, owner, comment = row
-        view = f"{quote(schema)}.{quote(name)}"
-        if kind != "v":
-            raise LoadError(
-                f"A column of {table} needs a wider type, but the materialized view {view} depends"
-                " on it: drop that view, load, and create it again."
-            )
-        views.append(view)
-        again.append(f"create view {view} as {definition}")
-        again.append(f"alter view {view} owner to {quote(owner)}")
-        again.extend(_extras(connection, oid, view, comment))
-    for view in reversed(views):
-        connection.execute(f"drop view {view}")
+    schema = quote(raw_schema)
+    named = f"select to_regprocedure({literal(f'{schema}.{SET_ASIDE_FUNCTION}')}) is not null"
+    ((has_functions,),) = connection.execute(named).fetchall()
+    if has_functions:
+        aside = f"select {schema}.set_views_aside({literal(table)}::regclass)"
+        back = f"select {schema}.put_views_back()"
+    else:
+        aside = (
+            f"do $do$ declare raw_table regclass := {literal(table)};"
+            f" begin {SET_ASIDE.strip()}; end $do$"
+        )
+        back = f"do $do${PUT_BACK}$do$"
+    connection.execute(aside)
     yield
-    for statement in again:
-        connection.execute(statement)
-
-
-def _extras(
-    connection: psycopg.Connection, oid: int, view: str, comment: str | None
-) -> Iterator[str]:
-    if comment is not None:
-        yield f"comment on view {view} is {literal(comment)}"
-    columns: list[tuple[Any, ...]] = connection.execute(COMMENTS.format(view=oid)).fetchall()
-    for column, text in columns:
-        yield f"comment on column {view}.{quote(column)} is {literal(text)}"
-    for privilege, grantee in connection.execute(GRANTS.format(view=oid)).fetchall():
-        yield f"grant {privilege} on {view} to {quote(grantee) if grantee else 'public'}"
+    connection.execute(back)
