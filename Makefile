@@ -8,7 +8,7 @@ PYTHON_IN_VENV = "$(VENV)/bin/python"
 export VENV BI_VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help build test redshift-check docs bi lint bench bench-loader clean requirements runtime-environment dev-environment bi-environment
+.PHONY: help build roles test redshift-check docs bi lint bench bench-loader clean requirements runtime-environment dev-environment bi-environment
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,9 @@ help: ## show this list
 
 build: runtime-environment ## load the shop, build and test all models, write the catalog
 	@$(PYTHON_IN_VENV) scripts/build.py
+
+roles: runtime-environment ## print who may see what as SQL: roles and their rights (APPLY=1 runs it)
+	@$(PYTHON_IN_VENV) scripts/roles.py $(if $(filter-out 0,$(APPLY)),--apply)
 
 test: dev-environment ## run all tests: Python, and dbt on DuckDB and PostgreSQL (PYTEST=... for options)
 	@$(PYTHON_IN_VENV) scripts/servers.py --install || true

@@ -246,6 +246,9 @@ _RULES = [
         (r"(?<=::)(\s*)text\b", r"\1varchar(256)"),
         (r"\bsysdate\b(?!\s*\()", "sysdate()"),
         (r"\b(dateadd|datediff)\s*\(\s*(\w+)\s*,", r"\1('\2',"),
+        # Roles are named as such; rights on all tables of a schema, also those that will be.
+        (r"(\bto|\bfrom|,)\s+role\s+(?=\x00)", r"\1 "),
+        (r"\bgrant\s+select\s+for\s+tables\b", "grant select on all tables"),
         (r"\bset\s+query_group\s+to\b", "set shim.query_group to"),
         (r"\breset\s+query_group\b", "reset shim.query_group"),
     )

@@ -49,6 +49,8 @@ class Nowhere:
         ):
             if mark in code:
                 return names, [row]
+        if "from svv_roles" in code:
+            return ["role_name"], [(name,) for name in re.findall(r"'(\w+)'", code)]
         if "actual_or_expected" in code:
             return ["actual_or_expected"], []
         # Of a snapshot dbt asks what type its times have.

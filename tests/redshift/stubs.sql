@@ -101,6 +101,11 @@ select
     null::varchar as remarks
 from information_schema.columns;
 
+create view pg_catalog.svv_roles as
+select oid::integer as role_id, rolname::varchar as role_name, null::varchar as role_owner
+from pg_roles
+where not rolcanlogin;
+
 -- information_schema.columns, with Redshift's names of types.
 create view pg_catalog.shim_columns as
 select
@@ -119,7 +124,8 @@ select
 from information_schema.columns;
 
 grant select on
-    pg_catalog.shim_columns, pg_catalog.svv_external_columns, pg_catalog.svv_table_info, pg_catalog.svv_redshift_columns
+    pg_catalog.shim_columns, pg_catalog.svv_external_columns, pg_catalog.svv_table_info, pg_catalog.svv_redshift_columns,
+    pg_catalog.svv_roles
 to public;
 
 -- The rows of a copy as rows of its target. Types have to be those of the columns, by their places,
