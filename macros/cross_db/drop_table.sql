@@ -1,0 +1,41 @@
+{#- dbt's own drops views over the table while it holds the table: a reader who holds such a view and
+waits for the table would be in a deadlock with it, and either the build or the reader would fail. -#}
+{% macro postgres__drop_table(relation) -%}
+    {%- set views_over -%}
+        with recursive dependents as (
+            select cast(to_regclass('{{ relation }}') as oid) as id, 0 as depth
+            union
+            select pg_rewrite.ev_class, dependents.depth + 1
+            from dependents
+            inner join pg_depend
+                on
+                    pg_depend.refobjid = dependents.id
+                    and pg_depend.refclassid = cast('pg_class' as regclass)
+                    and pg_depend.classid = cast('pg_rewrite' as regclass)
+            inner join pg_rewrite
+                on pg_depend.objid = pg_rewrite.oid and pg_rewrite.ev_class <> dependents.id
+        )
+
+        select format('%I.%I', pg_namespace.nspname, pg_class.relname)
+        from (
+            select id, max(depth) as depth from dependents where depth > 0 group by id
+        ) as views
+        inner join pg_class on views.id = pg_class.oid
+        inner join pg_namespace on pg_class.relnamespace = pg_namespace.oid
+        where pg_class.relkind = 'v' and pg_has_role(pg_class.relowner, 'usage')
+        order by views.depth desc
+    {%- endset -%}
+    {#- Each by itself; what is somebody else's goes with the table. -#}
+    {%- call statement('views_over', fetch_result=true, auto_begin=false) -%}
+        {{ views_over }}
+    {%- endcall -%}
+    {%- for row in load_result('views_over')['data'] %}
+    drop view if exists {{ row[0] }} cascade;
+    commit;
+    {%- endfor %}
+    drop table if exists {{ relation }} cascade
+{%- endmacro %}
+
+{% macro redshift__drop_table(relation) -%}
+    {{ return(dbt_redshift.redshift__drop_table(relation)) }}
+{%- endmacro %}
