@@ -37,5 +37,5 @@ waits for the table would be in a deadlock with it, and either the build or the 
 {%- endmacro %}
 
 {% macro redshift__drop_table(relation) -%}
-    {{ return(dbt_redshift.redshift__drop_table(relation)) }}
+    {{ return(dbt.redshift__drop_table(relation)) }}
 {%- endmacro %}
