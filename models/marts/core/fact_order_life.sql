@@ -20,10 +20,17 @@ customers as (
 
 {% if is_incremental() -%}
 {%- set since = watermark() -%}
--- As in fact_orders.
+-- As new_versions() has them, with the location too: a first version can be replaced under its key.
 new_customers as (
 
-    {{ new_versions(ref('dim_customers'), 'customer_number', 'customer_version_key', since) }}
+    select
+        customer_number,
+        customer_version_key,
+        location_key,
+        valid_from,
+        valid_to
+    from {{ ref('dim_customers') }}
+    where _loaded_at >= {{ since }}
 
 ),
 
@@ -42,7 +49,10 @@ changed as (
         on
             known.customer_number = new_customers.customer_number
             and {{ is_valid('new_customers', version_day('known.order_date')) }}
-            and known.customer_version_key <> new_customers.customer_version_key
+            and (
+                known.customer_version_key <> new_customers.customer_version_key
+                or known.location_key <> new_customers.location_key
+            )
 
 ),
 
@@ -97,6 +107,7 @@ latest as (
 
     select
         *,
+        {{ order_milestones() }},
         {{ version_day('order_date') }} as version_day
     from versions
     where dbt_valid_to = {{ end_of_time() }}
@@ -110,6 +121,7 @@ final as (
         {{ entity_key(['latest.order_number']) }} as order_key,
         coalesce(customers.customer_key, '-1') as customer_key,
         coalesce(customers.customer_version_key, '-1') as customer_version_key,
+        coalesce(customers.location_key, '-1') as location_key,
         latest.order_number,
         latest.customer_number,
 
@@ -119,11 +131,14 @@ final as (
 
         -- numbers
         lives.status_changes,
-        cast(latest.shipped_date - latest.order_date as integer) as days_to_ship,
+        latest.days_to_ship,
         cast(cast(lives.cancelled_at as date) - latest.order_date as integer) as days_to_cancel,
         cast(cast(lives.resolved_at as date) - latest.order_date as integer) as days_to_resolve,
 
         -- flags
+        latest.is_cancelled,
+        latest.is_shipped,
+        latest.is_late,
         latest.dbt_is_deleted = 'True' as is_deleted,
 
         -- dates
