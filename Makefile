@@ -8,7 +8,7 @@ PYTHON_IN_VENV = "$(VENV)/bin/python"
 export VENV BI_VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help build roles test redshift-check docs bi lint bench bench-loader clean requirements runtime-environment dev-environment bi-environment
+.PHONY: help build roles test redshift-check metrics docs bi lint bench bench-loader clean requirements runtime-environment metrics-environment dev-environment bi-environment
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ redshift-check: dev-environment ## run those of the tests that stand for Amazon 
 # A file of tests stays in one process: its fixtures build a warehouse once.
 SIDE_BY_SIDE = $(PYTHON_IN_VENV) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
+metrics: metrics-environment ## list the metrics, or ask for them (QUERY="--metrics revenue --group-by metric_time__year")
+	@$(PYTHON_IN_VENV) scripts/metrics.py $(QUERY)
+
 docs: PORT ?= 8080
 docs: runtime-environment ## serve the catalog that `make build` wrote on localhost (PORT=8080)
 	@$(PYTHON_IN_VENV) scripts/catalog.py --port "$(PORT)"
@@ -51,8 +54,10 @@ bi: PORT ?= 8088
 bi: runtime-environment bi-environment ## open the dashboards in Apache Superset on localhost (PORT=8088)
 	@$(PYTHON_IN_VENV) scripts/dashboards.py --port "$(PORT)"
 
-lint: dev-environment ## check style and types: sqlfluff, ruff, mypy
+lint: dev-environment ## check the project's rules, style and types: dbt-bouncer, sqlfluff, ruff, mypy
 	@$(PYTHON_IN_VENV) scripts/build.py --prepare
+	@"$(VENV)/bin/dbt" --quiet parse
+	@"$(VENV)/bin/dbt-bouncer" run
 	@$(PYTHON_IN_VENV) -m sqlfluff lint --disable-progress-bar models analyses tests/singular
 	@$(PYTHON_IN_VENV) -m ruff check
 	@$(PYTHON_IN_VENV) -m ruff format --check
@@ -77,6 +82,7 @@ requirements: dev-environment ## pin the newest versions that requirements*.in a
 	@$(call pin,requirements,--constraints requirements-dev.txt)
 	@$(call pin,requirements-redshift,--constraints requirements-dev.txt)
 	@$(call pin,bi/superset/requirements)
+	@$(call pin,requirements-metrics,--constraints requirements-dev.txt)
 
 pin = $(PYTHON_IN_VENV) -m uv pip compile --quiet --universal --generate-hashes --no-strip-extras \
 	--no-header --no-emit-index-url --python-version 3.11 --upgrade $(2) $(1).in --output-file $(1).txt
@@ -84,6 +90,9 @@ pin = $(PYTHON_IN_VENV) -m uv pip compile --quiet --universal --generate-hashes 
 # Another warehouse, other packages.
 runtime-environment:
 	@sh scripts/environment.sh requirements$(if $(filter redshift,$(TARGET)),-redshift).txt
+
+metrics-environment: runtime-environment
+	@sh scripts/environment.sh requirements-metrics.txt
 
 dev-environment: runtime-environment
 	@sh scripts/environment.sh requirements-dev.txt
