@@ -82,7 +82,7 @@ def texts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         is_singular = node["resource_type"] == "test" and "test_metadata" not in node
         if is_singular or (node["resource_type"] == "test" and node["description"]):
             yield f"test {node['name']}", node["description"]
-    for kind in ("unit_tests", "exposures", "groups"):
+    for kind in ("unit_tests", "exposures", "groups", "semantic_models", "metrics"):
         for node in ours(manifest, kind):
             yield f"{kind.removesuffix('s')} {node['name']}", node["description"] or ""
     for macro in ours(manifest, "macros"):
@@ -351,6 +351,11 @@ FINDS = {
         "argument percent_of(total) has no description",
         "argument percent_of(whole), which does not exist, has no description",
     ],
+    (
+        "models/marts/_metrics.yml",
+        "    description: >\n      Pieces sold, without cancelled orders.\n",
+        "",
+    ): ["metric units has no description"],
     (
         "tests/singular/_singular_tests.yml",
         "    description: >\n"
