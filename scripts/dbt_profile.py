@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,10 @@ class ProfileError(RuntimeError):
     """No usable profile or target; the text says what to do."""
 
 
+class WarehouseError(RuntimeError):
+    """The warehouse cannot be read; the text says why."""
+
+
 @dataclass(frozen=True)
 class Target:
     """One output of the profile and the connection that dbt would open.
@@ -49,6 +53,11 @@ class Target:
     options: tuple[str, ...] = ()
 
     @property
+    def marts(self) -> str:
+        """The schema that others read."""
+        return schema_name(self.schema, "marts")
+
+    @property
     def place(self) -> str:
         """Where the warehouse lies, for people: a path, or host, port and database."""
         if self.kind == "duckdb":
@@ -58,17 +67,34 @@ class Target:
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query; none where the warehouse or a table is not there or not readable."""
-        rows: list[tuple[Any, ...]] = []
-        with contextlib.suppress(duckdb.Error, psycopg.Error, LoadError):
+        with contextlib.suppress(WarehouseError), self.reading() as ask:
+            return ask(sql)
+        return []
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
+        """How to ask several queries, which all see one moment of the warehouse.
+
+        Raises WarehouseError where it is not there, or does not answer.
+        """
+        try:
             if self.kind == "redshift":
-                rows = redshift_destination("", self.connection).ask(sql)
+                with redshift_destination("", self.connection).asking() as ask:
+                    yield ask
             elif self.kind == "postgres":
                 with psycopg.connect(**self.connection, connect_timeout=10) as postgres:
-                    rows = postgres.execute(sql.encode()).fetchall()
+                    postgres.read_only = True
+                    postgres.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+                    yield lambda sql: postgres.execute(sql.encode()).fetchall()
             elif Path(self.connection["path"]).exists():
+                # Nobody can write while it is open.
                 with duckdb.connect(self.connection["path"], read_only=True) as warehouse:
-                    rows = warehouse.execute(sql).fetchall()
-        return rows
+                    yield lambda sql: warehouse.execute(sql).fetchall()
+            else:
+                raise WarehouseError(f"There is no warehouse {self.place}.")
+        except (duckdb.Error, psycopg.Error, LoadError) as error:
+            said = str(error).strip().partition("\n")[0].rstrip(".")
+            raise WarehouseError(f"The warehouse {self.place} does not answer: {said}.") from None
 
 
 def ensure_profile(project: Path) -> Path:

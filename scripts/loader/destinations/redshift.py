@@ -7,7 +7,7 @@ APPEND, no ALTER COLUMN TYPE.
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from typing import Any, ClassVar
@@ -97,14 +97,20 @@ class RedshiftDestination(SqlDestination):
         # The run's, once it has put something there.
         self._batch: str | None = None
 
-    def ask(self, sql: str) -> list[tuple[Any, ...]]:
-        """The rows of a query, on a connection of its own. Raises LoadError."""
+    @contextmanager
+    def asking(self) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
+        """How to ask queries of one moment, on a connection of its own. Raises LoadError."""
         self._connect()
         try:
             with self._doing("asking"):
-                return self._rows(sql)
+                yield self._rows
         finally:
             self.close()
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of one query. Raises LoadError."""
+        with self.asking() as ask:
+            return ask(sql)
 
     def open(self) -> None:
         """Connect, take the lock, and begin the transaction."""
