@@ -8,7 +8,7 @@ PYTHON_IN_VENV = "$(VENV)/bin/python"
 export VENV BI_VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help build roles test redshift-check metrics docs bi lint bench bench-loader clean requirements runtime-environment metrics-environment dev-environment bi-environment
+.PHONY: help build report roles test redshift-check metrics docs bi lint bench bench-loader clean requirements runtime-environment metrics-environment dev-environment bi-environment
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -26,11 +26,14 @@ help: ## show this list
 	@echo '      BI_PGUSER BI_PGPASSWORD   who reads PostgreSQL for make bi (default: as above)'
 	@echo '      REDSHIFT_HOST REDSHIFT_USER REDSHIFT_PASSWORD ...   Amazon Redshift: see README.md'
 
-build: runtime-environment ## load the shop, build and test all models, write the catalog
+build: runtime-environment ## load the shop, build and test all models, write the catalog and the report
 	@$(PYTHON_IN_VENV) scripts/build.py
 
 roles: runtime-environment ## print who may see what as SQL: roles and their rights (APPLY=1 runs it)
 	@$(PYTHON_IN_VENV) scripts/roles.py $(if $(filter-out 0,$(APPLY)),--apply)
+
+report: runtime-environment ## write target/site/report.html anew: sales and receivables, one page, no service
+	@$(PYTHON_IN_VENV) scripts/report.py
 
 test: dev-environment ## run all tests: Python, and dbt on DuckDB and PostgreSQL (PYTEST=... for options)
 	@$(PYTHON_IN_VENV) scripts/servers.py --install || true
