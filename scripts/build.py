@@ -1,4 +1,4 @@
-"""What `make build` runs: load the shop, build and test every model, write the catalog.
+"""What `make build` runs: load the shop, build and test every model, write catalog and report.
 
     python scripts/build.py            everything
     python scripts/build.py --prepare  only what dbt needs to start: its packages and a profile
@@ -27,6 +27,7 @@ from urllib.parse import quote
 STARTED = time.monotonic()  # before the imports, which are the slowest step of a small build
 
 import yaml
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 
 from build_summary import (
@@ -51,6 +52,7 @@ from loader.schema import Table
 from loader.sources import MODULES
 from loader.urls import SourceUrl, parse_url, with_password
 from redshift_settings import redshift_destination
+from report import write_report
 from sample_source import ShopError, create_shop
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -337,6 +339,8 @@ def build(steps: Steps) -> bool:
         )
     with steps.step("figures"):
         figures = read_figures(dbt)
+    with steps.step("report") as notes:
+        notes.append(report(target, is_good=built.success))
 
     green = bool(built.success and freshness.success and catalog.success)
     paragraphs = [
@@ -385,6 +389,19 @@ def read_figures(dbt: Dbt) -> list[Figure]:
     except BuildError:
         return []
     return figures_of(answer.result.results[0].agate_table) if answer.success else []
+
+
+def report(target: Target, *, is_good: bool) -> str:
+    """Write the report of a good build; say where it is, or why there is none."""
+    if not is_good:
+        return "not written: the build failed (make report writes it all the same)"
+    try:
+        # DuckDB does not open a file for reading that dbt, in this process, has open for writing.
+        DuckDBConnectionManager.close_all_connections()
+        return write_report(target)
+    # Whatever is wrong with the page, nothing is with the marts.
+    except Exception as error:
+        return f"WARNING: not written: {' '.join(str(error).split())}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

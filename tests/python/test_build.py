@@ -127,7 +127,7 @@ def test_first_build_is_green_and_ends_with_a_summary(built: Built) -> None:
     assert first.err == ""
     assert list(first.steps) == [
         *("start", "packages", "sample shop", "load", "dbt parse", "dbt build"),
-        *("freshness", "catalog", "figures"),
+        *("freshness", "catalog", "figures", "report"),
     ]
     passed = re.search(r"(\d+) of (\d+) tests passed$", first.steps["dbt build"])
     assert passed and passed[1] == passed[2] and int(passed[1]) > 50
@@ -164,6 +164,54 @@ def test_catalog_is_one_file_that_describes_the_marts(built: Built) -> None:
     catalog = json.loads((built.project / "target" / "catalog.json").read_text("utf-8"))
     columns = catalog["nodes"]["model.classicmodels.fact_orders"]["columns"]
     assert columns["order_amount"]["type"] == "DECIMAL(12,2)"
+
+
+def test_build_writes_the_report_and_make_report_does_it_again(built: Built, copy: Path) -> None:
+    place = Path("target", "site", "report.html")
+    said = r"target/site/report\.html, [0-9]+ kB"
+    assert re.fullmatch(said, built.first.steps["report"])
+    first = (built.project / place).read_text("utf-8")
+    assert "Sales: last 30 days" in first
+    shutil.rmtree(copy / "target")
+    again = run(copy, "make", "report")
+    assert (again.status, again.err) == (0, ""), again
+    assert re.fullmatch(said, again.out.strip())
+
+    def without_moment(page: str) -> str:
+        return re.sub(r"\d+ \w+ \d+, \d\d:\d\d UTC", "", page)
+
+    assert without_moment((copy / place).read_text("utf-8")) == without_moment(first)
+
+
+def test_report_that_cannot_be_written_does_not_lose_the_build(copy: Path) -> None:
+    shutil.rmtree(copy / "target" / "site")
+    (copy / "target" / "site").write_text("a file where the folder should be")
+    done = run(copy, "make", "build")
+    assert done.status == 0, done.out + done.err
+    assert done.steps["report"].startswith("WARNING: not written: ")
+    assert "Green after" in done.out
+    assert_one_sentence(run(copy, "make", "report"), "target/site/report.html", "cannot be written")
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"DUCKDB_PATH": "none.duckdb"}, ["none.duckdb", "make build"]),
+        ({"DUCKDB_PATH": "empty.duckdb"}, ["empty.duckdb", "make build"]),
+        ({"DUCKDB_PATH": "README.md"}, ["README.md", "make build"]),
+        (
+            {"TARGET": "postgres", "PGHOST": "127.0.0.1", "PGPORT": str(DEAD_PORT)},
+            [f"127.0.0.1:{DEAD_PORT}"],
+        ),
+        ({"TARGET": "oracle"}, ["TARGET=oracle", "duckdb", "postgres"]),
+    ],
+    ids=["no warehouse", "no marts", "no database", "no server", "no such target"],
+)
+def test_report_without_a_build_is_an_error(
+    variables: dict[str, str], words: list[str], copy: Path
+) -> None:
+    duckdb.connect(str(copy / "empty.duckdb")).close()
+    assert_one_sentence(run(copy, "make", "report", **variables), *words)
 
 
 def test_build_leaves_nothing_that_git_would_show(copy: Path) -> None:
@@ -317,7 +365,7 @@ def test_make_help_names_every_target() -> None:
     for command in (("make",), ("make", "help")):
         shown = run(repo, *command)
         assert shown.status == 0
-        for target in ("build", "test", "docs", "lint", "clean", "help"):
+        for target in ("build", "report", "test", "docs", "lint", "clean", "help"):
             assert re.search(rf"^  make {target} +\S", shown.out, re.MULTILINE)
 
 
@@ -545,6 +593,7 @@ def test_failing_test_is_named_and_fails_the_build(copy: Path) -> None:
 
 
 def test_model_that_does_not_run_is_named_and_the_rest_is_reported(copy: Path) -> None:
+    report = digest(copy / "target" / "site" / "report.html")
     model = copy / "models" / "marts" / "core" / "dim_products_current.sql"
     model.write_text(model.read_text("utf-8") + "\nwhere no_such_column = 1\n", "utf-8")
     done = run(copy, "make", "build")
@@ -556,6 +605,9 @@ def test_model_that_does_not_run_is_named_and_the_rest_is_reported(copy: Path) -
     assert "earlier build" in done.figures
     assert re.search(r"\d+ skipped", done.steps["dbt build"])
     assert "again: dbt build -s dim_products_current" in done.out
+    # Its figures would be those of an earlier build.
+    assert done.steps["report"].startswith("not written: the build failed")
+    assert digest(copy / "target" / "site" / "report.html") == report
 
 
 def test_project_that_does_not_parse_is_an_error_without_a_traceback(copy: Path) -> None:
