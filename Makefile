@@ -8,7 +8,7 @@ PYTHON_IN_VENV = "$(VENV)/bin/python"
 export VENV BI_VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help build report roles test redshift-check metrics docs bi lint bench bench-loader clean requirements runtime-environment metrics-environment dev-environment bi-environment
+.PHONY: help build report roles test redshift-check metrics docs bi lint bench bench-loader clean requirements runtime-environment docs-environment metrics-environment dev-environment bi-environment
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -26,7 +26,7 @@ help: ## show this list
 	@echo '      BI_PGUSER BI_PGPASSWORD   who reads PostgreSQL for make bi (default: as above)'
 	@echo '      REDSHIFT_HOST REDSHIFT_USER REDSHIFT_PASSWORD ...   Amazon Redshift: see README.md'
 
-build: runtime-environment ## load the shop, build and test all models, write the catalog and the report
+build: runtime-environment ## load the shop, build and test all models, write the pages in target/site
 	@$(PYTHON_IN_VENV) scripts/build.py
 
 roles: runtime-environment ## print who may see what as SQL: roles and their rights (APPLY=1 runs it)
@@ -50,7 +50,7 @@ metrics: metrics-environment ## list the metrics, or ask for them (QUERY="--metr
 	@$(PYTHON_IN_VENV) scripts/metrics.py $(QUERY)
 
 docs: PORT ?= 8080
-docs: runtime-environment ## serve the catalog that `make build` wrote on localhost (PORT=8080)
+docs: docs-environment ## draw lineage and diagram, and serve all pages on localhost (PORT=8080)
 	@$(PYTHON_IN_VENV) scripts/catalog.py --port "$(PORT)"
 
 bi: PORT ?= 8088
@@ -83,6 +83,7 @@ requirements: dev-environment ## pin the newest versions that requirements*.in a
 	@$(PYTHON_IN_VENV) -m pip install --quiet --disable-pip-version-check uv
 	@$(call pin,requirements-dev)
 	@$(call pin,requirements,--constraints requirements-dev.txt)
+	@$(call pin,requirements-docs,--constraints requirements-dev.txt)
 	@$(call pin,requirements-redshift,--constraints requirements-dev.txt)
 	@$(call pin,bi/superset/requirements)
 	@$(call pin,requirements-metrics,--constraints requirements-dev.txt)
@@ -96,6 +97,9 @@ runtime-environment:
 
 metrics-environment: runtime-environment
 	@sh scripts/environment.sh requirements-metrics.txt
+
+docs-environment: runtime-environment
+	@sh scripts/environment.sh requirements-docs.txt
 
 dev-environment: runtime-environment
 	@sh scripts/environment.sh requirements-dev.txt

@@ -19,7 +19,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -42,6 +42,7 @@ from build_summary import (
     tested_lines,
     written_line,
 )
+from catalog_pages.start import load_of, note_build, note_failure, outcomes_of, owners_of
 from dbt_packages import PackageError, install_packages
 from dbt_profile import ProfileError, Target, ensure_profile, resolve_target
 from loader import DuckDBDestination, LoadError, Options, PostgresDestination, load
@@ -56,6 +57,8 @@ from report import write_report
 from sample_source import ShopError, create_shop
 
 PROJECT = Path(__file__).resolve().parents[1]
+TARGET = PROJECT / "target"
+SITE = TARGET / "site"  # what people open
 SAMPLE = PROJECT / "shop.sqlite"
 SAMPLE_URL = f"sqlite:///{SAMPLE.name}"
 # Of the sources that are servers, by their module.
@@ -217,10 +220,15 @@ def wanted_tests() -> str:
     return wanted
 
 
+def settings() -> dict[str, Any]:
+    """What dbt_project.yml says."""
+    found: dict[str, Any] = yaml.safe_load((PROJECT / "dbt_project.yml").read_text("utf-8"))
+    return found
+
+
 def raw_schema() -> str:
     """The schema that the dbt project reads raw tables from."""
-    project: dict[str, Any] = yaml.safe_load((PROJECT / "dbt_project.yml").read_text("utf-8"))
-    return str(project["vars"]["raw_schema"])
+    return str(settings()["vars"]["raw_schema"])
 
 
 def refuse_other_shop(target: Target, url: str, *, sample: bool) -> None:
@@ -298,6 +306,7 @@ def load_shop(steps: Steps, target: Target, url: str, options: Options) -> None:
 
 def build(steps: Steps) -> bool:
     """Do everything; True when all is green."""
+    began = datetime.now(UTC)
     config = find_config()
     if config.raw_schema not in (None, raw_schema()):
         raise BuildError(
@@ -314,6 +323,7 @@ def build(steps: Steps) -> bool:
     if not given:
         make_sample(steps)
     load_shop(steps, target, url, config.options)
+    loaded = load_of(target, raw_schema())  # now: dbt holds a DuckDB file until the end
     with steps.step("dbt parse"):
         dbt = Dbt(steps, target)
     with steps.step("dbt build") as notes:
@@ -324,7 +334,8 @@ def build(steps: Steps) -> bool:
         built = dbt.run("build", *unit_tests)
         results: list[Any] = list(built.result.results)
         left_out = tested_lines(code_is_good, known["TESTED_THROUGH"])
-        notes += filter(None, [count_line(results), written_line(results), *left_out])
+        tested = [line for line in (written_line(results), *left_out) if line]
+        notes += [count_line(results), *tested]
     with steps.step("freshness") as notes:
         freshness = dbt.run("source", "freshness")
         # Without what is done at the end of each run.
@@ -334,15 +345,25 @@ def build(steps: Steps) -> bool:
     with steps.step("catalog") as notes:
         # The models are compiled already; compiling them again would also ask the warehouse again.
         catalog = dbt.run("docs", "generate", "--static", "--no-compile")
-        notes.append(
-            "target/static_index.html" if catalog.success else "incomplete: see logs/dbt.log"
-        )
+        SITE.mkdir(exist_ok=True)
+        (TARGET / "static_index.html").replace(SITE / "docs.html")
+        notes.append("target/site/docs.html" if catalog.success else "incomplete: see logs/dbt.log")
     with steps.step("figures"):
         figures = read_figures(dbt)
     with steps.step("report") as notes:
         notes.append(report(target, is_good=built.success))
 
     green = bool(built.success and freshness.success and catalog.success)
+    project = settings()
+    facts = {
+        "project": f"{project['name']} {project['version']}",
+        "data_through": next((f.name for f in figures if f.topic == "data through"), "unknown"),
+        "load": loaded,
+        "tested": tested,
+        **outcomes_of(results),
+        **owners_of(dbt.manifest, figures),
+    }
+    note_build(TARGET, green=green, began=began, warehouse=target, facts=facts)
     paragraphs = [
         figure_lines(figures, results),
         *failure_paragraphs(results),
@@ -420,6 +441,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if build(steps) else 1
     except (BuildError, LoadError, PackageError, ProfileError, ShopError) as error:
         print(f"make build: {error}", file=sys.stderr)
+        if not options.prepare:
+            note_failure(TARGET, str(error))
         return 1
     except KeyboardInterrupt:
         print("make build: interrupted", file=sys.stderr)

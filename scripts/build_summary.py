@@ -23,6 +23,12 @@ from {{ ref('orders_obt') }} group by product_line_at_order
 union all
 select 'territory' as topic, territory_at_order as name, sum(revenue_amount) as figure
 from {{ ref('orders_obt') }} group by territory_at_order
+union all
+select
+    'data through' as topic,
+    cast(max(data_through_date) as {{ dbt.type_string() }}) as name,
+    0 as figure
+from {{ ref('product_performance') }}
 """
 ROWS = """union all
 select 'rows' as topic, '{name}' as name, count(*) as figure from {{{{ ref('{name}') }}}}
@@ -36,7 +42,10 @@ def figures_query(marts: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Figure:
-    """One number of the summary: rows of a mart, or revenue of a product line or territory."""
+    """One number of the summary: rows of a mart, or revenue of a product line or territory.
+
+    Of the topic "data through" the name is the day.
+    """
 
     topic: str
     name: str
@@ -174,13 +183,13 @@ def closing_lines(target: Target, *, sample: bool, green: bool) -> list[str]:
     else:
         first = (f"{prefix}make build SOURCE=...", "load what changed in the shop")
     commands = [
-        ("make docs", "read the catalog at http://localhost:8080"),
+        ("make docs", "draw lineage and diagram, and open all pages at http://localhost:8080"),
         (f'{prefix}dbt show --limit 5 --inline "{question}"', "ask the widest mart"),
         first,
     ]
     lines = [
         f"Warehouse  {target.name}: {target.place}",
-        "Catalog    target/static_index.html",
+        "Open       target/site/index.html",
         "",
         "Next (dbt and python: after `. .venv/bin/activate`)",
     ]

@@ -1,42 +1,101 @@
-"""Serve the catalog that the build wrote, on this machine only: what `make docs` runs.
+"""Draw lineage and diagram, and serve all pages on this machine only: what `make docs` runs.
 
-Like `dbt docs serve`, without dbt's seconds of start and with a sentence where the port is taken.
+    python scripts/catalog.py              draw what is older than the last build, and serve
+    python scripts/catalog.py --diagram    only draw the diagrams of README.md and docs/diagram.md
+
+`make build` writes the other pages. These two take longer than all of those together, and packages
+that a build can do without, so they are drawn when somebody wants to see them.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-TARGET = Path(__file__).resolve().parents[1] / "target"
+from catalog_pages.start import write_start_page
+
+PROJECT = Path(__file__).resolve().parents[1]
+TARGET = PROJECT / "target"
+SITE = TARGET / "site"
 
 
 class _Quiet(SimpleHTTPRequestHandler):
+    def handle(self) -> None:
+        # A browser may leave a page before it has all of it.
+        with contextlib.suppress(ConnectionError):
+            super().handle()
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its name there)
         pass
 
 
+def draw_lineage() -> None:
+    """Draw the page of the lineage, and say what it lacks. Raises whatever dbt-colibri raises."""
+    from catalog_pages.lineage import write_lineage
+
+    if lost := write_lineage(TARGET, SITE / "lineage.html"):
+        warn(f"of the lineage, {lost}")
+
+
+def draw_diagram() -> None:
+    """Draw the page of the diagram. Raises whatever dbterd raises."""
+    # Imported here, because that takes seconds.
+    from catalog_pages.diagram import write_diagram
+
+    write_diagram(TARGET, SITE / "diagram.html")
+
+
+def draw() -> None:
+    """Draw the pages that are older than what they show; one that fails is left out, and said."""
+    made = [TARGET / "manifest.json", TARGET / "catalog.json"]
+    if not all(file.is_file() for file in made):
+        return
+    newest = max(file.stat().st_mtime for file in made)
+    for name, task in (("lineage", draw_lineage), ("diagram", draw_diagram)):
+        page = SITE / f"{name}.html"
+        if page.is_file() and page.stat().st_mtime >= newest:
+            continue
+        print(f"Drawing the {name} ...", flush=True)
+        try:
+            task()
+        except Exception as error:  # theirs: whatever it is, the other pages are good
+            said = " ".join(str(error).split()) or type(error).__name__
+            warn(f"there is no new {name}: {said[:300]}")
+    write_start_page(TARGET)
+
+
+def warn(text: str) -> None:
+    """Tell a person what is missing."""
+    print(f"make docs: {text}", file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until Ctrl-C; exit status 1 when there is no catalog or the port is taken."""
+    """Serve until Ctrl-C; exit status 1 when there is no page yet or the port is taken."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--port", type=int, default=8080)
-    port = parser.parse_args(arguments).port
-    if not (TARGET / "catalog.json").is_file():
-        print("make docs: there is no catalog yet; run make build first.", file=sys.stderr)
+    parser.add_argument("--diagram", action="store_true", help="draw those of README.md and docs/")
+    options = parser.parse_args(arguments)
+    if not (SITE / "index.html").is_file():
+        warn("there is nothing to show yet; run make build first.")
         return 1
+    if options.diagram:
+        from catalog_pages.diagram import write_documents
+
+        write_documents(PROJECT, TARGET)
+        return 0
+    port = options.port
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=str(TARGET)))
+        server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=str(SITE)))
     except (OSError, OverflowError) as error:
-        print(
-            f"make docs: port {port} cannot be used ({error}); try make docs PORT={port + 1}.",
-            file=sys.stderr,
-        )
+        warn(f"port {port} cannot be used ({error}); try make docs PORT={port + 1}.")
         return 1
-    print(f"The catalog is at http://localhost:{port} (Ctrl-C ends it).", flush=True)
+    draw()
+    print(f"All pages are at http://localhost:{port} (Ctrl-C ends it).", flush=True)
     with server:
         try:
             server.serve_forever()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import copy
 import hashlib
@@ -24,6 +25,7 @@ from dbt_common.exceptions import DbtBaseException
 from psycopg.types import TypeInfo
 from psycopg.types.string import ByteaLoader
 
+from catalog_pages.lineage import write_lineage
 from conftest import copy_project
 from dbt_packages import install_packages
 from loader import DuckDBDestination, LoadResult, Options, PostgresDestination, load
@@ -33,6 +35,17 @@ from servers import HOST, PostgresServer
 from shim import Shim, prepare
 
 RAW_SCHEMA = "raw_classicmodels"
+# How revenue comes from the shop: node and column, and where it goes.
+REVENUE = {
+    ("classicmodels.orderdetails", "priceeach", "stg_classicmodels__order_details", "price_each"),
+    ("stg_classicmodels__order_details", "price_each", "fact_orders", "revenue_amount"),
+    ("classicmodels.orders", "status", "stg_classicmodels__orders", "order_status"),
+    ("stg_classicmodels__orders", "order_status", "int_orders_tracked", "is_cancelled"),
+    ("int_orders_tracked", "is_cancelled", "fact_orders", "revenue_amount"),
+    ("fact_orders", "revenue_amount", "sales_daily", "revenue_amount"),
+    # Through a union, which not every parser follows.
+    ("classicmodels.payments", "_loaded_at", "stg_classicmodels__tombstones", "_loaded_at"),
+}
 # Columns of the shop whose names in staging do not follow from theirs.
 RENAMED = {
     "status": "order_status",
@@ -287,6 +300,26 @@ class Project:
         return {
             found.metadata.name: {name: column.type for name, column in found.columns.items()}
             for found in tables.values()
+        }
+
+    def lineage(self, warehouse: Warehouse) -> set[tuple[str, str, str, str]]:
+        """Each step of a column on the page of the lineage: node, column, and where they go.
+
+        Nodes are without the names of their kind and package.
+        """
+        self.catalog(warehouse)
+        page = self._made(warehouse) / "lineage.html"
+        assert write_lineage(self._made(warehouse), page) == ""
+        data = re.search(r'colibriData = JSON.parse\(atob\("([^"]+)"', page.read_text("utf-8"))
+        assert data
+        return {
+            (
+                step["source"].split(".", 2)[2],
+                step["sourceColumn"],
+                step["target"].split(".", 2)[2],
+                step["targetColumn"],
+            )
+            for step in json.loads(base64.b64decode(data[1]))["lineage"]["edges"]
         }
 
     def manifest(self, warehouse: Warehouse) -> dict[str, Any]:

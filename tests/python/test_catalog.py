@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from project import RAW_SCHEMA, DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
+from project import RAW_SCHEMA, REVENUE, DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
 from sample_source import create_shop
 from servers import PostgresServer
 
@@ -247,6 +247,12 @@ def test_descriptions_are_comments_in_the_warehouse(project: Project, warehouse:
     assert {place: comments.get(place) for place in expected} == expected
 
 
+def test_columns_are_followed_from_the_shop_to_the_marts(
+    project: Project, warehouse: Warehouse
+) -> None:
+    assert project.lineage(warehouse) >= REVENUE
+
+
 # -- proof that the check finds what is wrong -----------------------------------------------------
 
 STAGING = "models/staging/classicmodels"
@@ -311,16 +317,16 @@ FINDS = {
     (
         "models/_exposures.yml",
         "    description: >\n"
-        "      What each customer ordered, paid and may still owe, against the credit limit. Read"
-        " weekly by\n"
-        "      finance before orders are put on hold.\n",
+        "      Which customers marketing writes to: the best ones, and those who may be lost. Drawn"
+        " each\n"
+        "      month.\n",
         "",
-    ): ["exposure receivables_report has no description"],
+    ): ["exposure customer_letters has no description"],
     (
         "models/_exposures.yml",
-        "      - ref('payments_monthly')\n",
+        "      - ref('popular_products')\n",
         "      - ref('int_data_through')\n",
-    ): ["exposure receivables_report reads int_data_through, no mart"],
+    ): ["exposure training_data reads int_data_through, no mart"],
     (
         "models/marts/core/fact_payments.yml",
         "        config: {meta: {personal_data: false, unit: USD, additive: true}}\n",

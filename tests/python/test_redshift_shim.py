@@ -27,6 +27,7 @@ from redshift_connector.error import ProgrammingError
 
 from loader import run
 from project import (
+    REVENUE,
     DuckDBWarehouse,
     Mart,
     PostgresWarehouse,
@@ -151,6 +152,7 @@ def test_catalog_and_freshness(three: Three, project: Project) -> None:
     catalog = project.catalog(three.redshift)
     assert set(catalog) >= {"orders_obt", "fact_orders", "customers_snapshot", "countries"}
     assert catalog["fact_orders"]["revenue_amount"] == "numeric(12,2)"
+    assert project.lineage(three.redshift) >= REVENUE
     freshness = project.dbt(three.redshift, "source", "freshness")
     # Asked of all, and months old.
     tables = {"customers", "employees", "offices", "orderdetails", "orders", "payments"}
