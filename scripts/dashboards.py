@@ -25,7 +25,7 @@ import duckdb
 import psycopg
 import yaml
 
-from dbt_profile import ProfileError, Target, ensure_profile, resolve_target, schema_name
+from dbt_profile import ProfileError, Target, ensure_profile, resolve_target
 from loader import UsageError
 from loader.config import find_config
 
@@ -167,7 +167,7 @@ def serve(port: int) -> None:
     if not python.is_file():
         raise DashboardError(f"There is no Superset in {python.parents[1]}: run make bi.")
     target = warehouse()
-    marts = schema_name(target.schema, "marts")
+    marts = target.marts
     refuse_unreadable(target, marts)
     refuse_taken(port)
     os.umask(0o077)

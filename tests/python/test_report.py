@@ -51,14 +51,14 @@ NO_TESTS = ("--exclude-resource-type", "test", "unit_test")
 def target_of(warehouse: Warehouse, **login: str) -> Target:
     """What the profile would lead to; `login` is of another user."""
     if isinstance(warehouse, DuckDBWarehouse):
-        return Target("duckdb", "duckdb", {"path": str(warehouse.path)})
+        return Target("duckdb", "duckdb", "main", {"path": str(warehouse.path)})
     if isinstance(warehouse, ShimWarehouse):
-        return Target("redshift", "redshift", driver_parameters(warehouse.variables))
+        return Target("redshift", "redshift", "public", driver_parameters(warehouse.variables))
     assert isinstance(warehouse, PostgresWarehouse)
     server = warehouse.server
     place = {"host": HOST, "port": server.port, "dbname": warehouse.database}
     own = {"user": server.user, "password": server.password}
-    return Target("postgres", "postgres", place | own | login)
+    return Target("postgres", "postgres", "public", place | own | login)
 
 
 def figures_of(warehouse: Warehouse) -> Figures:
