@@ -84,8 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warn("there is nothing to show yet; run make build first.")
         return 1
     if options.diagram:
-        from catalog_pages.diagram import write_documents
-
+        try:
+            from catalog_pages.diagram import write_documents
+        except ImportError:
+            warn("dbterd, which draws, is not installed yet; run make docs once.")
+            return 1
         write_documents(PROJECT, TARGET)
         return 0
     port = options.port

@@ -428,6 +428,7 @@ def test_profile_of_the_user_decides_where_dbt_and_the_loader_write(
     assert done.status == 0, done.out + done.err
     assert not (copy / "profiles.yml").exists()
     assert f"Warehouse  mine: {place}" in done.out
+    assert re.search(r"report.html, [0-9]+ kB$", done.steps["report"])  # of me_marts
     with duckdb.connect(str(place), read_only=True) as warehouse:
         schemas = {
             name
