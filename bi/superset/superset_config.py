@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import json
 import os
-import re
+import time
 from pathlib import Path
 from typing import Any
 
+import duckdb
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 from sqlalchemy.engine.url import URL
 from sqlalchemy.pool import NullPool
-from superset.errors import SupersetErrorType
+from superset.exceptions import SupersetException
 
 STATE = Path(os.environ["SUPERSET_HOME"])
 WAREHOUSE = json.loads(os.environ["BI_WAREHOUSE"])
 # As databases/warehouse.yaml calls it.
 DATABASE_NAME = "Warehouse"
+# Seconds to wait for a build that has DuckDB's file open.
+PATIENCE = 20.0
 
 # Signs sessions and CSRF tokens, and encrypts what Superset stores.
 SECRET_KEY = (STATE / "secret_key").read_text("ascii")
@@ -35,7 +40,6 @@ SESSION_COOKIE_HTTPONLY = True
 RATELIMIT_ENABLED = True
 # Chart queries are few and the pages ask for many files; logging in stays at five a second.
 RATELIMIT_APPLICATION = "500 per second"
-SESSION_COOKIE_SAMESITE = "Strict"
 # No https on loopback; a cookie for https alone would never be sent.
 SESSION_COOKIE_SECURE = False
 # Cookies know no ports: another Superset on this machine has one of its own.
@@ -57,6 +61,7 @@ TALISMAN_CONFIG = {
     "frame_options": "DENY",
     "force_https": False,
     "session_cookie_secure": False,
+    "session_cookie_samesite": "Strict",
 }
 
 
@@ -85,15 +90,31 @@ def warehouse_connection(
 
 DB_CONNECTION_MUTATOR = warehouse_connection
 
-CUSTOM_DATABASE_ERRORS = {
-    DATABASE_NAME: {
-        re.compile("Could not set lock on file"): (
-            "The warehouse is being built. Refresh the dashboard when make build has ended.",
-            SupersetErrorType.GENERIC_DB_ENGINE_ERROR,
-            {"show_issue_info": False},
-        )
-    }
-}
+
+def wait_for_the_build(
+    dialect: Any, _record: object, arguments: list[Any], parameters: dict[str, Any]
+) -> Any:
+    """Open DuckDB's file as soon as whoever writes to it has closed it; raises SupersetException.
+
+    Other databases are connected to as always.
+    """
+    if dialect.name != "duckdb":
+        return None
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return dialect.connect(*arguments, **parameters)
+        except duckdb.IOException as error:
+            if "Could not set lock" not in str(error):
+                raise
+            if time.monotonic() > deadline:
+                raise SupersetException(
+                    "The warehouse is being built. Refresh the dashboard when make build has ended."
+                ) from None
+            time.sleep(0.2)
+
+
+event.listen(Engine, "do_connect", wait_for_the_build)
 
 APP_NAME = "classicmodels"
 # The first is for what there is one of; neighbours can be told apart by the colour-blind.

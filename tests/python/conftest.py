@@ -43,6 +43,8 @@ CLASSICMODELS_SQL = os.environ.get("CLASSICMODELS_SQL", "")
 # What stands in .gitignore, for a tree that came without git.
 MADE = (
     ".venv",
+    ".venv-bi",
+    ".superset",
     "*.sqlite*",
     "*.duckdb*",
     "profiles.yml",
