@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from duckdb_engine import Dialect as DuckDBDialect
 from sqlalchemy import event
-from sqlalchemy.engine import Engine
 from sqlalchemy.engine.url import URL
 from sqlalchemy.pool import NullPool
 from superset.exceptions import SupersetException
@@ -94,12 +94,7 @@ DB_CONNECTION_MUTATOR = warehouse_connection
 def wait_for_the_build(
     dialect: Any, _record: object, arguments: list[Any], parameters: dict[str, Any]
 ) -> Any:
-    """Open DuckDB's file as soon as whoever writes to it has closed it; raises SupersetException.
-
-    Other databases are connected to as always.
-    """
-    if dialect.name != "duckdb":
-        return None
+    """Open DuckDB's file as soon as nobody writes to it. Raises SupersetException."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
@@ -114,7 +109,7 @@ def wait_for_the_build(
             time.sleep(0.2)
 
 
-event.listen(Engine, "do_connect", wait_for_the_build)
+event.listen(DuckDBDialect, "do_connect", wait_for_the_build)
 
 APP_NAME = "classicmodels"
 # The first is for what there is one of; neighbours can be told apart by the colour-blind.
