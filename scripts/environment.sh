@@ -54,8 +54,10 @@ fi
 rm -f "$installed"
 echo "Installing $(grep -c '==' "$requirements") pinned packages into $venv ..."
 log=$venv/pip.log
+# The file has all that is needed, so pip resolves nothing. It could not either: with hashes it fails
+# where one package asks for another with extras and a third asks for it without.
 if ! "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
-    --require-hashes --requirement "$requirements" >"$log" 2>&1; then
+    --require-hashes --no-deps --requirement "$requirements" >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     fail "The packages of $requirements could not be installed; pip says above why ($log has all)."
 fi
