@@ -359,7 +359,7 @@ FINDS = {
     ],
     (
         "models/marts/_metrics.yml",
-        "    description: >\n      Pieces sold, without cancelled orders.\n",
+        "    description: Pieces sold, without cancelled orders.\n",
         "",
     ): ["metric units has no description"],
     (

@@ -361,8 +361,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Answer:
     """What `make metrics` says."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        environment = {**os.environ, "DBT_PACKAGE_HUB_URL": "http://127.0.0.1:9/"}
+    def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
+        environment = {**os.environ, "DBT_PACKAGE_HUB_URL": "http://127.0.0.1:9/", **variables}
         done = subprocess.run(
             [sys.executable, "scripts/metrics.py", *arguments],
             cwd=folder,
@@ -391,19 +391,25 @@ def test_a_question_before_the_first_build(clone: Path) -> None:
     assert not list(clone.glob("*.duckdb"))
 
 
-def test_the_readme_shows_what_is_answered(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["duckdb", "postgres"])
+def test_the_readme_shows_what_is_answered(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     readme = (REPO / "README.md").read_text("utf-8")
     (shown,) = re.findall(r'make metrics QUERY="(.+)"\n\n((?:    .*\n)+)', readme)
     project = Project(tmp_path, as_of=AS_OF)
-    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    warehouse: Warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    if kind == "postgres":
+        warehouse = PostgresWarehouse(request.getfixturevalue("postgres"), "readme")
+    variables = {"TARGET": kind, **warehouse.variables}
     create_shop(f"sqlite:///{tmp_path / 'shop.sqlite'}", as_of=AS_OF)
     warehouse.load(f"sqlite:///{tmp_path / 'shop.sqlite'}")
     build(project, warehouse)
-    answer = Answer(tmp_path, *shlex.split(shown[0]))
+    answer = Answer(tmp_path, *shlex.split(shown[0]), **variables)
     assert answer.status == 0, answer.out + answer.err
     assert [line.rstrip() for line in answer.out.splitlines()] == [
         line.strip() for line in shown[1].splitlines()
     ]
-    mistaken = Answer(tmp_path, "--metrics", "revenu")
+    mistaken = Answer(tmp_path, "--metrics", "revenu", **variables)
     assert mistaken.status == 1
     assert "'revenue'" in mistaken.out and "Traceback" not in mistaken.out + mistaken.err
