@@ -390,6 +390,7 @@ CHANGES = [
             "dim_locations_key_is_unique_and_not_null",
             "dim_customers_location_exists",
             "dim_offices_location_exists",
+            "fact_order_life_parents_exist",
             "fact_orders_parents_exist",
             "fact_payments_parents_exist",
         },
