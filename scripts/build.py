@@ -345,9 +345,7 @@ def build(steps: Steps) -> bool:
     with steps.step("catalog") as notes:
         # The models are compiled already; compiling them again would also ask the warehouse again.
         catalog = dbt.run("docs", "generate", "--static", "--no-compile")
-        SITE.mkdir(exist_ok=True)
-        (TARGET / "static_index.html").replace(SITE / "docs.html")
-        notes.append("target/site/docs.html" if catalog.success else "incomplete: see logs/dbt.log")
+        notes.append(put_docs() if catalog.success else "incomplete: see logs/dbt.log")
     with steps.step("figures"):
         figures = read_figures(dbt)
     with steps.step("report") as notes:
@@ -363,15 +361,28 @@ def build(steps: Steps) -> bool:
         **outcomes_of(results),
         **owners_of(dbt.manifest, figures),
     }
-    note_build(TARGET, green=green, began=began, warehouse=target, facts=facts)
-    paragraphs = [
-        figure_lines(figures, results),
+    paragraphs = [figure_lines(figures, results)]
+    try:
+        note_build(TARGET, green=green, began=began, warehouse=target, facts=facts)
+    except OSError as error:
+        paragraphs.append([f"WARNING: the start page is not written: {error}"])
+    paragraphs += [
         *failure_paragraphs(results),
         closing_lines(target, sample=not given, green=green),
     ]
     print("\n" + "\n\n".join("\n".join(lines) for lines in paragraphs if lines))
     print(f"\n{'Green' if green else 'FAILED'} after {time.monotonic() - steps.started:.1f} s.")
     return green
+
+
+def put_docs() -> str:
+    """Put dbt's page where people look; what came of it. No page is worth a build."""
+    try:
+        SITE.mkdir(exist_ok=True)
+        (TARGET / "static_index.html").replace(SITE / "docs.html")
+    except OSError as error:
+        return f"WARNING: not written: {error}"
+    return "target/site/docs.html"
 
 
 def tested_before(dbt: Dbt, target: Target, wanted: str) -> tuple[dict[str, str], bool]:
@@ -442,7 +453,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BuildError, LoadError, PackageError, ProfileError, ShopError) as error:
         print(f"make build: {error}", file=sys.stderr)
         if not options.prepare:
-            note_failure(TARGET, str(error))
+            with contextlib.suppress(OSError):  # the sentence above is what counts
+                note_failure(TARGET, str(error))
         return 1
     except KeyboardInterrupt:
         print("make build: interrupted", file=sys.stderr)

@@ -183,12 +183,14 @@ def test_build_writes_the_report_and_make_report_does_it_again(built: Built, cop
     assert without_moment((copy / place).read_text("utf-8")) == without_moment(first)
 
 
-def test_report_that_cannot_be_written_does_not_lose_the_build(copy: Path) -> None:
+def test_pages_that_cannot_be_written_do_not_lose_the_build(copy: Path) -> None:
     shutil.rmtree(copy / "target" / "site")
     (copy / "target" / "site").write_text("a file where the folder should be")
     done = run(copy, "make", "build")
     assert done.status == 0, done.out + done.err
-    assert done.steps["report"].startswith("WARNING: not written: ")
+    for step in ("catalog", "report"):
+        assert done.steps[step].startswith("WARNING: not written: ")
+    assert "WARNING: the start page is not written: " in done.out
     assert "Green after" in done.out
     assert_one_sentence(run(copy, "make", "report"), "target/site/report.html", "cannot be written")
 

@@ -490,7 +490,7 @@ def test_what_cannot_be_drawn_is_said_and_the_rest_is_there(
     catalog.draw()
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2 and all(line.startswith("make docs: there is no new ") for line in said)
-    assert {path.name for path in site.iterdir()} == {"index.html", "docs.html"}
+    assert {path.name for path in site.iterdir()} == {"index.html", "docs.html", "report.html"}
     start = (site / "index.html").read_text("utf-8")
     assert 'href="docs.html"' in start and 'href="lineage.html"' not in start
 
