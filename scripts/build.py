@@ -16,6 +16,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -59,6 +60,7 @@ from sample_source import ShopError, create_shop
 PROJECT = Path(__file__).resolve().parents[1]
 TARGET = PROJECT / "target"
 SITE = TARGET / "site"  # what people open
+BUILT = TARGET / "built"  # what dbt told of the last build
 SAMPLE = PROJECT / "shop.sqlite"
 SAMPLE_URL = f"sqlite:///{SAMPLE.name}"
 # Of the sources that are servers, by their module.
@@ -376,10 +378,17 @@ def build(steps: Steps) -> bool:
 
 
 def put_docs() -> str:
-    """Put dbt's page where people look; what came of it. No page is worth a build."""
+    """Put dbt's page where people look; what came of it. No page is worth a build.
+
+    Its artifacts are kept too: the next dbt command, such as `dbt parse`, writes others over them,
+    without the SQL from which `make docs` draws the lineage.
+    """
     try:
-        SITE.mkdir(exist_ok=True)
+        for folder in (SITE, BUILT):
+            folder.mkdir(exist_ok=True)
         (TARGET / "static_index.html").replace(SITE / "docs.html")
+        for artifact in ("manifest.json", "catalog.json"):
+            shutil.copyfile(TARGET / artifact, BUILT / artifact)
     except OSError as error:
         return f"WARNING: not written: {error}"
     return "target/site/docs.html"

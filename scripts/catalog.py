@@ -38,7 +38,7 @@ def draw_lineage() -> None:
     """Draw the page of the lineage, and say what it lacks. Raises whatever dbt-colibri raises."""
     from catalog_pages.lineage import write_lineage
 
-    if lost := write_lineage(TARGET, SITE / "lineage.html"):
+    if lost := write_lineage(TARGET / "built", SITE / "lineage.html"):
         warn(f"of the lineage, {lost}")
 
 
@@ -47,12 +47,12 @@ def draw_diagram() -> None:
     # Imported here, because that takes seconds.
     from catalog_pages.diagram import write_diagram
 
-    write_diagram(TARGET, SITE / "diagram.html")
+    write_diagram(TARGET / "built", SITE / "diagram.html")
 
 
 def draw() -> None:
     """Draw the pages that are older than what they show; one that fails is left out, and said."""
-    made = [TARGET / "manifest.json", TARGET / "catalog.json"]
+    made = [TARGET / "built" / name for name in ("manifest.json", "catalog.json")]
     if not all(file.is_file() for file in made):
         return
     newest = max(file.stat().st_mtime for file in made)

@@ -483,7 +483,7 @@ def test_what_cannot_be_drawn_is_said_and_the_rest_is_there(
     for name in ("lineage.html", "diagram.html"):
         (site / name).unlink(missing_ok=True)
     # Written in the middle, say, when the machine went down.
-    file = copy / "target" / "catalog.json"
+    file = copy / "target" / "built" / "catalog.json"
     file.write_text(file.read_text("utf-8")[:1000], "utf-8")
     monkeypatch.setattr(catalog, "TARGET", copy / "target")
     monkeypatch.setattr(catalog, "SITE", site)
@@ -500,10 +500,11 @@ def test_pages_are_drawn_once_for_a_build(
 ) -> None:
     monkeypatch.setattr(catalog, "TARGET", built / "target")
     monkeypatch.setattr(catalog, "SITE", built / "target" / "site")
+    (built / "target" / "manifest.json").touch()  # as any dbt command does
     catalog.draw()
     assert capsys.readouterr().out == ""
     time.sleep(0.01)
-    (built / "target" / "manifest.json").touch()
+    (built / "target" / "built" / "manifest.json").touch()
     drawn: list[str] = []
     monkeypatch.setattr(catalog, "draw_lineage", lambda: drawn.append("lineage"))
     monkeypatch.setattr(catalog, "draw_diagram", lambda: drawn.append("diagram"))
