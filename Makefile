@@ -51,11 +51,11 @@ metrics: metrics-environment ## list the metrics, or ask for them (QUERY="--metr
 
 docs: PORT ?= 8080
 docs: docs-environment ## draw lineage and diagram, and serve all pages on localhost (PORT=8080)
-	@$(PYTHON_IN_VENV) scripts/catalog.py --port "$(PORT)"
+	@exec $(PYTHON_IN_VENV) scripts/catalog.py --port "$(PORT)"
 
 bi: PORT ?= 8088
 bi: runtime-environment bi-environment ## open the dashboards in Apache Superset on localhost (PORT=8088)
-	@$(PYTHON_IN_VENV) scripts/dashboards.py --port "$(PORT)"
+	@exec $(PYTHON_IN_VENV) scripts/dashboards.py --port "$(PORT)"
 
 lint: dev-environment ## check the project's rules, style and types: dbt-bouncer, sqlfluff, ruff, mypy
 	@$(PYTHON_IN_VENV) scripts/build.py --prepare
