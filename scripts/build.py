@@ -27,7 +27,6 @@ from urllib.parse import quote
 
 STARTED = time.monotonic()  # before the imports, which are the slowest step of a small build
 
-import yaml
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 
@@ -45,7 +44,7 @@ from build_summary import (
 )
 from catalog_pages.start import load_of, note_build, note_failure, outcomes_of, owners_of
 from dbt_packages import PackageError, install_packages
-from dbt_profile import ProfileError, Target, ensure_profile, resolve_target
+from dbt_profile import ProfileError, Target, ensure_profile, project_settings, resolve_target
 from loader import DuckDBDestination, LoadError, Options, PostgresDestination, load
 from loader.config import find_config
 from loader.destinations import Destination
@@ -222,15 +221,9 @@ def wanted_tests() -> str:
     return wanted
 
 
-def settings() -> dict[str, Any]:
-    """What dbt_project.yml says."""
-    found: dict[str, Any] = yaml.safe_load((PROJECT / "dbt_project.yml").read_text("utf-8"))
-    return found
-
-
 def raw_schema() -> str:
     """The schema that the dbt project reads raw tables from."""
-    return str(settings()["vars"]["raw_schema"])
+    return str(project_settings(PROJECT)["vars"]["raw_schema"])
 
 
 def refuse_other_shop(target: Target, url: str, *, sample: bool) -> None:
@@ -354,7 +347,7 @@ def build(steps: Steps) -> bool:
         notes.append(report(target, is_good=built.success))
 
     green = bool(built.success and freshness.success and catalog.success)
-    project = settings()
+    project = project_settings(PROJECT)
     facts = {
         "project": f"{project['name']} {project['version']}",
         "data_through": next((f.name for f in figures if f.topic == "data through"), "unknown"),

@@ -172,9 +172,15 @@ def resolve_target(project: Path, profiles: Path, name: str | None) -> Target:
     )
 
 
+def project_settings(project: Path) -> dict[str, Any]:
+    """What dbt_project.yml says."""
+    found: dict[str, Any] = yaml.safe_load((project / "dbt_project.yml").read_text("utf-8"))
+    return found
+
+
 def own_schemas(project: Path, default: str) -> set[str]:
     """The schemas that the project writes to, in a target whose schema is `default`."""
-    settings: dict[str, Any] = yaml.safe_load((project / "dbt_project.yml").read_text("utf-8"))
+    settings = project_settings(project)
     named = {schema_name(default, name) for name in _values(settings, "+schema")}
     return {settings["vars"]["raw_schema"], *named}
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from dbt_profile import ProfileError, Target, WarehouseError, ensure_profile, resolve_target
 from loader import LoadError
 from loader.config import find_config
+from pages import replace_file
 from report_page.figures import read_figures
 from report_page.page import render
 
@@ -28,14 +29,9 @@ def write_report(target: Target, project: Path = PROJECT) -> str:
     """Write the page anew and return its path and size. Raises WarehouseError, OSError."""
     with target.reading() as ask:
         figures = read_figures(ask, target.marts)
-    page = render(figures, datetime.now(UTC)).encode()
-    place = project / REPORT
-    place.parent.mkdir(parents=True, exist_ok=True)
-    # Whoever opens it meanwhile sees the old page or the new one.
-    fresh = place.with_name(f"{place.name}.{os.getpid()}.tmp")
-    fresh.write_bytes(page)
-    fresh.replace(place)
-    return f"{REPORT}, {len(page) / 1000:,.0f} kB"
+    page = render(figures, datetime.now(UTC))
+    replace_file(project / REPORT, page)
+    return f"{REPORT}, {len(page.encode()) / 1000:,.0f} kB"
 
 
 def main() -> int:

@@ -22,9 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import yaml
 
-from dbt_profile import ProfileError, Target, ensure_profile, own_schemas, resolve_target
+from dbt_profile import (
+    ProfileError,
+    Target,
+    ensure_profile,
+    own_schemas,
+    project_settings,
+    resolve_target,
+    schema_name,
+)
 from loader.config import find_config
 from loader.destinations.base import literal, quote
 from loader.destinations.postgres_views import functions
@@ -63,11 +70,10 @@ class Names:
 
 def names(project: Path, default_schema: str) -> Names:
     """The names in dbt_project.yml, for a target with this schema."""
-    variables = yaml.safe_load((project / "dbt_project.yml").read_text("utf-8"))["vars"]
+    variables = project_settings(project)["vars"]
     raw = str(variables["raw_schema"])
-    built = sorted(own_schemas(project, default_schema) - {raw})
-    marts = next(schema for schema in built if schema.endswith("marts"))
-    others = tuple(schema for schema in built if schema != marts)
+    marts = schema_name(default_schema, "marts")
+    others = tuple(sorted(own_schemas(project, default_schema) - {raw, marts}))
     return Names(**variables["roles"], raw=raw, marts=marts, others=others)
 
 

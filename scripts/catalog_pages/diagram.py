@@ -20,7 +20,7 @@ from dbterd.api import DbtErd
 from dbterd.core.models import Column, Ref, Table
 from dbterd.core.registry.decorators import register_algo
 
-from catalog_pages.pages import replace_file, write_page
+from pages import filled, replace_file
 
 ALGORITHM = "parents"
 STAR = ["wildcard:*.dim_*", "wildcard:*.fact_*"]
@@ -183,4 +183,4 @@ def write_diagram(target: Path, page: Path) -> None:
                 }
             )
         columns[place].append({"id": mart["id"], "name": name, "keys": keys})
-    write_page(page, "diagram.html", {"columns": columns})
+    replace_file(page, filled(Path(__file__).with_name("diagram.html"), columns=columns))

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from build_summary import GOOD, Figure, failure_paragraphs
-from catalog_pages.pages import replace_file, write_page
 from dbt_profile import Target
+from pages import filled, replace_file
 
 # What a person can open, in this order: file, title, what it shows, and the command that makes it.
 PAGES = (
@@ -73,9 +73,8 @@ def write_start_page(target: Path) -> None:
         made = site / file
         drawn = moment(datetime.fromtimestamp(made.stat().st_mtime, UTC)) if made.is_file() else ""
         links.append((file, title, shows, command, drawn))
-    write_page(
-        site / "index.html", "start.html", {"note": note, "links": links, "outcomes": OUTCOMES}
-    )
+    page = filled(Path(__file__).with_name("start.html"), note=note, links=links, outcomes=OUTCOMES)
+    replace_file(site / "index.html", page)
 
 
 def load_of(target: Target, schema: str) -> dict[str, Any] | None:

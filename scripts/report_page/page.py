@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from pages import filled
 from report_page import text
 from report_page.customers import customers_section
 from report_page.figures import DAYS, Figures, State
@@ -30,14 +29,8 @@ ABOUT = (
 
 def render(figures: Figures, written_at: datetime) -> str:
     """The page; `written_at` is UTC."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.jinja").render(
+    return filled(
+        Path(__file__).with_name("page.html.jinja"),
         state=figures.state,
         notices=notices(figures.state),
         sections=[sales_section(figures), customers_section(figures)],

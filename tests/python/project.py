@@ -214,6 +214,18 @@ class ShimWarehouse(PostgresWarehouse):
         return redshift_destination(RAW_SCHEMA, driver_parameters(self.variables))
 
 
+def answer(warehouse: Warehouse, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The names of the columns and the rows of a query, asked read-only where that is possible."""
+    if isinstance(warehouse, DuckDBWarehouse):
+        with duckdb.connect(str(warehouse.path), read_only=True) as connection:
+            asked = connection.execute(sql)
+            return [column[0] for column in asked.description or []], asked.fetchall()
+    assert isinstance(warehouse, PostgresWarehouse)
+    with psycopg.connect(warehouse.server.url(warehouse.database)) as postgres:
+        cursor = postgres.execute(sql.encode())
+        return [column.name for column in cursor.description or []], cursor.fetchall()
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a dbt command came to: whether it ended well, and the status of each node by name."""

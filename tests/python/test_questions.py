@@ -6,14 +6,12 @@ import re
 from datetime import date
 from pathlib import Path
 
-import duckdb
 import nbformat
-import psycopg
 import pytest
 from nbclient import NotebookClient
 
-from project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
-from questions import ANALYSES, ANSWERS, PAGE, Answer, answered
+from project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse, answer
+from questions import ANALYSES, ANSWERS, PAGE, answered
 from sample_source import create_shop
 from servers import PostgresServer
 
@@ -51,17 +49,6 @@ def built(project: Project, shop: str, warehouse: Warehouse) -> Warehouse:
     return warehouse
 
 
-def ask(warehouse: Warehouse, sql: str) -> Answer:
-    if isinstance(warehouse, DuckDBWarehouse):
-        with duckdb.connect(str(warehouse.path), read_only=True) as connection:
-            asked = connection.execute(sql)
-            return [column[0] for column in asked.description or []], asked.fetchall()
-    assert isinstance(warehouse, PostgresWarehouse)
-    with psycopg.connect(warehouse.server.url(warehouse.database)) as postgres:
-        cursor = postgres.execute(sql.encode())
-        return [column.name for column in cursor.description or []], cursor.fetchall()
-
-
 @pytest.mark.parametrize("kind", ["on_duckdb", "on_postgres"])
 def test_answers_are_what_the_shop_says(
     kind: str, project: Project, request: pytest.FixtureRequest
@@ -69,7 +56,7 @@ def test_answers_are_what_the_shop_says(
     warehouse: Warehouse = request.getfixturevalue(kind)
     sql = project.compiled(warehouse, "--select", "path:analyses")
     page = PAGE.read_text("utf-8")
-    assert answered(page, lambda name: ask(warehouse, sql[name])) == page
+    assert answered(page, lambda name: answer(warehouse, sql[name])) == page
 
 
 def test_every_question_is_answered_and_drawn(project: Project, on_duckdb: Warehouse) -> None:

@@ -23,14 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import psycopg
 import pytest
 import yaml
 from playwright.sync_api import APIRequestContext, APIResponse, Browser, Page
 
 from conftest import REPO
 from dashboards import SUPERSET, assets
-from project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
+from project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse, answer
 from sample_source import create_shop, play_events
 from servers import PostgresServer, free_port
 
@@ -456,22 +455,11 @@ def rows_of(body: bytes) -> list[Any]:
 def expected_rows(warehouse: Warehouse, query: str | Ratio) -> list[dict[str, Any]]:
     """What a query says, in the form in which Superset answers."""
     if isinstance(query, Ratio):
-        ((above, below),) = ask(warehouse, query.sql)[1]
+        ((above, below),) = answer(warehouse, query.sql)[1]
         exact = Decimal(above) / Decimal(below)
         return [{query.metric: exact.quantize(Decimal(10) ** -query.places, ROUND_HALF_UP)}]
-    names, rows = ask(warehouse, query)
+    names, rows = answer(warehouse, query)
     return [dict(zip(names, map(in_json, row), strict=True)) for row in rows]
-
-
-def ask(warehouse: Warehouse, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    if isinstance(warehouse, DuckDBWarehouse):
-        with duckdb.connect(str(warehouse.path), read_only=True) as connection:
-            asked = connection.execute(sql)
-            return [column[0] for column in asked.description or []], asked.fetchall()
-    assert isinstance(warehouse, PostgresWarehouse)
-    with psycopg.connect(warehouse.server.url(warehouse.database)) as postgres:
-        cursor = postgres.execute(sql.encode())
-        return [column.name for column in cursor.description or []], cursor.fetchall()
 
 
 def in_json(value: Any) -> Any:
@@ -609,7 +597,7 @@ def test_the_warehouse_cannot_be_written(served: Served, browser: Browser) -> No
     for sql in ("create table marts.mine (a integer)", "delete from marts.payments_monthly"):
         asked = {"database_id": database["id"], "sql": sql, "schema": "marts"}
         assert not api.post("/api/v1/sqllab/execute/", data=asked, headers=headers).ok
-    assert ask(served.warehouse, "select count(*) from marts.payments_monthly")[1] > [(0,)]
+    assert answer(served.warehouse, "select count(*) from marts.payments_monthly")[1] > [(0,)]
 
 
 def test_a_build_can_write_while_dashboards_are_open(
