@@ -36,12 +36,12 @@ report: runtime-environment ## write target/site/report.html anew: sales and rec
 	@$(PYTHON_IN_VENV) scripts/report.py
 
 test: dev-environment ## run all tests: Python, and dbt on DuckDB and PostgreSQL (PYTEST=... for options)
-	@$(PYTHON_IN_VENV) scripts/servers.py --install || true
+	@$(PYTHON_IN_VENV) -m tools.servers --install || true
 	@$(SIDE_BY_SIDE) $(PYTEST)
 
 redshift-check: dev-environment ## run those of the tests that stand for Amazon Redshift (no AWS account needed)
-	@$(PYTHON_IN_VENV) scripts/servers.py --install || true
-	@$(SIDE_BY_SIDE) $(wildcard tests/python/test_redshift_*.py) $(PYTEST)
+	@$(PYTHON_IN_VENV) -m tools.servers --install || true
+	@$(SIDE_BY_SIDE) tests/python/redshift $(PYTEST)
 
 # A file of tests stays in one process: its fixtures build a warehouse once.
 SIDE_BY_SIDE = $(PYTHON_IN_VENV) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
@@ -67,43 +67,44 @@ lint: dev-environment ## check the project's rules, style and types: dbt-bouncer
 	@$(PYTHON_IN_VENV) -m mypy
 
 bench: dev-environment ## measure load and build at scale 1 to 10,000 beside plain SQL (BENCH="--scales 1 10"; else half an hour or more)
-	@$(PYTHON_IN_VENV) scripts/servers.py --install || true
+	@$(PYTHON_IN_VENV) -m tools.servers --install || true
 	@$(PYTHON_IN_VENV) scripts/build.py --prepare
-	@$(PYTHON_IN_VENV) scripts/benchmark.py $(BENCH)
+	@$(PYTHON_IN_VENV) -m tools.benchmark $(BENCH)
 
 bench-loader: dev-environment ## measure the loader at scale 1,000 (PEERS=1: other tools beside it; minutes)
-	@$(PYTHON_IN_VENV) scripts/servers.py --install || true
-	@$(PYTHON_IN_VENV) scripts/benchmark_loader.py $(if $(PEERS),--peers .peers) $(BENCH)
+	@$(PYTHON_IN_VENV) -m tools.servers --install || true
+	@$(PYTHON_IN_VENV) -m tools.benchmark_loader $(if $(PEERS),--peers .peers) $(BENCH)
 
 clean: ## remove what a build made: sample shop, warehouse.duckdb, catalog, packages (not .venv, .venv-bi, .superset)
 	@rm -rf target logs dbt_packages shop.sqlite* warehouse.duckdb*
 	@if cmp -s profiles.yml profiles.example.yml; then rm profiles.yml; fi
 
-requirements: dev-environment ## pin the newest versions that requirements*.in allow
+requirements: dev-environment ## pin the newest versions that requirements/*.in allow
 	@$(PYTHON_IN_VENV) -m pip install --quiet --disable-pip-version-check uv
-	@$(call pin,requirements-dev)
-	@$(call pin,requirements,--constraints requirements-dev.txt)
-	@$(call pin,requirements-docs,--constraints requirements-dev.txt)
-	@$(call pin,requirements-redshift,--constraints requirements-dev.txt)
-	@$(call pin,bi/superset/requirements)
-	@$(call pin,requirements-metrics,--constraints requirements-dev.txt)
+	@$(call pin,dev)
+	@$(call pin,runtime,--constraints requirements/dev.txt)
+	@$(call pin,docs,--constraints requirements/dev.txt)
+	@$(call pin,redshift,--constraints requirements/dev.txt)
+	@$(call pin,metrics,--constraints requirements/dev.txt)
+	@$(call pin,superset)
 
 pin = $(PYTHON_IN_VENV) -m uv pip compile --quiet --universal --generate-hashes --no-strip-extras \
-	--no-header --no-emit-index-url --python-version 3.11 --upgrade $(2) $(1).in --output-file $(1).txt
+	--no-header --no-emit-index-url --python-version 3.11 --upgrade $(2) requirements/$(1).in \
+	--output-file requirements/$(1).txt
 
 # Another warehouse, other packages.
 runtime-environment:
-	@sh scripts/environment.sh requirements$(if $(filter redshift,$(TARGET)),-redshift).txt
+	@sh scripts/environment.sh requirements/$(if $(filter redshift,$(TARGET)),redshift,runtime).txt
 
 metrics-environment: runtime-environment
-	@sh scripts/environment.sh requirements-metrics.txt
+	@sh scripts/environment.sh requirements/metrics.txt
 
 docs-environment: runtime-environment
-	@sh scripts/environment.sh requirements-docs.txt
+	@sh scripts/environment.sh requirements/docs.txt
 
 dev-environment: runtime-environment
-	@sh scripts/environment.sh requirements-dev.txt
+	@sh scripts/environment.sh requirements/dev.txt
 
 # Superset pins other versions than dbt, and has no packages for Python 3.13.
 bi-environment:
-	@VENV="$(BI_VENV)" PYTHON="$${PYTHON:-python3.11 python3.12}" sh scripts/environment.sh bi/superset/requirements.txt
+	@VENV="$(BI_VENV)" PYTHON="$${PYTHON:-python3.11 python3.12}" sh scripts/environment.sh requirements/superset.txt

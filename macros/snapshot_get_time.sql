@@ -8,7 +8,7 @@
         {%- set loaded_at = run_query(latest).columns[0].values()[0] -%}
         {%- if loaded_at is none -%}
             {%- do exceptions.raise_compiler_error(
-                'No load has succeeded, so there is nothing to remember: run scripts/load.py first.'
+                'No load has succeeded, so there is nothing to remember: run python -m loader first.'
             ) -%}
         {%- endif -%}
         cast('{{ loaded_at }}' as timestamp)

@@ -1,13 +1,16 @@
 #!/bin/sh
 # Make the virtual environment hold exactly what a requirements file pins.
-#   sh scripts/environment.sh requirements.txt
-# Does nothing when it already does: a copy of what was installed last lies in the environment.
+#   sh scripts/environment.sh requirements/runtime.txt
+# Does nothing when it already does: a copy of what was installed last is in the environment.
+# The project's own packages are installed too, in editable form: `python -m loader` then runs from
+# any folder. Only Superset's environment does without them.
 # VENV (default .venv) says where it is, PYTHON which interpreter makes it (default: the newest fit).
 set -eu
 
 requirements=$1
 venv=${VENV:-.venv}
 installed=$venv/installed/$requirements
+project=$venv/installed/project # the folder of the project whose packages are installed
 
 fail() {
     echo "$1" >&2
@@ -15,7 +18,12 @@ fail() {
 }
 
 is_right() {
-    cmp -s "$requirements" "$installed" && "$venv/bin/python" -c '' 2>/dev/null
+    cmp -s "$requirements" "$installed" && has_project && "$venv/bin/python" -c '' 2>/dev/null
+}
+
+has_project() {
+    [ "$requirements" = requirements/superset.txt ] ||
+        { [ -f "$project" ] && [ -f "$(cat "$project")/loader/__main__.py" ]; }
 }
 
 find_python() {
@@ -35,6 +43,17 @@ find_python() {
     fail "Python 3.11, 3.12 or 3.13 is needed${PYTHON:+ (looked for: $PYTHON)}${other:+, but $other}."
 }
 
+install_packages() {
+    echo "Installing $(grep -c '==' "$requirements") pinned packages into $venv ..."
+    # The file has all that is needed, so pip resolves nothing. It could not either: with hashes it fails
+    # where one package asks for another with extras and a third asks for it without.
+    if ! "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
+        --require-hashes --no-deps --requirement "$requirements" >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        fail "The packages of $requirements could not be installed; pip says above why ($log has all)."
+    fi
+}
+
 is_right && exit 0
 
 # One at a time: a second make waits for the first and then finds the work done.
@@ -51,15 +70,18 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     "$python" -m venv --clear "$venv" || fail "$python could not make a virtual environment in $venv."
 fi
 
-rm -f "$installed"
-echo "Installing $(grep -c '==' "$requirements") pinned packages into $venv ..."
 log=$venv/pip.log
-# The file has all that is needed, so pip resolves nothing. It could not either: with hashes it fails
-# where one package asks for another with extras and a third asks for it without.
-if ! "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
-    --require-hashes --no-deps --requirement "$requirements" >"$log" 2>&1; then
-    tail -n 20 "$log" >&2
-    fail "The packages of $requirements could not be installed; pip says above why ($log has all)."
+if ! cmp -s "$requirements" "$installed"; then
+    rm -f "$installed"
+    install_packages
+    mkdir -p "${installed%/*}"
+    cp "$requirements" "$installed"
 fi
-mkdir -p "${installed%/*}"
-cp "$requirements" "$installed"
+if ! has_project; then
+    "$venv/bin/python" -m pip install --no-input --disable-pip-version-check --no-deps \
+        --no-build-isolation --no-index --editable . >"$log" 2>&1 || {
+        tail -n 20 "$log" >&2
+        fail "The project's own packages could not be installed; pip says above why."
+    }
+    pwd >"$project"
+fi

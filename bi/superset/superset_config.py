@@ -1,6 +1,6 @@
 """Apache Superset for one person on one machine: what `make bi` serves.
 
-Superset imports this module by its name. The environment, which scripts/dashboards.py sets, says
+Superset imports this module by its name. The environment, which pipeline/dashboards.py sets, says
 where its own state lies (SUPERSET_HOME, a private folder) and how the warehouse is reached
 (BI_WAREHOUSE, JSON: `kind` duckdb or postgres, and `connection`, the parameters of its driver).
 """

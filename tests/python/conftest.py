@@ -20,9 +20,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from loader import DuckDBDestination, PostgresDestination
 from loader.destinations import Destination
-from loader.destinations.redshift import RedshiftDestination
-from loader.destinations.redshift_files import StagingFiles
-from servers import (
+from loader.destinations.redshift.destination import RedshiftDestination
+from loader.destinations.redshift.files import StagingFiles
+from support.shim import Shim, prepare
+from tools.servers import (
     HOST,
     Chromium,
     MariaDBServer,
@@ -31,7 +32,6 @@ from servers import (
     ServerError,
     free_port,
 )
-from shim import Shim, prepare
 
 Open = Callable[[], Destination]
 Ask = Callable[[str], list[tuple[Any, ...]]]

@@ -1,0 +1,5 @@
+"""`python -m loader`."""
+
+from .cli import run
+
+run()

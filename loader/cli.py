@@ -1,0 +1,350 @@
+"""Replicate an operational database into the warehouse's raw schema."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import NoReturn
+
+from . import (
+    DuckDBDestination,
+    LoadError,
+    LoadResult,
+    Options,
+    PostgresDestination,
+    UsageError,
+    load,
+)
+from .config import TARGETS, Config, find_config
+from .destinations import Destination
+from .destinations.redshift.settings import driver_parameters, redshift_destination
+from .options import MODES, POLICIES
+from .plan import Plan, refuse_unfit
+from .progress import Bar, Lines, Progress
+from .run import plan_load
+from .urls import with_password
+from .verify import Verdict, verify
+
+DONE, FAILED, USAGE, DONE_WITH_ISSUES = 0, 1, 2, 3
+# Key ranges that a comparison lists before it only counts them.
+MOST_RANGES = 20
+
+EPILOG = """\
+sources
+  sqlite:///shop.sqlite                         a file (four slashes for an absolute path)
+  mysql://user:password@host:3306/classicmodels MySQL and MariaDB; mariadb:// is the same
+  postgresql://user:password@host/db?schema=s   PostgreSQL; the schema is public unless named
+  file:///dumps                                 a folder or glob of CSV, JSON Lines, Parquet files
+  Percent-encode special characters of a password: @ is %40, / is %2F, : is %3A, # is %23; or leave
+  the password out and set SOURCE_PASSWORD. For TLS add ?tls=on or ?ssl_ca=FILE (MySQL), or
+  ?sslmode=verify-full&sslrootcert=FILE (PostgreSQL).
+
+targets
+  duckdb    the file that --duckdb-path or DUCKDB_PATH names (warehouse.duckdb)
+  postgres  what PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE say, as for psql
+  redshift  what REDSHIFT_HOST, REDSHIFT_USER and others say (docs/redshift.md); rows travel through
+            REDSHIFT_S3_STAGING=s3://bucket/prefix, or slowly without
+
+All tables are read in one snapshot of the source, compared with what the warehouse holds, and
+become visible together. A row that did not change keeps its _loaded_at; a row that is gone from
+the source stays, with _deleted_at set. Each run leaves its account in the tables _load_runs,
+_load_tables and _load_issues.
+
+exit codes
+  0 done               1 failed, nothing changed
+  2 wrong usage        3 done, but some values could not be kept exactly
+
+examples
+  python -m loader --source sqlite:///shop.sqlite --target duckdb
+  SOURCE=mysql://reader:secret@shop.example/classicmodels python -m loader
+  python -m loader --source postgresql://reader@shop.example/shop --select 'order*,customers'
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one load from the command line; returns the exit code."""
+    given = _parser().parse_args(arguments)
+    say = _say_json if given.log_format == "json" else _say
+    try:
+        config = find_config(given.config)
+        source = with_password(given.source or config.source or "")
+        if not source:
+            raise UsageError("No source: give --source URL, or set SOURCE in the environment.")
+        options = _options(given, config.options)
+        warehouse = _destination(given, config)
+        as_json = given.log_format == "json"
+        if given.plan:
+            plans, warnings = plan_load(source, warehouse, options)
+            _warn(warnings, say)
+            return _show_plan(plans, as_json=as_json)
+        progress: Progress = Lines(say)
+        if not as_json and sys.stderr.isatty():
+            progress = Bar()
+        if given.verify_only:
+            verdicts, warnings = verify(source, warehouse, options, progress=progress)
+            _warn(warnings, say)
+            return _show_verdicts(verdicts, as_json=as_json)
+        result = load(source, warehouse, options, progress=progress)
+    except UsageError as error:
+        say(f"load: {error}", "error")
+        return USAGE
+    except LoadError as error:
+        say(f"load: {error}", "error")
+        return FAILED
+    except KeyboardInterrupt:
+        say("load: interrupted; nothing was published.", "error")
+        return FAILED
+    if as_json:
+        _log_result(result)
+    else:
+        print(summary(result))
+    return DONE_WITH_ISSUES if result.issue_count else DONE
+
+
+def _show_plan(plans: list[Plan], *, as_json: bool) -> int:
+    rows: list[tuple[str, ...]] = [("table", "mode", "rows", "why")]
+    types = []
+    for plan in plans:
+        name, expected = plan.table.raw_name, plan.expected_rows
+        columns = {column.raw_name: str(column.type) for column in plan.table.columns}
+        line = {"table": name, "mode": plan.mode, "rows": expected, "why": plan.reason}
+        if as_json:
+            print(json.dumps(line | {"columns": columns}))
+        rows.append((name, plan.mode, "?" if expected is None else f"{expected:,}", plan.reason))
+        types.append(f"{name}: {', '.join(f'{column} {kind}' for column, kind in columns.items())}")
+    if not as_json:
+        print(_table(rows, right=(2,)), "", *types, sep="\n")
+    refuse_unfit(plans)
+    return DONE
+
+
+def _show_verdicts(verdicts: list[Verdict], *, as_json: bool) -> int:
+    rows: list[tuple[str, ...]] = [("table", "source", "warehouse", "verdict")]
+    different: list[str] = []
+    for verdict in verdicts:
+        name, differences = verdict.table.raw_name, verdict.differences
+        here, there = verdict.source_rows, verdict.warehouse_rows
+        if as_json:
+            line = {"table": name, "source_rows": here, "warehouse_rows": there}
+            print(json.dumps(line | {"equal": not differences, "differences": differences}))
+        rows.append((name, f"{here:,}", f"{there:,}", "differs" if differences else "equal"))
+        different.extend(f"{name} {text}" for text in differences)
+    if not as_json:
+        print(_table(rows, right=(1, 2)), *different[:MOST_RANGES], sep="\n")
+        if len(different) > MOST_RANGES:
+            print(f"... and {len(different) - MOST_RANGES} more")
+    return FAILED if different else DONE
+
+
+def summary(result: LoadResult) -> str:
+    """What a run did, as a table and a sentence for each thing to know."""
+    rows: list[tuple[str, ...]] = [
+        ("table", "read", "inserted", "updated", "deleted", "MB", "seconds")
+    ]
+    for entry in result.tables:
+        counts = (
+            entry.rows_read,
+            entry.changes.inserted,
+            entry.changes.updated,
+            entry.changes.deleted,
+        )
+        rows.append(
+            (
+                entry.table.raw_name,
+                *(f"{count:,}" for count in counts),
+                f"{entry.bytes_read / 1e6:.1f}",
+                f"{entry.seconds:.2f}",
+            )
+        )
+    lines = [_table(rows, right=range(1, 7))]
+    for entry in result.tables:
+        for (column, reason), issue in entry.issues.found.items():
+            at = f" (for example {issue.sample_key})" if issue.sample_key else ""
+            lines.append(f"note: {entry.table.raw_name}.{column}: {issue.count:,} x {reason}{at}")
+    known = result.known_before
+    lines.extend(f"schema: {change}" for change in result.schema_changes if known)
+    lines.extend(f"warning: {warning}" for warning in result.warnings)
+    lines.append(f"{result.source} -> {result.target}, batch {result.batch_id}")
+    return "\n".join(lines)
+
+
+def _table(rows: list[tuple[str, ...]], right: Collection[int]) -> str:
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if n in right else cell.ljust(width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _say(text: str, _level: str = "info") -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _warn(warnings: list[str], say: Callable[[str, str], None]) -> None:
+    for warning in warnings:
+        say(f"warning: {warning}", "warning")
+
+
+def _say_json(text: str, level: str = "info") -> None:
+    moment = datetime.now(UTC).isoformat(timespec="milliseconds")
+    message = text.removeprefix("load: ").removeprefix("warning: ")
+    line = {"at": moment, "level": level, "message": message}
+    print(json.dumps(line), file=sys.stderr, flush=True)
+
+
+def _log_result(result: LoadResult) -> None:
+    """One line of JSON for each table, and one for the run."""
+    for entry in result.tables:
+        counts = vars(entry.changes) | {"rows_read": entry.rows_read, "bytes": entry.bytes_read}
+        issues = [
+            {"column": column, "reason": reason} | vars(issue)
+            for (column, reason), issue in entry.issues.found.items()
+        ]
+        line = {"table": entry.table.raw_name, "mode": entry.plan.mode, **counts}
+        print(json.dumps(line | {"seconds": round(entry.seconds, 3), "issues": issues}))
+    run = {"batch_id": result.batch_id, "source": result.source, "target": result.target}
+    changes = [str(change) for change in result.schema_changes if result.known_before]
+    print(json.dumps(run | {"schema_changes": changes, "warnings": result.warnings}))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m loader",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    environment = os.environ
+    add = parser.add_argument
+    add("--source", metavar="URL", default=environment.get("SOURCE"), help="what to read [SOURCE]")
+    add(
+        "--target",
+        choices=TARGETS,
+        default=environment.get("TARGET"),
+        help="the kind of warehouse to write [TARGET, or duckdb]",
+    )
+    add(
+        "--duckdb-path",
+        metavar="FILE",
+        default=environment.get("DUCKDB_PATH") or "warehouse.duckdb",
+        help="the DuckDB warehouse [DUCKDB_PATH, or warehouse.duckdb]",
+    )
+    add("--raw-schema", metavar="SCHEMA", help="where the tables go [raw_classicmodels]")
+    add(
+        "--config",
+        metavar="FILE",
+        help="what the team keeps about the source [LOAD_CONFIG, or loader.yml if it is there]",
+    )
+    choice = parser.add_argument_group("what is loaded")
+    add = choice.add_argument
+    add(
+        "--select",
+        metavar="NAMES",
+        action="append",
+        help="only these tables or views, comma-separated; patterns as order*",
+    )
+    add("--exclude", metavar="NAMES", action="append", help="all but these tables, likewise")
+    add(
+        "--exclude-columns",
+        metavar="NAMES",
+        action="append",
+        help="leave columns out: phone, or customers.phone; patterns too",
+    )
+    add(
+        "--hash-columns",
+        metavar="NAMES",
+        action="append",
+        help="replace values by a SHA-256 with the salt in LOAD_HASH_SALT; equal values stay equal",
+    )
+    how = parser.add_argument_group("how it is loaded")
+    add = how.add_argument
+    add(
+        "--mode",
+        choices=MODES,
+        help="full: read all; diff: ask the source for digests of key ranges and read what changed;"
+        " append: read only what is above the newest key; auto: diff where it can [auto]",
+    )
+    add(
+        "--policy",
+        choices=POLICIES,
+        help="when the source's tables change: evolve: add and widen columns, keep dropped ones as"
+        " null; freeze: fail; ignore-new: leave new tables and columns out [evolve]",
+    )
+    add(
+        "--max-delete-share",
+        type=_share,
+        metavar="SHARE",
+        help="refuse to mark more than this share of a table's rows as deleted [0.5]",
+    )
+    add("--full-refresh", action="store_true", help="empty the raw tables and load them anew")
+    add("--strict", action="store_true", help="fail when a value cannot be kept exactly")
+    instead = parser.add_argument_group("instead of loading").add_mutually_exclusive_group()
+    instead.add_argument(
+        "--plan", action="store_true", help="say what would be read, and how; write nothing"
+    )
+    instead.add_argument(
+        "--verify-only",
+        action="store_true",
+        help="compare source and warehouse as they are now; exit 1 when they differ",
+    )
+    parser.add_argument("--log-format", choices=("text", "json"), default="text")
+    return parser
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
+    return share
+
+
+def _names(given: Sequence[str] | None) -> list[str]:
+    return [name.strip() for part in given or () for name in part.split(",") if name.strip()]
+
+
+def _options(given: argparse.Namespace, config: Options) -> Options:
+    """The configuration's options, and over them those of the command line."""
+    # What was asked for just now goes before what a table has in the file; the rest of that stays.
+    now = {name: value for name in ("mode", "policy") if (value := getattr(given, name))}
+    return replace(
+        config,
+        select=_names(given.select) or config.select,
+        exclude=_names(given.exclude) or config.exclude,
+        exclude_columns=_names(given.exclude_columns) or config.exclude_columns,
+        hash_columns=_names(given.hash_columns) or config.hash_columns,
+        strict=given.strict or config.strict,
+        full_refresh=given.full_refresh,
+        max_delete_share=(
+            config.max_delete_share if given.max_delete_share is None else given.max_delete_share
+        ),
+        default=replace(config.default, **now),
+        tables={name: replace(options, **now) for name, options in config.tables.items()},
+    )
+
+
+def _destination(given: argparse.Namespace, config: Config) -> Destination:
+    schema = given.raw_schema or config.raw_schema or "raw_classicmodels"
+    target = given.target or config.target or "duckdb"
+    if target not in TARGETS:
+        raise UsageError(f"The target {target} is unknown: use {' or '.join(TARGETS)}.")
+    if target == "redshift":
+        return redshift_destination(schema, driver_parameters(os.environ))
+    if target == "postgres":
+        return PostgresDestination(schema)
+    return DuckDBDestination(schema, given.duckdb_path)
+
+
+def run() -> NoReturn:
+    """Run as a program. A reader that closes the pipe early, such as `head`, is no error."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    sys.exit(main())

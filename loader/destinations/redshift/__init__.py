@@ -1,0 +1,1 @@
+"""What Amazon Redshift alone needs: its destination, the files it copies from, its settings."""

@@ -1,0 +1,1 @@
+"""What people open: start page, report, lineage, diagram."""

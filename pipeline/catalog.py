@@ -1,0 +1,107 @@
+"""Draw lineage and diagram, and serve all pages on this machine only: what `make docs` runs.
+
+    python scripts/catalog.py              draw what is older than the last build, and serve
+    python scripts/catalog.py --diagram    only draw the diagrams of README.md and docs/diagram.md
+
+`make build` writes the other pages. These two take longer than all of those together, and packages
+that a build can do without, so they are drawn when somebody wants to see them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Sequence
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from pages.start import write_start_page
+
+PROJECT = Path(__file__).resolve().parents[1]
+TARGET = PROJECT / "target"
+SITE = TARGET / "site"
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def handle(self) -> None:
+        # A browser may leave a page before it has all of it.
+        with contextlib.suppress(ConnectionError):
+            super().handle()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its name there)
+        pass
+
+
+def draw_lineage() -> None:
+    """Draw the page of the lineage, and say what it lacks. Raises whatever dbt-colibri raises."""
+    from pages.lineage import write_lineage
+
+    if lost := write_lineage(TARGET / "built", SITE / "lineage.html"):
+        warn(f"of the lineage, {lost}")
+
+
+def draw_diagram() -> None:
+    """Draw the page of the diagram. Raises whatever dbterd raises."""
+    # Imported here, because that takes seconds.
+    from pages.diagram import write_diagram
+
+    write_diagram(TARGET / "built", SITE / "diagram.html")
+
+
+def draw() -> None:
+    """Draw the pages that are older than what they show; one that fails is left out, and said."""
+    made = [TARGET / "built" / name for name in ("manifest.json", "catalog.json")]
+    if not all(file.is_file() for file in made):
+        return
+    newest = max(file.stat().st_mtime for file in made)
+    for name, task in (("lineage", draw_lineage), ("diagram", draw_diagram)):
+        page = SITE / f"{name}.html"
+        if page.is_file() and page.stat().st_mtime >= newest:
+            continue
+        print(f"Drawing the {name} ...", flush=True)
+        try:
+            task()
+        except Exception as error:  # theirs: whatever it is, the other pages are good
+            said = " ".join(str(error).split()) or type(error).__name__
+            warn(f"there is no new {name}: {said[:300]}")
+    write_start_page(TARGET)
+
+
+def warn(text: str) -> None:
+    """Tell a person what is missing."""
+    print(f"make docs: {text}", file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until Ctrl-C; exit status 1 when there is no page yet or the port is taken."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--diagram", action="store_true", help="draw those of README.md and docs/")
+    options = parser.parse_args(arguments)
+    if not (SITE / "index.html").is_file():
+        warn("there is nothing to show yet; run make build first.")
+        return 1
+    if options.diagram:
+        try:
+            from pages.diagram import write_documents
+        except ImportError:
+            warn("dbterd, which draws, is not installed yet; run make docs once.")
+            return 1
+        write_documents(PROJECT, TARGET)
+        return 0
+    port = options.port
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=str(SITE)))
+    except (OSError, OverflowError) as error:
+        warn(f"port {port} cannot be used ({error}); try make docs PORT={port + 1}.")
+        return 1
+    draw()
+    print(f"All pages are at http://localhost:{port} (Ctrl-C ends it).", flush=True)
+    with server:
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
+    return 0

@@ -1,0 +1,1 @@
+"""The invented shop: its tables, rows, databases and events."""

@@ -1,0 +1,7 @@
+"""`python -m sample_shop`."""
+
+import sys
+
+from sample_shop.cli import main
+
+sys.exit(main())

@@ -1,0 +1,266 @@
+"""Whatever dies, and whenever: the warehouse holds the old state or the new one, never half."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+import pytest
+
+from conftest import REPO
+from loader import DuckDBDestination, LoadError, PostgresDestination, load
+from tools.servers import MariaDBServer, PostgresServer
+
+LOAD = REPO / "scripts" / "load.py"
+ROWS = 6_000
+KILLS = 60
+
+Versions = Callable[[], list[tuple[Any, ...]]]
+SQL = (
+    "select 'a' as name, min(version), max(version), count(*) from raw.a"
+    " where _deleted_at is null union all"
+    " select 'b', min(version), max(version), count(*) from raw.b where _deleted_at is null"
+    " order by 1"
+)
+
+
+class Shop:
+    """Two tables in which every row has the same version; a transaction moves both on."""
+
+    def __init__(self, server: MariaDBServer, name: str) -> None:
+        self._server, self._name = server, name
+        self.version = 0
+        self.url = server.create_database(name)
+        self._execute(
+            "create table a (id int primary key, version int, v varchar(200));"
+            "create table b (k varchar(9), version int, v varchar(200));"
+            f"insert into a select seq, 0, repeat('x', 150) from seq_1_to_{ROWS};"
+            f"insert into b select seq, 0, repeat('y', 150) from seq_1_to_{ROWS}"
+        )
+
+    def _execute(self, sql: str) -> None:
+        self._server.execute(sql, self._name)
+
+    def move_on(self) -> int:
+        """The next version, in every row of both tables."""
+        self.version += 1
+        self._execute(
+            f"start transaction; update a set version = {self.version};"
+            f" update b set version = {self.version}; commit"
+        )
+        return self.version
+
+
+def _environment(tmp_path: Path, postgres: PostgresServer | None, name: str) -> dict[str, str]:
+    if postgres is None:
+        return os.environ | {"TARGET": "duckdb", "DUCKDB_PATH": str(tmp_path / "w.duckdb")}
+    return os.environ | {"TARGET": "postgres"} | postgres.environment(name)
+
+
+def _start(shop: Shop, environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(LOAD), "--raw-schema", "raw", "--max-delete-share", "1"],
+        env=environment | {"SOURCE": shop.url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def duckdb_side(tmp_path: Path) -> tuple[None, Versions]:
+    def versions() -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(tmp_path / "w.duckdb")) as connection:
+            rows: list[tuple[Any, ...]] = connection.execute(SQL).fetchall()
+        return rows
+
+    return None, versions
+
+
+@pytest.fixture
+def postgres_side(
+    postgres: PostgresServer, request: pytest.FixtureRequest
+) -> tuple[PostgresServer, Versions]:
+    url = postgres.create_database("crashes")
+
+    def versions() -> list[tuple[Any, ...]]:
+        with psycopg.connect(url) as connection:
+            return connection.execute(SQL).fetchall()
+
+    return postgres, versions
+
+
+@pytest.mark.parametrize("side", ["duckdb_side", "postgres_side"])
+def test_killed_at_random_moments(
+    side: str, mariadb: MariaDBServer, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    postgres, versions = request.getfixturevalue(side)
+    shop = Shop(mariadb, f"kills_{side}")
+    environment = _environment(tmp_path, postgres, "crashes")
+    for _ in range(2):
+        shop.move_on()
+        began = time.monotonic()
+        _, errors = (process := _start(shop, environment)).communicate(timeout=60)
+        assert process.returncode == 0, errors
+    whole = time.monotonic() - began
+    seed = random.randrange(10**6)
+    print(f"seed {seed}, a whole load takes {whole:.2f} s")
+    rng = random.Random(seed)
+    held, died, finished = shop.version, 0, 0
+    for _ in range(KILLS):
+        version = shop.move_on()
+        process = _start(shop, environment)
+        # The first part of a run is only the interpreter's start.
+        time.sleep(rng.uniform(0.3, 1.2) * whole)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        (a, low, high, rows), (b, *other) = versions()
+        assert (a, b) == ("a", "b")
+        assert low == high and rows == ROWS, "a table is half of one version"
+        assert other == [low, high, rows], "two tables of two versions"
+        assert low in (held, version)
+        died += low == held
+        finished += low == version
+        held = low
+    # Both must have happened, or the moments were badly chosen.
+    assert died >= KILLS // 6
+    print(f"{died} left the old state, {finished} the new one")
+    shop.move_on()
+    _, errors = (process := _start(shop, environment)).communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert versions() == [("a", *[shop.version] * 2, ROWS), ("b", *[shop.version] * 2, ROWS)]
+    if postgres is None:
+        assert [path.name for path in tmp_path.iterdir()] == ["w.duckdb"]
+
+
+def test_readers_see_only_whole_states(
+    mariadb: MariaDBServer, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    """A reader that looks all the time while fifty loads go by (PostgreSQL: DuckDB locks out)."""
+    shop = Shop(mariadb, "readers")
+    url = postgres.create_database("readers")
+    options = {k: str(v) for k, v in psycopg.conninfo.conninfo_to_dict(url).items()}
+    load(shop.url, PostgresDestination("raw", **options))
+    seen: set[tuple[Any, ...]] = set()
+    done = threading.Event()
+
+    def look() -> None:
+        with psycopg.connect(url, autocommit=True) as connection:
+            while not done.is_set():
+                seen.add(tuple(connection.execute(SQL).fetchall()))
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        for _ in range(50):
+            shop.move_on()
+            load(shop.url, PostgresDestination("raw", **options))
+    finally:
+        done.set()
+        reader.join()
+    whole = {(("a", n, n, ROWS), ("b", n, n, ROWS)) for n in range(51)}
+    assert seen <= whole
+    assert len(seen) > 10
+
+
+@pytest.fixture
+def own_mariadb(mariadb: MariaDBServer) -> Iterator[MariaDBServer]:
+    """A server that the test may stop."""
+    with MariaDBServer() as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres(postgres: PostgresServer) -> Iterator[PostgresServer]:
+    """A server that the test may stop."""
+    with PostgresServer() as server:
+        yield server
+
+
+def test_the_source_dies_while_it_is_read(own_mariadb: MariaDBServer, tmp_path: Path) -> None:
+    shop = Shop(own_mariadb, "dying")
+    path = tmp_path / "w.duckdb"
+    load(shop.url, DuckDBDestination("raw", path))
+    shop.move_on()
+    destination = DuckDBDestination("raw", path)
+    stage = destination.stage
+
+    def dying(table: Any, blocks: Any) -> Any:
+        tally = stage(table, blocks)
+        # Between the two tables: of the second nothing may have been read ahead.
+        own_mariadb.kill()
+        return tally
+
+    destination.stage = dying  # type: ignore[method-assign]
+    with pytest.raises(LoadError, match="MySQL source"):
+        load(shop.url, destination)
+    with duckdb.connect(str(path)) as connection:
+        assert connection.execute(SQL).fetchall() == [("a", 0, 0, ROWS), ("b", 0, 0, ROWS)]
+        assert connection.execute(
+            "select status from raw._load_runs order by batch_id"
+        ).fetchall() == [("succeeded",), ("failed",)]
+    own_mariadb.start()
+    load(shop.url, DuckDBDestination("raw", path))
+
+
+def test_the_warehouse_dies_while_it_publishes(
+    mariadb: MariaDBServer, own_postgres: PostgresServer
+) -> None:
+    shop = Shop(mariadb, "publishing")
+    url = own_postgres.create_database("dying")
+    options = {k: str(v) for k, v in psycopg.conninfo.conninfo_to_dict(url).items()}
+    load(shop.url, PostgresDestination("raw", **options))
+    shop.move_on()
+    destination = PostgresDestination("raw", **options)
+    publish = destination.publish
+
+    def dying(table: Any, stamp: Any, **how: Any) -> Any:
+        if table.raw_name == "b":
+            own_postgres.kill()
+        return publish(table, stamp, **how)
+
+    destination.publish = dying  # type: ignore[method-assign]
+    with pytest.raises(LoadError, match="connection was lost"):
+        load(shop.url, destination)
+    own_postgres.start()
+    with psycopg.connect(url) as connection:
+        assert connection.execute(SQL).fetchall() == [("a", 0, 0, ROWS), ("b", 0, 0, ROWS)]
+    load(shop.url, PostgresDestination("raw", **options))
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("mount") is None, reason="a small disk needs root"
+)
+def test_a_full_disk(mariadb: MariaDBServer, tmp_path: Path) -> None:
+    shop = Shop(mariadb, "full_disk")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)])
+    if mounted.returncode:
+        pytest.skip("this machine lets nobody mount a small disk")
+    try:
+        path = disk / "w.duckdb"
+        load(shop.url, DuckDBDestination("raw", path))
+        mariadb.execute(
+            "create table c (id int primary key, v varbinary(1000));"
+            "insert into c select seq, random_bytes(1000) from seq_1_to_40000",
+            "full_disk",
+        )
+        shop.move_on()
+        with pytest.raises(LoadError, match=r"(?i)space|disk"):
+            load(shop.url, DuckDBDestination("raw", path))
+        with duckdb.connect(str(path)) as connection:
+            assert connection.execute(SQL).fetchall() == [("a", 0, 0, ROWS), ("b", 0, 0, ROWS)]
+        mariadb.execute("drop table c", "full_disk")
+        load(shop.url, DuckDBDestination("raw", path))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

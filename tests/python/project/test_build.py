@@ -1,0 +1,626 @@
+"""`make build` as a newcomer runs it: in a fresh copy of the project, from the outside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import resource
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from conftest import REPO, copy_project
+from loader.urls import parse_url
+from pipeline.build import place_of
+from tools.servers import PostgresServer, free_port
+
+ENVIRONMENT = Path(sys.executable).parents[1]
+DEAD_PORT = 9  # "discard": nothing listens there
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one command did: its exit status and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def steps(self) -> dict[str, str]:
+        """The lines of the build's steps: name -> what came of it."""
+        found = re.findall(r"^  ([a-z ]+?) +[0-9.]+ s ?(.*)$", self.out, re.MULTILINE)
+        return {name: said.strip() for name, said in found}
+
+    @property
+    def figures(self) -> str:
+        """The summary's table of rows and revenue."""
+        return self.out.partition("\n\n")[2].partition("\n\nWarehouse")[0]
+
+    def rows(self, mart: str) -> int:
+        found = re.search(rf"^  {mart} +([0-9,]+)\b", self.figures, re.MULTILINE)
+        assert found, f"{mart} is not in:\n{self.figures}"
+        return int(found[1].replace(",", ""))
+
+
+def environment() -> dict[str, str]:
+    """That of a shell in which the virtual environment is activated, with the hub out of reach."""
+    return {
+        **os.environ,
+        "VENV": str(ENVIRONMENT),
+        "PATH": f"{ENVIRONMENT / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "DBT_PACKAGE_HUB_URL": f"http://127.0.0.1:{DEAD_PORT}/",
+    }
+
+
+def run(project: Path, *command: str, **variables: str) -> Run:
+    done = subprocess.run(
+        command, cwd=project, env=environment() | variables, capture_output=True, text=True
+    )
+    return Run(done.returncode, done.stdout, done.stderr)
+
+
+def assert_one_sentence(result: Run, *words: str) -> None:
+    """The command failed with one line for a person, which says all these words."""
+    assert result.status != 0
+    assert "Traceback" not in result.out + result.err
+    said = [line for line in result.err.splitlines() if not line.startswith("make: ***")]
+    assert len(said) == 1, result.err
+    for word in words:
+        assert word in said[0]
+
+
+def cpu_seconds() -> float:
+    """Processor time that ended child processes took, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Built:
+    """A project after its first `make build`, and what that printed."""
+
+    project: Path
+    first: Run
+
+    @property
+    def warehouse(self) -> Path:
+        return self.project / "warehouse.duckdb"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    project = copy_project(tmp_path_factory.mktemp("clone") / "a project")
+    return Built(project, run(project, "make", "build"))
+
+
+@pytest.fixture
+def copy(built: Built, tmp_path: Path) -> Path:
+    """The built project once more, to break things in."""
+    assert built.first.status == 0, built.first
+    return Path(shutil.copytree(built.project, tmp_path / "copy"))
+
+
+# -- the first build, and after it ----------------------------------------------------------------
+
+
+def test_first_build_is_green_and_ends_with_a_summary(built: Built) -> None:
+    first = built.first
+    assert first.status == 0, first.out + first.err
+    assert first.err == ""
+    assert list(first.steps) == [
+        *("start", "packages", "sample shop", "load", "dbt parse", "dbt build"),
+        *("freshness", "catalog", "figures", "report"),
+    ]
+    passed = re.search(r"(\d+) of (\d+) tests passed$", first.steps["dbt build"])
+    assert passed and passed[1] == passed[2] and int(passed[1]) > 50
+    assert first.steps["freshness"] == "8 of 8 sources are fresh"
+    assert "Warehouse  duckdb: warehouse.duckdb" in first.out
+    assert re.search(r"^Green after [0-9.]+ s\.$", first.out, re.MULTILINE)
+
+
+def test_summary_says_what_the_warehouse_holds(built: Built) -> None:
+    with duckdb.connect(str(built.warehouse), read_only=True) as warehouse:
+        marts = warehouse.execute(
+            "select table_name from duckdb_tables() where schema_name = 'marts'"
+        ).fetchall()
+        assert len(marts) >= 9
+        for (mart,) in marts:
+            counted = warehouse.execute(f"select count(*) from marts.{mart}").fetchone()
+            assert (built.first.rows(mart),) == counted
+        revenue = warehouse.execute(
+            "select sum(d.quantityordered * d.priceeach)"
+            " from raw_classicmodels.orderdetails d"
+            " inner join raw_classicmodels.orders o on o.ordernumber = d.ordernumber"
+            " where o.status <> 'Cancelled'"
+        ).fetchone()
+    totals = re.findall(r"\btotal +([0-9,.]+)$", built.first.figures, re.MULTILINE)
+    assert len(totals) == 2, "by product line and by territory"
+    assert {(Decimal(total.replace(",", "")),) for total in totals} == {revenue}
+
+
+def test_catalog_is_one_file_that_describes_the_marts(built: Built) -> None:
+    page = (built.project / "target" / "site" / "docs.html").read_text("utf-8")
+    assert "fact_orders" in page
+    # It opens offline: nothing in it is fetched from elsewhere.
+    assert not re.findall(r"<script[^>]+src=|<link[^>]+stylesheet|@import|url\([\"']?http", page)
+    catalog = json.loads((built.project / "target" / "catalog.json").read_text("utf-8"))
+    columns = catalog["nodes"]["model.classicmodels.fact_orders"]["columns"]
+    assert columns["order_amount"]["type"] == "DECIMAL(12,2)"
+
+
+def test_build_writes_the_report_and_make_report_does_it_again(built: Built, copy: Path) -> None:
+    place = Path("target", "site", "report.html")
+    said = r"target/site/report\.html, [0-9]+ kB"
+    assert re.fullmatch(said, built.first.steps["report"])
+    first = (built.project / place).read_text("utf-8")
+    assert "Sales: last 30 days" in first
+    shutil.rmtree(copy / "target")
+    again = run(copy, "make", "report")
+    assert (again.status, again.err) == (0, ""), again
+    assert re.fullmatch(said, again.out.strip())
+
+    def without_moment(page: str) -> str:
+        return re.sub(r"\d+ \w+ \d+, \d\d:\d\d UTC", "", page)
+
+    assert without_moment((copy / place).read_text("utf-8")) == without_moment(first)
+
+
+def test_pages_that_cannot_be_written_do_not_lose_the_build(copy: Path) -> None:
+    shutil.rmtree(copy / "target" / "site")
+    (copy / "target" / "site").write_text("a file where the folder should be")
+    done = run(copy, "make", "build")
+    assert done.status == 0, done.out + done.err
+    for step in ("catalog", "report"):
+        assert done.steps[step].startswith("WARNING: not written: ")
+    assert "WARNING: the start page is not written: " in done.out
+    assert "Green after" in done.out
+    assert_one_sentence(run(copy, "make", "report"), "target/site/report.html", "cannot be written")
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"DUCKDB_PATH": "none.duckdb"}, ["none.duckdb", "make build"]),
+        ({"DUCKDB_PATH": "empty.duckdb"}, ["empty.duckdb", "make build"]),
+        ({"DUCKDB_PATH": "README.md"}, ["README.md", "make build"]),
+        (
+            {"TARGET": "postgres", "PGHOST": "127.0.0.1", "PGPORT": str(DEAD_PORT)},
+            [f"127.0.0.1:{DEAD_PORT}"],
+        ),
+        ({"TARGET": "oracle"}, ["TARGET=oracle", "duckdb", "postgres"]),
+    ],
+    ids=["no warehouse", "no marts", "no database", "no server", "no such target"],
+)
+def test_report_without_a_build_is_an_error(
+    variables: dict[str, str], words: list[str], copy: Path
+) -> None:
+    duckdb.connect(str(copy / "empty.duckdb")).close()
+    assert_one_sentence(run(copy, "make", "report", **variables), *words)
+
+
+def test_build_leaves_nothing_that_git_would_show(copy: Path) -> None:
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@localhost")
+    assert run(copy, *git, "init", "-q").status == 0
+    shown = run(copy, *git, "status", "--porcelain", "--ignored", "-uall")
+    made = {line[3:].strip('"').partition("/")[0] for line in shown.out.splitlines()}
+    ours = {name for name in made if run(copy, *git, "check-ignore", "-q", name).status == 0}
+    assert {"warehouse.duckdb", "shop.sqlite", "profiles.yml", "target", "logs"} <= ours
+    assert not [name for name in made - ours if name.endswith((".tmp", ".wal", ".loading"))]
+    fresh = {path.name for path in copy_project(copy.parent / "fresh").iterdir()}
+    assert {path.name for path in copy.iterdir()} - fresh - ours == {".git"}
+
+
+def test_second_build_makes_nothing_again(built: Built) -> None:
+    shop, profile = built.project / "shop.sqlite", built.project / "profiles.yml"
+    before = (digest(shop), profile.stat().st_mtime_ns)
+    spent = cpu_seconds()
+    second = run(built.project, "make", "build")
+    spent = cpu_seconds() - spent
+    assert second.status == 0, second.out + second.err
+    assert (digest(shop), profile.stat().st_mtime_ns) == before
+    assert "sample shop" not in second.steps
+    assert "(0 new, 0 changed, 0 gone)" in second.steps["load"]
+    assert "nothing has changed: no row of any mart was written" in second.out
+    assert "Installing" not in second.out
+    assert second.figures == built.first.figures
+    # The budget is 20 s. On the clock that would also measure who else uses this machine.
+    assert spent <= 20
+
+
+def test_build_says_how_much_of_the_marts_it_wrote(copy: Path) -> None:
+    with sqlite3.connect(copy / "shop.sqlite") as shop:
+        number, lines = shop.execute(
+            "select orderNumber, count(*) from orderdetails group by 1 order by 1 limit 1"
+        ).fetchone()
+        shop.execute(f"update orders set comments = 'Late.' where orderNumber = {number}")
+        codes = shop.execute("select productCode from products order by 1").fetchone()
+        shop.execute("update products set MSRP = MSRP + 1 where productCode = ?", codes)
+    done = run(copy, "make", "build")
+    assert done.status == 0, done.out + done.err
+    # The lines of the order; the product's version that ended, the one that began, and what the
+    # product has sold, which shows its MSRP.
+    assert f"{lines + 3} rows of the marts were changed, new or gone" in done.out
+
+
+def fault_in_an_old_row(project: Path) -> None:
+    """Two lines of one number, written past dbt, so that no load has touched the rows."""
+    with duckdb.connect(str(project / "warehouse.duckdb")) as warehouse:
+        warehouse.execute(
+            "update marts.fact_orders set order_line_number = 1 where order_number ="
+            " (select min(order_number) from marts.fact_orders where order_line_number = 2)"
+        )
+
+
+def count_passed(done: Run) -> int:
+    found = re.search(r"(\d+) of \1 tests passed", done.out)
+    assert found, done.out
+    return int(found[1])
+
+
+def test_tests_of_a_large_shop_look_at_new_rows_only(built: Built, copy: Path) -> None:
+    again = run(copy, "make", "build", "TESTS=new")
+    assert again.status == 0, again.out + again.err
+    assert "tests of large tables: of rows loaded after 2" in again.out
+    assert "without unit tests" in again.out
+    assert 50 < count_passed(again) < count_passed(built.first)
+    fault_in_an_old_row(copy)
+    assert run(copy, "make", "build", "TESTS=new").status == 0
+    for everything in (("make", "build"), ("dbt", "build")):
+        done = run(copy, *everything)
+        assert done.status != 0 and "fact_orders_line_numbers_are_unique" in done.out, everything
+
+
+def test_new_rows_are_always_tested(copy: Path) -> None:
+    with sqlite3.connect(copy / "shop.sqlite") as shop:
+        shop.execute("update orderdetails set quantityOrdered = -1 where orderNumber % 100 = 0")
+    for _ in range(2):  # a fault that stays is found again
+        done = run(copy, "make", "build", "TESTS=new")
+        assert done.status != 0
+        assert "FAILED  test order_quantities_are_positive" in done.out
+
+
+@pytest.mark.parametrize("reason", ["other code", "a failure", "dbt alone"])
+def test_all_rows_are_tested_after(reason: str, copy: Path) -> None:
+    if reason == "other code":
+        model = copy / "models" / "marts" / "core" / "dim_offices.sql"
+        model.write_text(model.read_text("utf-8") + "-- the same offices\n", "utf-8")
+    elif reason == "a failure":
+        for status, is_green in (("Lost", False), ("Shipped", True)):
+            with sqlite3.connect(copy / "shop.sqlite") as shop:
+                shop.execute(
+                    f"update orders set status = '{status}' where orderNumber ="
+                    " (select max(orderNumber) from orders)"
+                )
+            if not is_green:
+                assert run(copy, "make", "build", "TESTS=new").status != 0
+    else:
+        assert run(copy, "dbt", "run", "-s", "dim_offices").status == 0
+    fault_in_an_old_row(copy)
+    done = run(copy, "make", "build", "TESTS=new")
+    assert done.status != 0
+    assert "FAILED  test fact_orders_line_numbers_are_unique" in done.out
+
+
+def test_plain_dbt_works_after_it_without_flags(copy: Path) -> None:
+    for command in ("build", "test -s fact_orders", "source freshness", "docs generate"):
+        done = run(copy, "dbt", *command.split())
+        assert done.status == 0, done.out
+        if command == "test -s fact_orders":
+            ran = re.search(r"Done\. PASS=(\d+) WARN=0 ERROR=0", done.out)
+            assert ran and int(ran[1]) > 0
+
+
+@pytest.mark.parametrize(
+    ("command", "page"),
+    [
+        ("make docs PORT={port}", "docs.html"),
+        ("dbt docs serve --no-browser --port {port}", "catalog.json"),
+    ],
+)
+def test_catalog_is_served_on_localhost(command: str, page: str, copy: Path) -> None:
+    port = free_port()
+    server = subprocess.Popen(
+        command.format(port=port).split(),
+        cwd=copy,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 120  # what draws is imported, and perhaps installed
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}") as answer:
+                    assert b"fact_orders" in answer.read()
+                    return
+            except OSError:
+                assert server.poll() is None and time.monotonic() < deadline
+                time.sleep(0.2)
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait()
+
+
+def test_port_that_is_taken_is_an_error(built: Built) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert_one_sentence(run(built.project, "make", "docs", f"PORT={port}"), str(port), "PORT=")
+
+
+def test_make_help_names_every_target() -> None:
+    repo = REPO
+    for command in (("make",), ("make", "help")):
+        shown = run(repo, *command)
+        assert shown.status == 0
+        for target in ("build", "report", "test", "docs", "lint", "clean", "help"):
+            assert re.search(rf"^  make {target} +\S", shown.out, re.MULTILINE)
+
+
+def test_clean_removes_what_was_made_and_keeps_what_a_person_wrote(copy: Path) -> None:
+    assert run(copy, "make", "clean").status == 0
+    fresh = {path.name for path in copy_project(copy.parent / "fresh").iterdir()}
+    assert {path.name for path in copy.iterdir()} == fresh
+    (copy / "profiles.yml").write_text("classicmodels: {}\n", "utf-8")
+    assert run(copy, "make", "clean").status == 0
+    assert (copy / "profiles.yml").exists()
+    assert_one_sentence(run(copy, "make", "docs"), "make build")
+
+
+# -- other places ---------------------------------------------------------------------------------
+
+
+def test_duckdb_path_moves_the_warehouse(copy: Path, tmp_path: Path) -> None:
+    # A space in both: DuckDB calls its database after the file.
+    place = tmp_path / "some where" / "my shop.duckdb"
+    place.parent.mkdir()
+    before = digest(copy / "warehouse.duckdb")
+    moved = run(copy, "make", "build", f"DUCKDB_PATH={place}")
+    assert moved.status == 0, moved.out + moved.err
+    assert str(place) in moved.out
+    assert digest(copy / "warehouse.duckdb") == before
+    with duckdb.connect(str(place), read_only=True) as warehouse:
+        counted = warehouse.execute("select count(*) from marts.fact_orders").fetchone()
+    assert counted == (moved.rows("fact_orders"),)
+
+
+def test_postgres_builds_the_same_marts(built: Built, copy: Path, postgres: PostgresServer) -> None:
+    postgres.create_database("newcomer")
+    there = {"TARGET": "postgres", **postgres.environment("newcomer")}
+    done = run(copy, "make", "build", **there)
+    assert done.status == 0, done.out + done.err
+    assert done.figures == built.first.figures
+    assert f"Warehouse  postgres: 127.0.0.1:{postgres.port}/newcomer" in done.out
+    assert "TARGET=postgres dbt show" in done.out
+    assert postgres.password not in done.out
+    counted = postgres.execute("select count(*) from marts.fact_orders", "newcomer")
+    assert counted == [(done.rows("fact_orders"),)]
+
+
+def test_profile_of_the_user_decides_where_dbt_and_the_loader_write(
+    copy: Path, tmp_path: Path
+) -> None:
+    (copy / "profiles.yml").unlink()
+    home, place = tmp_path / "home", tmp_path / "mine.duckdb"
+    (home / ".dbt").mkdir(parents=True)
+    (home / ".dbt" / "profiles.yml").write_text(
+        "classicmodels:\n  target: mine\n  outputs:\n"
+        f"    mine: {{type: duckdb, path: '{place}', schema: me, threads: 2}}\n",
+        "utf-8",
+    )
+    done = run(copy, "make", "build", HOME=str(home))
+    assert done.status == 0, done.out + done.err
+    assert not (copy / "profiles.yml").exists()
+    assert f"Warehouse  mine: {place}" in done.out
+    assert re.search(r"report.html, [0-9]+ kB$", done.steps["report"])  # of me_marts
+    with duckdb.connect(str(place), read_only=True) as warehouse:
+        schemas = {
+            name
+            for (name,) in warehouse.execute(
+                "select distinct schema_name from duckdb_tables()"
+            ).fetchall()
+        }
+    assert {"raw_classicmodels", "me_marts"} <= schemas
+    assert "marts" not in schemas
+
+
+def test_what_a_team_keeps_is_used(copy: Path) -> None:
+    shutil.copyfile(copy / "shop.sqlite", copy / "real.sqlite")
+    (copy / "shop.sqlite").unlink()
+    team = copy / "loader.yml"
+    team.write_text("source: sqlite:///real.sqlite\nhash_columns: [customers.phone]\n", "utf-8")
+    given = {"DUCKDB_PATH": "real.duckdb", "LOAD_HASH_SALT": "pepper"}
+    done = run(copy, "make", "build", **given)
+    assert done.status == 0, done.out + done.err
+    assert done.steps["load"].startswith("sqlite:///real.sqlite: ")
+    assert not (copy / "shop.sqlite").exists()
+    with duckdb.connect(str(copy / "real.duckdb"), read_only=True) as warehouse:
+        phones = "select count(*) from raw_classicmodels.customers where length(phone) <> 64"
+        assert warehouse.execute(phones).fetchall() == [(0,)]
+    # SOURCE goes before the file, and the warehouse stays that of one shop.
+    before = digest(copy / "real.duckdb")
+    other = run(copy, "make", "build", "SOURCE=sqlite:///other.sqlite", **given)
+    assert_one_sentence(other, "holds another shop, sqlite:///real.sqlite", "other.sqlite")
+    # Without the file it would be the sample.
+    sample = run(copy, "make", "build", "LOAD_CONFIG=", **given)
+    assert_one_sentence(sample, "holds another shop, sqlite:///real.sqlite", "give SOURCE again")
+    for text, words in (
+        ("sorce: x", ["loader.yml", "unknown key sorce"]),
+        ("hash_columns: [customers.phnoe]", ["customers.phnoe"]),
+        ("raw_schema: elsewhere", ["raw_schema: elsewhere", "raw_classicmodels"]),
+        ("target: postgres", [f"127.0.0.1:{DEAD_PORT}"]),
+    ):
+        team.write_text(f"source: sqlite:///real.sqlite\n{text}\n", "utf-8")
+        server = {"PGHOST": "127.0.0.1", "PGPORT": str(DEAD_PORT)}
+        assert_one_sentence(run(copy, "make", "build", **server, **given), *words)
+    assert_one_sentence(run(copy, "make", "build", LOAD_CONFIG="gone.yml"), "gone.yml")
+    assert digest(copy / "real.duckdb") == before
+
+
+# -- what goes wrong ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"SOURCE": "oracle://u:s3cret@localhost/x"}, ["oracle", "mysql://"]),
+        (
+            {
+                "SOURCE": f"mysql://u:s3cret@127.0.0.1:{DEAD_PORT}/x",
+                "DUCKDB_PATH": "unreached.duckdb",
+            },
+            [f"127.0.0.1:{DEAD_PORT}", "cannot be reached"],
+        ),
+        (
+            {"SOURCE": "sqlite:///nowhere/shop.sqlite", "DUCKDB_PATH": "unreached.duckdb"},
+            ["no SQLite file nowhere/shop.sqlite"],
+        ),
+        ({"TARGET": "oracle"}, ["TARGET=oracle", "duckdb", "postgres"]),
+        ({"TESTS": "none"}, ["TESTS", "all", "new", "none"]),
+        ({"TARGET": "redshift"}, ["REDSHIFT_HOST is not set", "REDSHIFT_PASSWORD is not set"]),
+        (
+            {"TARGET": "postgres", "PGHOST": "127.0.0.1", "PGPORT": str(DEAD_PORT)},
+            [f"127.0.0.1:{DEAD_PORT}"],
+        ),
+        ({"DUCKDB_PATH": "no/such/folder/w.duckdb"}, ["no/such/folder", "DUCKDB_PATH"]),
+        ({"DUCKDB_PATH": "Main.duckdb"}, ["Main.duckdb", "DUCKDB_PATH"]),
+        ({"DUCKDB_PATH": "Marts.duckdb"}, ["Marts.duckdb", "schemas", "DUCKDB_PATH"]),
+        ({"DUCKDB_PATH": "raw_classicmodels.db"}, ["raw_classicmodels.db", "schemas"]),
+        ({"DUCKDB_PATH": "shop's.duckdb"}, ["shop's.duckdb", "DUCKDB_PATH"]),
+        ({"DUCKDB_PATH": ":memory:"}, [":memory:", "DUCKDB_PATH"]),
+        ({"DUCKDB_PATH": "README.duckdb"}, ["README.duckdb", "not a DuckDB database"]),
+        ({"DBT_PROFILES_DIR": "other"}, ["other/profiles.yml", "profiles.example.yml"]),
+    ],
+    ids=lambda value: next(iter(value.items()))[0] if isinstance(value, Mapping) else "",
+)
+def test_error_is_one_sentence_and_the_warehouse_stays(
+    variables: dict[str, str], words: list[str], built: Built
+) -> None:
+    (built.project / "README.duckdb").write_text("not a database")
+    before = digest(built.warehouse)
+    done = run(built.project, "make", "build", **variables)
+    assert_one_sentence(done, *words)
+    assert "s3cret" not in done.out + done.err
+    assert digest(built.warehouse) == before
+
+
+def test_profile_of_the_folder_without_this_project_is_an_error(copy: Path) -> None:
+    (copy / "profiles.yml").write_text("another_project: {}\n", "utf-8")
+    done = run(copy, "make", "build")
+    assert_one_sentence(done, "profiles.yml", "classicmodels", "profiles.example.yml")
+
+
+def test_one_shop_does_not_replace_another(copy: Path) -> None:
+    shutil.copyfile(copy / "shop.sqlite", copy / "real.sqlite")
+    before = digest(copy / "warehouse.duckdb")
+    # A shop over the sample. The password comes from outside the URL, and stays there.
+    server = f"mysql://u@127.0.0.1:{DEAD_PORT}/x"
+    refused = run(copy, "make", "build", SOURCE=server, SOURCE_PASSWORD="s3cret")
+    holds = "warehouse.duckdb holds another shop, sqlite:///shop.sqlite"
+    assert_one_sentence(refused, holds, f"u:***@127.0.0.1:{DEAD_PORT}", "DUCKDB_PATH", "make clean")
+    assert "s3cret" not in refused.out + refused.err
+    assert digest(copy / "warehouse.duckdb") == before
+    # Where it is the same shop elsewhere, a person can say so.
+    moved = run(copy, "make", "build", SOURCE="sqlite:///real.sqlite", ALLOW_OTHER_SOURCE="1")
+    assert moved.status == 0, moved.out + moved.err
+    # The sample over a shop, and a second shop over it.
+    before = digest(copy / "warehouse.duckdb")
+    real = "holds another shop, sqlite:///real.sqlite"
+    assert_one_sentence(run(copy, "make", "build"), real, "give SOURCE again")
+    other = run(copy, "make", "build", SOURCE="sqlite:///third.sqlite")
+    assert_one_sentence(other, real, "third.sqlite", "ALLOW_OTHER_SOURCE=1")
+    assert digest(copy / "warehouse.duckdb") == before
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "is_same"),
+    [
+        ("mysql://a:***@h/shop", "mariadb://b:secret@h:3306/shop?tls=on", True),
+        ("postgres://127.0.0.1/shop", "postgresql://a@localhost:5432/shop", True),
+        ("file:///dumps", f"file:///{Path('dumps').resolve()}", True),
+        ("mysql://h/shop", "mysql://h:3307/shop", False),
+        ("mysql://h/shop", "mysql://h/other", False),
+        ("mysql://h/shop", "mysql://g/shop", False),
+        ("mysql://h/shop", "postgresql://h/shop", False),
+        ("sqlite:///shop", "file:///shop", False),
+    ],
+)
+def test_two_urls_of_one_shop(before: str, now: str, is_same: bool) -> None:
+    assert (place_of(parse_url(before)) == place_of(parse_url(now))) is is_same
+
+
+def test_warehouse_that_another_program_holds_is_an_error(copy: Path) -> None:
+    hold = (
+        "import duckdb, sys; warehouse = duckdb.connect('warehouse.duckdb');"
+        " print(flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], cwd=copy, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout and holder.stdout.readline()
+        done = run(copy, "make", "build")
+        holder.communicate()
+    assert_one_sentence(done, "warehouse.duckdb", str(holder.pid))
+
+
+def test_failing_test_is_named_and_fails_the_build(copy: Path) -> None:
+    with sqlite3.connect(copy / "shop.sqlite") as shop:
+        shop.execute("update orders set status = 'Lost' where orderNumber % 100 = 0")
+    done = run(copy, "make", "build")
+    assert done.status != 0
+    assert "Traceback" not in done.out + done.err
+    named = re.findall(r"^FAILED  test (\S+) \((\S+)\)$", done.out, re.MULTILINE)
+    assert any("status" in name for name, _ in named), done.out
+    name = named[0][0]
+    assert f"rows:  dbt test -s {name} --store-failures" in done.out
+    query = re.search(r"^    query: (\S+)$", done.out, re.MULTILINE)
+    assert query and (copy / query[1]).is_file()
+    assert "dbt retry" in done.out
+    # The advice works: the rows can be looked at.
+    retried = run(copy, "dbt", "test", "-s", name, "--store-failures")
+    assert retried.status == 1 and "test_failures" in retried.out
+
+
+def test_model_that_does_not_run_is_named_and_the_rest_is_reported(copy: Path) -> None:
+    report = digest(copy / "target" / "site" / "report.html")
+    model = copy / "models" / "marts" / "core" / "dim_products_current.sql"
+    model.write_text(model.read_text("utf-8") + "\nwhere no_such_column = 1\n", "utf-8")
+    done = run(copy, "make", "build")
+    assert done.status != 0
+    assert "Traceback" not in done.out + done.err
+    failed = "FAILED  model dim_products_current (models/marts/core/dim_products_current.sql)"
+    assert failed in done.out
+    assert "no_such_column" in done.out
+    assert "earlier build" in done.figures
+    assert re.search(r"\d+ skipped", done.steps["dbt build"])
+    assert "again: dbt build -s dim_products_current" in done.out
+    # Its figures would be those of an earlier build.
+    assert done.steps["report"].startswith("not written: the build failed")
+    assert digest(copy / "target" / "site" / "report.html") == report
+
+
+def test_project_that_does_not_parse_is_an_error_without_a_traceback(copy: Path) -> None:
+    model = copy / "models" / "marts" / "core" / "dim_products.sql"
+    model.write_text("select * from {{ ref('no_such_model') }}", "utf-8")
+    done = run(copy, "make", "build")
+    assert done.status != 0
+    assert "Traceback" not in done.out + done.err
+    assert "no_such_model" in done.err

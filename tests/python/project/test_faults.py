@@ -1,0 +1,763 @@
+"""Faults of every kind, planted one at a time: dbt must go red, and name the test that knows why.
+
+The warehouse and the project are those of the sample shop, which is green. A fault that no test
+finds would be one that reaches the people who read the marts.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+import pytest
+
+from loader import LoadError
+from sample_shop.shop import create_shop
+from support.project import RAW_SCHEMA, DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
+from tools.servers import PostgresServer
+
+CUSTOMER = "(select min(customernumber) from customers)"
+ORDER = "(select min(ordernumber) from orders)"
+# A row that the loader did not write is also one that its audit does not know.
+AUDIT = "raw_rows_match_the_load_audit"
+# Unit tests do not read the warehouse; marts on top of the star are then those of before.
+ELSEWHERE = "test_type:unit path:models/marts/sales path:models/marts/finance"
+ELSEWHERE += " path:models/marts/marketing path:models/marts/data_science"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong in the raw tables (`sql`), in the project (`edits`), or both."""
+
+    name: str
+    fails: set[str]  # exactly these, of what dbt runs before it stops
+    select: str
+    sql: str = ""
+    edits: Sequence[tuple[str, str, str]] = ()
+    exclude: str = ELSEWHERE
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def arrival(name: str, table: str, sql: str, *fails: str, depth: int = 2) -> Fault:
+    """Something wrong in a raw table; dbt builds and tests what lies so far behind it."""
+    return Fault(name, set(fails), f"source:classicmodels.{table}+{depth}", sql)
+
+
+ARRIVALS = [
+    arrival(
+        "product line twice",
+        "productlines",
+        "insert into productlines select * from productlines where productline = 'Ships'",
+        "raw_productlines_key_is_unique_and_not_null",
+        AUDIT,
+    ),
+    arrival(
+        "customer twice",
+        "customers",
+        f"insert into customers select * from customers where customernumber = {CUSTOMER}",
+        "raw_customers_key_is_unique_and_not_null",
+        AUDIT,
+    ),
+    arrival(
+        "order line whose order is gone",
+        "orderdetails",
+        f"update orderdetails set ordernumber = 1 where ordernumber = {ORDER}",
+        "order_lines_belong_to_a_known_order",
+    ),
+    arrival(
+        "order line of an unknown product",
+        "orderdetails",
+        f"update orderdetails set productcode = 'S0_0' where ordernumber = {ORDER}"
+        " and orderlinenumber = 1",
+        "order_lines_have_a_known_product",
+    ),
+    arrival(
+        "order of an unknown customer",
+        "orders",
+        f"update orders set customernumber = 1 where ordernumber = {ORDER}",
+        "orders_belong_to_a_known_customer",
+    ),
+    arrival(
+        "payment of an unknown customer",
+        "payments",
+        "update payments set customernumber = 1"
+        " where customernumber = (select min(customernumber) from payments)",
+        "payments_belong_to_a_known_customer",
+    ),
+    arrival(
+        "customer with an unknown representative",
+        "customers",
+        f"update customers set salesrepemployeenumber = 1 where customernumber = {CUSTOMER}",
+        "customers_have_a_known_sales_rep_or_none",
+    ),
+    arrival(
+        "employee whose manager is gone",
+        "employees",
+        "update employees set reportsto = 1"
+        " where employeenumber = (select max(employeenumber) from employees)",
+        "employees_report_to_a_known_manager_or_nobody",
+    ),
+    arrival(
+        "employee of an unknown office",
+        "employees",
+        "update employees set officecode = '99'"
+        " where employeenumber = (select max(employeenumber) from employees)",
+        "employees_work_at_a_known_office",
+    ),
+    arrival(
+        "product whose line is gone",
+        "products",
+        "update products set productline = 'Spaceships'"
+        " where productcode = (select min(productcode) from products)",
+        "products_belong_to_a_known_product_line",
+    ),
+    arrival(
+        "negative price",
+        "orderdetails",
+        f"update orderdetails set priceeach = -0.01 where ordernumber = {ORDER}",
+        "order_prices_are_not_negative",
+    ),
+    arrival(
+        "quantity of zero",
+        "orderdetails",
+        f"update orderdetails set quantityordered = 0 where ordernumber = {ORDER}",
+        "order_quantities_are_positive",
+    ),
+    arrival(
+        "negative quantity",
+        "orderdetails",
+        f"update orderdetails set quantityordered = -5 where ordernumber = {ORDER}",
+        "order_quantities_are_positive",
+    ),
+    arrival(
+        "payment of nothing",
+        "payments",
+        "update payments set amount = 0"
+        " where checknumber = (select min(checknumber) from payments)",
+        "payment_amounts_are_positive",
+    ),
+    arrival(
+        "new status",
+        "orders",
+        f"update orders set status = 'Returned' where ordernumber = {ORDER}",
+        "order_statuses_are_known",
+    ),
+    arrival(
+        "territory that offices did not have",
+        "offices",
+        "update offices set territory = 'LATAM' where officecode = '1'",
+        "office_territories_are_known",
+    ),
+    arrival(
+        "country that is not in the seed",
+        "customers",
+        f"update customers set country = 'Ruritania' where customernumber = {CUSTOMER}",
+        "every_country_is_in_the_seed",
+        depth=5,
+    ),
+    arrival(
+        "key that is null",
+        "customers",
+        "alter table customers alter customernumber drop not null;"
+        f"update customers set customernumber = null where customernumber = {CUSTOMER}",
+        "raw_customers_key_is_unique_and_not_null",
+    ),
+    arrival(
+        "required value that is only blanks",
+        "customers",
+        f"update customers set city = '  ' where customernumber = {CUSTOMER}",
+        "customers_have_their_required_values",
+    ),
+    arrival(
+        "money that became a float and lost a cent",
+        "orderdetails",
+        "drop view staging.stg_classicmodels__order_details cascade;"
+        "alter table orderdetails alter priceeach type double precision;"
+        f"update orderdetails set priceeach = 55.089999 where ordernumber = {ORDER}"
+        " and orderlinenumber = 1",
+        "raw_money_is_exact",
+    ),
+    arrival(
+        "line number twice in an order",
+        "orderdetails",
+        f"update orderdetails set orderlinenumber = 1 where ordernumber = {ORDER}",
+        "fact_orders_line_numbers_are_unique",
+        depth=4,
+    ),
+    arrival(
+        "order shipped before it was placed",
+        "orders",
+        "update orders set shippeddate = orderdate - 1"
+        " where ordernumber = (select min(ordernumber) from orders where shippeddate is not null)",
+        "orders_are_not_shipped_before_ordered",
+    ),
+    arrival(
+        "order of next year",
+        "orders",
+        "update orders set orderdate = orderdate + 1000, requireddate = requireddate + 1000"
+        " where ordernumber = (select max(ordernumber) from orders where shippeddate is null)",
+        "orders_are_not_dated_in_the_future",
+    ),
+    arrival(
+        "row without a stamp",
+        "orders",
+        "alter table orders alter _loaded_at drop not null;"
+        f"update orders set _loaded_at = null where ordernumber = {ORDER}",
+        "raw_orders_rows_are_stamped",
+    ),
+    arrival(
+        "rows deleted behind the loader's back",
+        "payments",
+        "delete from payments where customernumber = (select min(customernumber) from payments)",
+        AUDIT,
+    ),
+]
+
+
+FACT_ORDERS = "models/marts/core/fact_orders.sql"
+CANCELLED_COUNTS = (
+    FACT_ORDERS,
+    "not coalesce(parents.is_cancelled, false) as is_revenue",
+    "true as is_revenue",
+)
+# A load of the day after that found another credit limit for each customer.
+NEXT_DAY = (
+    "update customers set creditlimit = creditlimit + 1;"
+    "update _load_runs set started_at = started_at + interval '1 day'"
+)
+
+# What a person does who changes the project.
+CHANGES = [
+    Fault(
+        "inner join that loses the lines of customers without a representative",
+        {"fact_orders_reconciles_with_raw_per_order"},
+        "fact_orders",
+        edits=[
+            (
+                FACT_ORDERS,
+                "left join employees\n        on\n            customers",
+                "inner join employees\n        on\n            employees.employee_key <> '-1'\n"
+                "            and customers",
+            )
+        ],
+    ),
+    Fault(
+        "fan-out of a join on postal code alone",
+        {
+            "fact_orders_key_is_unique_and_not_null",
+            "fact_orders_line_numbers_are_unique",
+            "fact_orders_parents_exist",  # customers without a postal code
+            "fact_orders_reconciles_with_raw_per_order",
+        },
+        "fact_orders",
+        edits=[
+            (FACT_ORDERS, "coalesce(customers.location_key", "coalesce(locations.location_key"),
+            (
+                FACT_ORDERS,
+                "    left join products\n",
+                "    left join {{ ref('dim_locations') }} as locations"
+                " on customers.postal_code = locations.postal_code\n"
+                "    left join products\n",
+            ),
+        ],
+    ),
+    Fault(
+        "fan-out of a join with every version there is",
+        {
+            "fact_orders_key_is_unique_and_not_null",
+            "fact_orders_line_numbers_are_unique",
+            "fact_orders_reconciles_with_raw_per_order",
+        },
+        "customers_snapshot dim_customers fact_orders",
+        NEXT_DAY,
+        edits=[("macros/version_day.sql", "{{ versions }}.valid_from <= {{ day }} and ", "")],
+    ),
+    Fault(
+        "money as a float in a mart",
+        {"fact_orders"},  # its contract
+        "fact_orders",
+        edits=[
+            (
+                FACT_ORDERS,
+                "        msrp,\n        order_amount,",
+                "        msrp,\n        cast(order_amount as double precision) as order_amount,",
+            )
+        ],
+    ),
+    Fault(
+        "revenue that counts cancelled lines",
+        {"fact_orders_revenue_leaves_out_cancelled_orders"},
+        "fact_orders",
+        edits=[CANCELLED_COUNTS],
+    ),
+    Fault(
+        "revenue that counts cancelled lines, on made-up rows",
+        {"order_line_amounts"},
+        "fact_orders",
+        edits=[CANCELLED_COUNTS],
+        exclude="test_type:data",
+    ),
+    Fault(
+        "empty text that is no longer null",
+        {"text_is_trimmed_and_empty_text_is_null"},
+        "stg_classicmodels__customers",
+        edits=[("macros/clean_text.sql", "nullif(trim(", "coalesce(trim(")],
+        exclude="test_type:data",
+    ),
+    Fault(
+        "inner join that loses the employee without a manager",
+        {"dim_employees_manager_exists"},
+        "dim_employees",
+        edits=[
+            (
+                "models/marts/core/dim_employees.sql",
+                "left join named as managers",
+                "inner join named as managers",
+            )
+        ],
+    ),
+    Fault(
+        "inner join that loses the customers without a representative",
+        {
+            "dimensions_keep_every_row",
+            "fact_order_life_parents_exist",
+            "fact_orders_parents_exist",
+            "fact_payments_parents_exist",
+        },
+        "dim_customers+",
+        edits=[
+            (
+                "models/marts/core/dim_customers.sql",
+                "left join employees on",
+                "inner join employees on",
+            )
+        ],
+    ),
+    Fault(
+        "representative that is not looked up",
+        {"dim_customers_sales_rep_is_linked"},
+        "dim_customers",
+        edits=[
+            (
+                "models/marts/core/dim_customers.sql",
+                "coalesce(employees.employee_key, '-1')",
+                "'-1'",
+            )
+        ],
+    ),
+    Fault(
+        "office that is not looked up",
+        {"dim_employees_office_is_linked"},
+        "dim_employees",
+        edits=[
+            (
+                "models/marts/core/dim_employees.sql",
+                "{{ entity_key(['offices.office_code']) }}",
+                "'-1'",
+            )
+        ],
+    ),
+    Fault(
+        "address of an office that is not looked up",
+        {"dim_offices_location_is_linked"},
+        "dim_offices",
+        edits=[
+            (
+                "models/marts/core/dim_offices.sql",
+                "coalesce(locations.location_key, '-1')",
+                "'-1'",
+            )
+        ],
+    ),
+    Fault(
+        "dimension without its unknown member",
+        {"each_dimension_has_one_unknown_member"},
+        "dim_products",
+        edits=[
+            ("models/marts/core/dim_products.sql", "'-1' as product_key", "'-2' as product_key")
+        ],
+    ),
+    Fault(
+        "location key that forgets the city",
+        {
+            "dim_locations_key_is_unique_and_not_null",
+            "dim_customers_location_exists",
+            "dim_offices_location_exists",
+            "fact_order_life_parents_exist",
+            "fact_orders_parents_exist",
+            "fact_payments_parents_exist",
+        },
+        "int_addresses_located dim_locations",
+        edits=[
+            ("models/intermediate/geography/int_addresses_located.sql", "'addresses.city', ", "")
+        ],
+    ),
+    Fault(
+        "history that begins with the first load",
+        {"dim_customers_history_is_complete"},
+        "dim_customers",
+        edits=[
+            (
+                "macros/snapshot_versions.sql",
+                "then {{ beginning_of_time() }}",
+                "then dbt_valid_from",
+            )
+        ],
+    ),
+    Fault(
+        "history with a gap",
+        {"dim_customers_history_is_complete"},
+        "customers_snapshot dim_customers",
+        NEXT_DAY,
+        edits=[
+            (
+                "macros/snapshot_versions.sql",
+                "dbt_valid_to as valid_to",
+                "case when dbt_valid_to < {{ end_of_time() }} then dbt_valid_to - interval '1 hour'"
+                " else dbt_valid_to end as valid_to",
+            )
+        ],
+    ),
+    Fault(
+        "history with versions that overlap",
+        {"dim_customers_history_is_complete"},
+        "customers_snapshot dim_customers",
+        NEXT_DAY,
+        edits=[
+            (
+                "macros/snapshot_versions.sql",
+                "dbt_valid_to as valid_to",
+                "case when dbt_valid_to < {{ end_of_time() }} then dbt_valid_to + interval '1 hour'"
+                " else dbt_valid_to end as valid_to",
+            )
+        ],
+    ),
+    Fault(
+        "history with two current versions",
+        {"dim_customers_history_is_complete"},
+        "customers_snapshot dim_customers",
+        NEXT_DAY,
+        edits=[("macros/merged_versions.sql", "max(valid_to) = {{ end_of_time() }} as", "true as")],
+    ),
+    Fault(
+        "history that is numbered backwards",
+        {"dim_customers_history_is_complete"},
+        "customers_snapshot dim_customers",
+        NEXT_DAY,
+        edits=[("macros/merged_versions.sql", "by min(valid_from)", "by max(valid_to) desc")],
+    ),
+    Fault(
+        "history whose last version ends",
+        {"dim_customers_history_is_complete"},
+        "dim_customers",
+        "update snapshots.customers_snapshot set dbt_valid_to = dbt_valid_from + interval '1 day'"
+        f" where customer_number = {CUSTOMER}",
+    ),
+    Fault(
+        "calendar that ends too early",
+        {
+            "dim_dates_has_no_gap",
+            "fact_orders_parents_exist",
+            "fact_payments_parents_exist",
+        },
+        "int_days_spanned dim_dates",
+        edits=[
+            (
+                "models/intermediate/calendar/int_days_spanned.sql",
+                "upper_bound=36525",
+                "upper_bound=90",
+            )
+        ],
+    ),
+    Fault(
+        "wide view without the lines that have no representative",
+        {"orders_obt_reconciles_with_fact_orders"},
+        "orders_obt",
+        edits=[
+            (
+                "models/marts/core/orders_obt.sql",
+                "left join employees on",
+                "inner join employees on employees.employee_key <> '-1' and",
+            )
+        ],
+    ),
+    Fault(
+        "days without the sales of one product line",
+        {"sales_daily_reconciles_with_fact_orders_per_day"},
+        "sales_daily",
+        edits=[
+            (
+                "models/marts/sales/sales_daily.sql",
+                "locations on order_lines.location_key = locations.location_key\n",
+                "locations on order_lines.location_key = locations.location_key\n"
+                "    where products.product_line <> 'Trains'\n",
+            )
+        ],
+        exclude="test_type:unit",
+    ),
+    Fault(
+        "customers' payments multiplied by their orders",
+        {"customer_receivables_reconcile_with_fact_payments_per_customer"},
+        "customer_receivables",
+        edits=[
+            (
+                "models/marts/finance/customer_receivables.sql",
+                "    from payments\n    group by customer_key",
+                "    from payments inner join orders using (customer_key)\n"
+                "    group by customer_key",
+            )
+        ],
+        exclude="test_type:unit",
+    ),
+    Fault(
+        "training data that is there twice",
+        {
+            "customer_product_interactions_are_unique",
+            "customer_product_interactions_reconcile_with_fact_orders_per_product",
+        },
+        "customer_product_interactions",
+        edits=[
+            (
+                "models/marts/data_science/customer_product_interactions.sql",
+                "select * from final",
+                "select * from final union all select * from final",
+            )
+        ],
+        exclude="test_type:unit",
+    ),
+    Fault(
+        "country spelled twice in the seed",
+        {"countries_spelling_is_unique"},
+        "countries",
+        edits=[("seeds/countries.csv", "Albania,Albania,", "ALGERIA,Albania,")],
+    ),
+    Fault(
+        "country without a territory in the seed",
+        {"countries_have_a_territory"},
+        "countries",
+        edits=[("seeds/countries.csv", "Northern Africa,EMEA", "Northern Africa,")],
+    ),
+]
+
+STAGED = {
+    "customers": "customers",
+    "employees": "employees",
+    "offices": "offices",
+    "order_details": "orderdetails",
+    "orders": "orders",
+    "payments": "payments",
+    "product_lines": "productlines",
+    "products": "products",
+}
+
+GHOSTS = [
+    Fault(
+        f"row gone from the shop that shows up in {model}",
+        {"staging_has_every_live_row"},
+        f"stg_classicmodels__{model}",
+        # What the loader does with a row that is gone.
+        f"update {table} set _deleted_at = _loaded_at;"
+        f"update _load_tables set rows_live = 0 where table_name = '{table}'",
+        edits=[
+            (
+                f"models/staging/classicmodels/stg_classicmodels__{model}.sql",
+                "    where _deleted_at is null\n",
+                "",
+            )
+        ],
+    )
+    for model, table in STAGED.items()
+]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = f"sqlite:///{tmp_path_factory.mktemp('shop') / 'shop.sqlite'}"
+    create_shop(url)
+    return url
+
+
+@pytest.fixture(scope="module")
+def duckdb_built(project: Project, shop: str) -> Warehouse:
+    """The sample shop, loaded, built and green."""
+    return built(project, shop, DuckDBWarehouse(project.folder / "warehouse.duckdb"))
+
+
+@pytest.fixture(scope="module")
+def postgres_built(project: Project, shop: str, postgres: PostgresServer) -> Warehouse:
+    return built(project, shop, PostgresWarehouse(postgres, "faults"))
+
+
+def built(project: Project, shop: str, warehouse: Warehouse) -> Warehouse:
+    warehouse.load(shop)
+    outcome = project.dbt(warehouse, "build")
+    assert outcome.green and not outcome.failed, outcome
+    warehouse.keep()
+    return warehouse
+
+
+def assert_named(fault: Fault, project: Project, warehouse: Warehouse) -> None:
+    """Plant the fault in what was green: dbt fails, and for the reason that it should."""
+    warehouse.restore()
+    if fault.sql:
+        warehouse.query(fault.sql)
+    # Facts look at what the loader stamped or a version brought; a fault comes without either.
+    arguments = ["build", "--full-refresh"]
+    arguments += ["--select", *fault.select.split(), "--exclude", *fault.exclude.split()]
+    with project.edited(fault.edits):
+        outcome = project.dbt(warehouse, *arguments)
+    assert not outcome.green
+    assert outcome.failed == fault.fails
+
+
+@pytest.mark.parametrize("fault", ARRIVALS, ids=str)
+def test_fault_in_what_arrives_is_named(
+    fault: Fault, project: Project, duckdb_built: Warehouse
+) -> None:
+    assert_named(fault, project, duckdb_built)
+
+
+@pytest.mark.parametrize("fault", CHANGES, ids=str)
+def test_fault_in_the_project_is_named(
+    fault: Fault, project: Project, duckdb_built: Warehouse
+) -> None:
+    assert_named(fault, project, duckdb_built)
+
+
+@pytest.mark.parametrize("fault", GHOSTS, ids=str)
+def test_row_that_is_gone_is_missed_in_staging(
+    fault: Fault, project: Project, duckdb_built: Warehouse
+) -> None:
+    assert_named(fault, project, duckdb_built)
+
+
+ON_POSTGRES = {
+    "product line twice",
+    "order line whose order is gone",
+    "key that is null",
+    "money that became a float and lost a cent",
+    "country that is not in the seed",
+    "fan-out of a join on postal code alone",
+    "revenue that counts cancelled lines",
+    "money as a float in a mart",
+}
+
+
+@pytest.mark.parametrize(
+    "fault", [fault for fault in [*ARRIVALS, *CHANGES] if fault.name in ON_POSTGRES], ids=str
+)
+def test_fault_is_named_on_postgres(
+    fault: Fault, project: Project, postgres_built: Warehouse
+) -> None:
+    assert_named(fault, project, postgres_built)
+
+
+# -- what the loader says of itself ---------------------------------------------------------------
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def warehouse(request: pytest.FixtureRequest) -> Warehouse:
+    """Each warehouse as it was built."""
+    found: Warehouse = request.getfixturevalue(f"{request.param}_built")
+    found.restore()
+    return found
+
+
+def test_load_that_failed_is_named(project: Project, warehouse: Warehouse, tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / "empty.sqlite").close()
+    with pytest.raises(LoadError):
+        warehouse.load(f"sqlite:///{tmp_path / 'empty.sqlite'}")
+    outcome = project.dbt(warehouse, "test", "--select", "tests/singular/raw")
+    assert outcome.failed == {"last_load_succeeded"}
+
+
+def test_value_that_could_not_be_kept_is_a_warning(
+    project: Project, warehouse: Warehouse, shop: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "shop.sqlite"
+    shutil.copyfile(shop.removeprefix("sqlite:///"), path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("update orders set shippedDate = 'soon' where orderNumber = 10100")
+    assert warehouse.load(f"sqlite:///{path}").issue_count == 1
+    outcome = project.dbt(warehouse, "test", "--select", "tests/singular/raw")
+    assert outcome.green
+    warned = {name for name, status in outcome.statuses.items() if status == "warn"}
+    assert warned == {"last_load_lost_no_value"}
+
+
+@pytest.mark.parametrize(
+    ("hours", "status", "green"), [(25, "pass", True), (27, "warn", True), (51, "error", False)]
+)
+def test_age_of_the_last_load_decides_freshness(
+    hours: int, status: str, green: bool, project: Project, warehouse: Warehouse
+) -> None:
+    warehouse.query(f"update _load_runs set finished_at = finished_at - interval '{hours} hours'")
+    outcome = project.dbt(warehouse, "source", "freshness")
+    assert outcome.green == green
+    assert outcome.statuses == dict.fromkeys(STAGED.values(), status)
+
+
+def test_table_that_is_left_out_of_loads_is_not_fresh(
+    project: Project, warehouse: Warehouse, shop: str
+) -> None:
+    warehouse.query("update _load_runs set finished_at = finished_at - interval '3 days'")
+    warehouse.load(shop, exclude=["payments"])
+    assert project.dbt(warehouse, "source", "freshness").failed == {"payments"}
+
+
+# -- the tests themselves -------------------------------------------------------------------------
+
+
+def ruin(warehouse: Warehouse) -> None:
+    """Add rows to every table that no test may let pass: of nulls, and of nonsense, twice."""
+    columns = warehouse.query(
+        "select schema_name || '.' || table_name, column_name, data_type from duckdb_columns()"
+        f" where schema_name in ('{RAW_SCHEMA}', 'seeds', 'marts') and not internal"
+        " and table_oid in (select table_oid from duckdb_tables())"
+        " and not starts_with(table_name, '_load') order by table_oid, column_index"
+    )
+    statements = []
+    for number, (name, found) in enumerate(groupby(columns, key=itemgetter(0)), start=1):
+        kinds = {column: kind for _, column, kind in found}
+        statements += [f"alter table {name} alter {column} drop not null" for column in kinds]
+        values = ", ".join(nonsense(*kind, -number, name) for kind in kinds.items())
+        nulls = ", ".join(["null"] * len(kinds))
+        statements.append(f"insert into {name} values ({values}), ({values}), ({nulls})")
+    warehouse.query(";".join(statements))
+
+
+def nonsense(column: str, kind: str, number: int, table: str) -> str:
+    """A value that stands in no other table and in no list, before any day or after all."""
+    if column == "_deleted_at":
+        return "null"
+    if kind == "DATE":
+        return (
+            "date '2999-12-30'" if column in ("orderdate", "paymentdate") else "date '1900-01-02'"
+        )
+    if kind == "TIMESTAMP":
+        return "timestamp '2000-01-01'"
+    if kind == "BOOLEAN":
+        return "true"
+    return f"'{table}'" if kind in ("VARCHAR", "BLOB") else str(number)
+
+
+def test_every_data_test_can_fail(project: Project, duckdb_built: Warehouse) -> None:
+    proven = {"last_load_succeeded", "last_load_lost_no_value"}
+    proven.update(*(fault.fails for fault in [*ARRIVALS, *CHANGES, *GHOSTS]))
+    duckdb_built.restore()
+    ruin(duckdb_built)
+    outcome = project.dbt(duckdb_built, "test", "--exclude", "test_type:unit")
+    passed = {name for name, status in outcome.statuses.items() if status == "pass"}
+    assert sorted(passed - proven) == [], "plant a fault that these find, or remove them"

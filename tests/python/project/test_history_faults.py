@@ -1,0 +1,235 @@
+"""What goes wrong around a snapshot: nothing that was known is lost, and one sentence says why.
+
+The tests of a warehouse share one story and play on in it, so that each begins in the middle of
+histories; each leaves them as they must be.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+import pytest
+
+from loader import LoadError, Options
+from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
+from support.story import Story, begun
+
+
+@pytest.fixture(scope="module", params=["duckdb", "postgres"])
+def story(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Story]:
+    folder = tmp_path_factory.mktemp("story")
+    project = Project(tmp_path_factory.mktemp("project"))
+    warehouse: Warehouse = DuckDBWarehouse(folder / "warehouse.duckdb")
+    if request.param == "postgres":
+        warehouse = PostgresWarehouse(request.getfixturevalue("postgres"), "history_faults")
+    random = Random(4)
+    with begun(project, warehouse, folder, random) as story:
+        story.happen(random, 8)
+        story.build()
+        story.check()
+        yield story
+
+
+def versions(story: Story, where: str) -> list[tuple[Any, ...]]:
+    return story.warehouse.query(
+        "select version_number, phone, credit_limit, valid_from, valid_to, is_deleted"
+        f" from marts.dim_customers where {where} order by customer_number, version_number"
+    )
+
+
+def customer(story: Story) -> int:
+    return int(story.shop.read("customers")[0]["customerNumber"])
+
+
+def change_credit(story: Story, amount: str) -> str:
+    """Another credit limit of the first customer, who is returned as a condition."""
+    number = customer(story)
+    story.shop.run(
+        'update customers set "creditLimit" = ? where "customerNumber" = ?', amount, number
+    )
+    return f"customer_number = {number}"
+
+
+def test_two_loads_and_snapshots_in_one_moment(story: Story) -> None:
+    """The clock stands still, and each snapshot runs twice."""
+    before = story.clock.moment
+    who = ""
+    for amount in ("1111.11", "2222.22", "1111.11"):
+        who = change_credit(story, amount)
+        story.clock.moment = before
+        story.load()
+        story.build()
+        story.build("--select", "resource_type:snapshot")
+        story.build()
+        story.check()
+    found = versions(story, who)
+    assert [str(row[2]) for row in found[-3:]] == ["1111.11", "2222.22", "1111.11"]
+    assert all(earlier[4] == later[3] for earlier, later in itertools.pairwise(found))
+
+
+def test_clock_that_goes_backwards(story: Story) -> None:
+    """The loader lets no run be older than the last, so no version begins before it."""
+    last = story.last_stamp
+    story.clock.moment -= timedelta(days=400)
+    who = change_credit(story, "3333.33")
+    story.load()
+    assert story.last_stamp > last
+    story.build()
+    story.check()
+    assert versions(story, who)[-1][3] == story.last_stamp
+    # Later the clock is right again.
+    story.clock.moment += timedelta(days=401)
+    who = change_credit(story, "4444.44")
+    story.load()
+    story.build()
+    story.check()
+
+
+def test_load_that_fails_halfway(story: Story) -> None:
+    """Tables before the one that fails were written and are rolled back; dbt finds nothing new."""
+    before = story.state_of_marts()
+    who = change_credit(story, "5555.55")
+    story.shop.run("create temporary table products_kept as select * from products")
+    story.shop.run("delete from products")
+    with pytest.raises(LoadError) as failure:
+        # Customers come before products, so that they have been written when it fails.
+        story.load(Options())
+    assert sentences(failure.value) == 2 and "products" in str(failure.value)
+    ((failed,),) = story.warehouse.query(
+        "select count(*) from _load_runs where status = 'failed' and started_at ="
+        " (select max(started_at) from _load_runs)"
+    )
+    assert failed == 1
+    build_as_it_was(story)
+    assert story.state_of_marts() == before
+    story.shop.run("insert into products select * from products_kept")
+    story.shop.run("drop table products_kept")
+    story.load()
+    story.build()
+    story.check()
+    assert str(versions(story, who)[-1][2]) == "5555.55"
+
+
+def test_line_that_vanished_while_facts_were_built(story: Story) -> None:
+    """A load between the hook that removes lines and the query that adds others.
+
+    The fact then holds rows of that load, and lines that it found gone: the next build removes
+    them.
+    """
+    first, second = story.shop.read("orderdetails")[:2]
+    story.warehouse.query(
+        "create table raw_classicmodels.missed as select * from marts.fact_orders where"
+        f" order_number = {first['orderNumber']} and product_code = '{first['productCode']}'"
+    )
+    line = 'where "orderNumber" = ? and "productCode" = ?'
+    keys = [(row["orderNumber"], row["productCode"]) for row in (first, second)]
+    story.shop.run(f"delete from orderdetails {line}", *keys[0])
+    story.shop.run(f'update orderdetails set "quantityOrdered" = 77 {line}', *keys[1])
+    story.load()
+    story.build()
+    story.warehouse.query("insert into marts.fact_orders select * from missed")
+    story.warehouse.query("drop table missed")
+    story.build()
+    story.check()
+
+
+def test_source_that_is_empty_by_accident(story: Story) -> None:
+    """It is refused, dbt keeps what it knows, and when the rows are back, nobody has been away."""
+    before = story.state_of_marts()
+    tables = ("orderdetails", "orders", "payments", "customers", "products", "productlines",
+              "employees", "offices")  # fmt: skip
+    for table in tables:
+        story.shop.run(f"create temporary table {table}_kept as select * from {table}")
+        story.shop.run(f"delete from {table}")
+    with pytest.raises(LoadError) as failure:
+        story.load(Options())
+    assert "more than --max-delete-share 0.5 allows: nothing was published" in str(failure.value)
+    assert sentences(failure.value) == 2
+    build_as_it_was(story)
+    assert story.state_of_marts() == before
+    for table in tables:
+        story.shop.run(f"insert into {table} select * from {table}_kept")
+        story.shop.run(f"drop table {table}_kept")
+    story.load()
+    story.build()
+    story.check()
+    assert story.state_of_marts() == before
+
+
+def test_source_column_added(story: Story) -> None:
+    before = story.state_of_marts()
+    story.shop.run("alter table customers add column loyalty varchar(10)")
+    story.shop.run("update customers set loyalty = 'gold'")
+    story.load()
+    story.build()
+    story.check()
+    assert story.state_of_marts() == before
+
+
+def test_source_column_widened(story: Story) -> None:
+    """Types grow in the raw tables; what was the same before is the same now."""
+    before = story.state_of_marts()
+    widened = {
+        "customers": (("varchar(50)", "varchar(90)"), ("decimal(10,2)", "decimal(14,4)")),
+        "orderdetails": (
+            ("int", "bigint"),
+            ("smallint", "bigint"),
+            ("decimal(10,2)", "decimal(12,2)"),
+        ),
+        "products": (("smallint", "int"), ("decimal(10,2)", "decimal(12,3)")),
+        "orders": (("varchar(15)", "text"),),
+    }
+    for table, types in widened.items():
+        story.shop.declare_anew(table, dict(types))
+    story.load()
+    story.build()
+    story.check()
+    assert story.state_of_marts() == before
+    # And what is wider than before arrives.
+    story.shop.run(
+        'update customers set "customerName" = ? where "customerNumber" = ?',
+        "A name that is longer than fifty characters, as only few customers' names are",
+        customer(story),
+    )
+    story.load()
+    story.build()
+    story.check()
+
+
+def test_source_column_dropped(story: Story) -> None:
+    """Those who are there get a version without it; the versions before keep what they had."""
+    known = story.warehouse.query(
+        "select customer_version_key, phone from marts.dim_customers"
+        " where phone is not null order by 1"
+    )
+    story.shop.run('alter table customers drop column "phone"')
+    story.clock.pass_by(Random(1))
+    story.load()
+    story.build()
+    story.check()
+    keys = ", ".join(f"'{key}'" for key, _ in known)
+    assert len(known) > 5
+    assert known == story.warehouse.query(
+        "select customer_version_key, phone from marts.dim_customers"
+        f" where customer_version_key in ({keys}) order by 1"
+    )
+    live = versions(story, "is_current and not is_deleted and customer_key <> '-1'")
+    assert live and all(phone is None for _, phone, *_ in live)
+
+
+def build_as_it_was(story: Story) -> None:
+    """A build after a load that failed; the account hears of no new state."""
+    outcome = story.run_dbt()
+    assert outcome.green, outcome
+
+
+def sentences(error: BaseException) -> int:
+    text = str(error)
+    assert "\n" not in text and text.endswith(".")
+    return text.count(". ") + 1

@@ -1,0 +1,1 @@
+"""What the tests share: the dbt project under test, invented histories, a stand-in for Redshift."""

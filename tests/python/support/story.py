@@ -1,0 +1,411 @@
+"""A shop, its warehouse, and what is compared after each build: the story of one history."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+import loader.run
+from loader import Options, load
+from sample_shop.schema import TABLES
+from support.history_account import Account, Row, Versions
+from support.project import DuckDBWarehouse, Outcome, Project, Warehouse, our_name
+from support.random_shop import FIRST_DAY, RandomShop
+
+# Events in a round: few, so that a failure has few causes; where rounds are dear, many.
+EVENTS = {"duckdb": (1, 1, 2, 2, 3, 5), "postgres": (8, 12, 16)}
+# Of a few rows, all may go.
+ANYTHING = Options(max_delete_share=1)
+# What the marts take for today: a day in the middle of most stories.
+AS_OF = FIRST_DAY + timedelta(days=30)
+# What holds state from run to run. Views are made by the first build.
+STATEFUL = (
+    "config.materialized:incremental",
+    "config.materialized:table",
+    "resource_type:snapshot",
+)
+
+SNAPSHOTS = {
+    "customers": "customers_snapshot",
+    "employees": "employees_snapshot",
+    "offices": "offices_snapshot",
+    "orders": "orders_snapshot",
+    "productlines": "product_lines_snapshot",
+    "products": "products_snapshot",
+}
+DIMENSIONS = {
+    "dim_customers": ("customer", "customer_number", Account.customers),
+    "dim_employees": ("employee", "employee_number", Account.employees),
+    "dim_products": ("product", "product_code", Account.products),
+}
+SOLD = """
+    c.customer_number, c.version_number, c.customer_key = f.customer_key,
+    l.country, l.state, l.city, l.postal_code,
+    e.employee_number, e.version_number, e.employee_key = f.employee_key,
+    o.office_code"""
+PARENTS = """
+    left join marts.dim_customers as c on f.customer_version_key = c.customer_version_key
+    left join marts.dim_locations as l on f.location_key = l.location_key
+    left join marts.dim_employees as e on f.employee_version_key = e.employee_version_key
+    left join marts.dim_offices as o on f.office_key = o.office_key"""
+LINE_COLUMNS = (
+    "order_number",
+    "product_code",
+    "order_line_number",
+    "quantity_ordered",
+    "price_each",
+    "customer_number",
+    "order_status",
+    "order_comments",
+    "order_date",
+    "required_date",
+    "shipped_date",
+    "buy_price",
+    "msrp",
+    "order_amount",
+    "revenue_amount",
+    "cost_amount",
+)
+PAYMENT_COLUMNS = ("customer_number", "check_number", "payment_amount", "payment_date")
+LIFE_COLUMNS = (
+    "order_number",
+    "customer_number",
+    "order_status",
+    "order_date",
+    "required_date",
+    "shipped_date",
+    "status_history",
+    "status_changes",
+    "is_deleted",
+    "first_seen_at",
+    "shipped_seen_at",
+    "on_hold_at",
+    "disputed_at",
+    "resolved_at",
+    "cancelled_at",
+    "days_to_ship",
+    "days_to_cancel",
+    "days_to_resolve",
+)
+
+
+class Clock:
+    """The loader's clock, so that a hundred loads are as many days and not as many seconds."""
+
+    def __init__(self) -> None:
+        self.moment = datetime(FIRST_DAY.year, FIRST_DAY.month, FIRST_DAY.day, 8, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        self.moment += timedelta(microseconds=1)
+        return self.moment.replace(tzinfo=None)
+
+    def pass_by(self, random: Random) -> None:
+        """Minutes or days."""
+        self.moment += timedelta(minutes=random.randint(1, 3000))
+
+
+@dataclass
+class Story:
+    """A shop, its warehouse, and the account of both that is compared after each build."""
+
+    project: Project
+    warehouse: Warehouse
+    shop: RandomShop
+    clock: Clock
+    account: Account
+    fresh: Mapping[str, str] = field(default_factory=dict)
+    # By dimension, natural key and version number (0: of all versions): no key may ever change.
+    keys: dict[tuple[str, Any, int], str] = field(default_factory=dict)
+    # Of the last load: when it was, and what it found.
+    last_stamp: datetime = datetime.min
+    loaded: dict[str, dict[Any, Row]] = field(default_factory=dict)
+
+    def load(self, options: Options = ANYTHING) -> None:
+        """Load the shop as it is."""
+        result = load(self.shop.url, self.warehouse.destination(), options)
+        self.last_stamp = result.started_at
+        self.loaded = read_tables(self.shop)
+
+    def build(self, *arguments: str) -> None:
+        """Snapshots and models; the account takes note of the last load, as the snapshots do."""
+        self.account.note(self.last_stamp, self.loaded)
+        self.succeed(*arguments)
+
+    def succeed(self, *arguments: str) -> None:
+        outcome = self.run_dbt(*arguments)
+        if not outcome.green:
+            pytest.fail(str(outcome), pytrace=False)
+
+    def run_dbt(self, *arguments: str) -> Outcome:
+        """What `dbt build` does, without seeds, views and tests unless the arguments say so."""
+        arguments = arguments or ("--select", *STATEFUL)
+        return self.project.dbt(
+            self.warehouse, "build", "--exclude-resource-type", "test", "unit_test",
+            "--threads", "1", *arguments,
+        )  # fmt: skip
+
+    def begin(self) -> None:
+        """The first load and build, and the SQL of each incremental model without its history."""
+        self.load()
+        self.fresh = self.project.compiled(
+            self.warehouse, "--full-refresh", "--select", "config.materialized:incremental"
+        )
+        self.build("--full-refresh")
+
+    def check(self) -> None:
+        """Every incremental model is a full refresh of itself, and the account agrees."""
+        self.check_fresh()
+        for name, (entity, key, versions) in DIMENSIONS.items():
+            self.check_dimension(name, entity, key, versions(self.account))
+        self.check_facts()
+
+    def check_fresh(self) -> None:
+        compared = [
+            f"with kept as (select * from marts.{name}), anew as materialized ({sql})"
+            " (select 'kept' as what, * from (select * from kept except all select * from anew)"
+            " as surplus limit 2) union all"
+            " (select 'built anew', * from (select * from anew except all select * from kept)"
+            " as missing limit 2)"
+            for name, sql in self.fresh.items()
+        ]
+        for name, other in zip(self.fresh, self.warehouse.query_all(compared), strict=True):
+            if other:
+                pytest.fail(f"{name}:\n" + "\n".join(map(str, other)), pytrace=False)
+
+    def check_dimension(self, name: str, entity: str, key: str, expected: Versions) -> None:
+        columns = list(next(iter(expected.values()))[0].attributes)
+        found = self.warehouse.query(
+            f"select {entity}_version_key, {entity}_key, {key}, version_number, valid_from,"
+            f" valid_to, is_current, is_deleted, {', '.join(columns)} from marts.{name}"
+            f" where {entity}_key <> '-1'"
+        )
+        same(
+            name,
+            [row[2:] for row in found],
+            [
+                (
+                    number, version.number, version.valid_from, version.valid_to,
+                    version is versions[-1], version.is_deleted,
+                    *(version.attributes[column] for column in columns),
+                )
+                for number, versions in expected.items()
+                for version in versions
+            ],
+        )  # fmt: skip
+        if len({row[0] for row in found}) < len(found):
+            pytest.fail(f"{name}: version keys are not unique", pytrace=False)
+        for version_key, entity_key, number, version, *_ in found:
+            for mark, value in ((version, version_key), (0, entity_key)):
+                before = self.keys.setdefault((name, number, mark), value)
+                if before != value:
+                    pytest.fail(f"{name}: {number} had the key {before} before", pytrace=False)
+
+    def check_facts(self) -> None:
+        same(
+            "fact_orders",
+            self.warehouse.query(
+                f"select {listed('f', LINE_COLUMNS)}, {SOLD}, p.product_code, p.version_number,"
+                f" p.product_key = f.product_key from marts.fact_orders as f {PARENTS}"
+                " left join marts.dim_products as p"
+                " on f.product_version_key = p.product_version_key"
+            ),
+            [
+                (*picked(row, LINE_COLUMNS), *sold(row), *row["product"], True)
+                for row in self.account.order_lines().values()
+            ],
+        )
+        wide = self.account.wide_lines()
+        columns = list(next(iter(wide.values())))
+        same(
+            "orders_obt",
+            self.warehouse.query(
+                f"select order_number, product_code, {', '.join(columns)} from marts.orders_obt"
+            ),
+            [(*key, *picked(row, columns)) for key, row in wide.items()],
+        )
+        same(
+            "fact_payments",
+            self.warehouse.query(
+                f"select {listed('f', PAYMENT_COLUMNS)}, {SOLD}"
+                f" from marts.fact_payments as f {PARENTS}"
+            ),
+            [
+                (*picked(row, PAYMENT_COLUMNS), *sold(row))
+                for row in self.account.payments().values()
+            ],
+        )
+        same(
+            "fact_order_life",
+            self.warehouse.query(
+                f"select {listed('f', LIFE_COLUMNS)}, c.customer_number, c.version_number,"
+                " c.customer_key = f.customer_key from marts.fact_order_life as f"
+                " left join marts.dim_customers as c"
+                " on f.customer_version_key = c.customer_version_key"
+            ),
+            [
+                (number, *picked(row, LIFE_COLUMNS[1:]), *row["customer"], True)
+                for number, row in self.account.order_lives().items()
+            ],
+        )
+
+    def check_nothing_changes(self) -> None:
+        """A load and a build in which nothing is new touch no mart."""
+        before = self.state_of_marts()
+        self.load()
+        self.build()
+        after = self.state_of_marts()
+        touched = [name for name in before if before[name] != after[name]]
+        if touched:
+            pytest.fail(f"without a change in the shop: {', '.join(touched)}", pytrace=False)
+
+    def state_of_marts(self) -> dict[str, Any]:
+        """By mart: a hash of its rows, and what the database counts."""
+        counters = self.warehouse.counters()
+        tables = [f"select * from marts.{name}" for name in counters]
+        digests = {
+            name: hashlib.sha256(repr(sorted(map(repr, rows))).encode()).hexdigest()
+            for name, rows in zip(counters, self.warehouse.query_all(tables), strict=True)
+        }
+        assert digests.keys() == self.fresh.keys()
+        return {name: (digests[name], counters[name]) for name in digests}
+
+    def play(self, random: Random, rounds: int) -> None:
+        """Rounds of events, load, build and comparison; what fails names the round."""
+        happened: list[str] = []
+        number = 0
+        try:
+            self.check()
+            for number in range(1, rounds + 1):
+                happened = self.happen(random, random.choice(EVENTS[self.warehouse.target]))
+                chance = random.random()
+                if chance < 0.1:
+                    # Two loads before a build, which never sees what was there between them.
+                    happened += ["a second load", *self.happen(random, 2)]
+                elif chance < 0.2:
+                    happened += self.load_meanwhile(random)
+                self.build()
+                self.check()
+                if number % 20 == 0:
+                    happened = ["nothing"]
+                    self.check_nothing_changes()
+                    self.check()
+        except (Exception, pytest.fail.Exception) as error:
+            events = "".join(f"\n  {event}" for event in happened)
+            kind = "" if isinstance(error, pytest.fail.Exception) else f"{type(error).__name__}: "
+            raise AssertionError(f"round {number}:{events}\n{kind}{error}") from error
+
+    def load_meanwhile(self, random: Random) -> list[str]:
+        """A build in whose middle a load arrives; a part of another build that selects a few nodes.
+
+        Facts see rows that are newer than dimensions, and dimensions that are newer than others.
+        Only the next build brings them together.
+        """
+        facts = [name for name in self.fresh if name.startswith("fact_")]
+        early = self.build_some(random)
+        happened = self.happen(random, 2)
+        self.succeed("--select", *facts)
+        if random.random() < 0.5:
+            happened.append(f"again {self.build_some(random)}")
+            self.succeed("--select", *facts)
+        return [f"{early}, then a load", *happened]
+
+    def build_some(self, random: Random) -> str:
+        """Some snapshots, and all dimensions."""
+        some = random.sample(sorted(SNAPSHOTS), random.randint(1, len(SNAPSHOTS)))
+        self.account.note(self.last_stamp, {table: self.loaded[table] for table in some})
+        dimensions = [name for name in self.fresh if name.startswith("dim_")]
+        self.succeed("--select", *(SNAPSHOTS[table] for table in some), *dimensions)
+        return f"only {', '.join(some)} are snapshot"
+
+    def happen(self, random: Random, count: int) -> list[str]:
+        """Time goes by, something happens, and it is loaded."""
+        self.clock.pass_by(random)
+        self.shop.today = self.clock.moment.date()
+        happened = self.shop.play(count)
+        self.load()
+        return happened
+
+
+@contextlib.contextmanager
+def begun(project: Project, warehouse: Warehouse, folder: Path, random: Random) -> Iterator[Story]:
+    """The story of a new shop in that folder, loaded and built once."""
+    clock = Clock()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loader.run, "_now", clock.now)
+        shop = RandomShop(folder / "shop.sqlite", random)
+        account = Account(project.folder / "seeds" / "countries.csv")
+        story = Story(project, warehouse, shop, clock, account)
+        story.begin()
+        yield story
+        shop.close()
+
+
+def play_on_duckdb(folder: Path, seed: int, rounds: int) -> str:
+    """A whole story, for a process of its own; returns why it failed, or nothing."""
+    (folder / "project").mkdir(parents=True)
+    project = Project(folder / "project", as_of=AS_OF)
+    warehouse = DuckDBWarehouse(folder / "warehouse.duckdb")
+    random = Random(seed)
+    try:
+        with begun(project, warehouse, folder, random) as story:
+            story.play(random, rounds)
+    except AssertionError as error:
+        return str(error)
+    return ""
+
+
+def listed(alias: str, columns: Sequence[str]) -> str:
+    return ", ".join(f"{alias}.{column}" for column in columns)
+
+
+def picked(row: Row, columns: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(row[column] for column in columns)
+
+
+def sold(row: Row) -> tuple[Any, ...]:
+    return (*row["customer"], True, *row["location"], *row["employee"], True, row["office"])
+
+
+def same(name: str, found: Sequence[tuple[Any, ...]], expected: Sequence[tuple[Any, ...]]) -> None:
+    """The same rows, whatever their order; the first others are shown side by side."""
+    left, right = sorted(map(repr, found)), sorted(map(repr, expected))
+    if left != right:
+        surplus = sorted(set(left) - set(right))[:2]
+        missing = sorted(set(right) - set(left))[:2]
+        shown = [f"  has       {row}" for row in surplus]
+        shown += [f"  should be {row}" for row in missing]
+        rows = "\n".join(shown)
+        pytest.fail(f"{name}: {len(left)} rows for {len(right)}\n{rows}", pytrace=False)
+
+
+def read_tables(shop: RandomShop) -> dict[str, dict[Any, Row]]:
+    """The shop's rows by key, by our names, trimmed, in Python's types."""
+    tables: dict[str, dict[Any, Row]] = {}
+    for table, definition in TABLES.items():
+        columns = {column.name: column.type for column in definition.columns}
+        tables[table] = {}
+        for row in shop.read(table):
+            # A column that the shop has dropped is null.
+            clean = {our_name(n): value(row.get(n), columns[n]) for n in columns if n != "image"}
+            key = tuple(clean[our_name(name)] for name in definition.primary_key)
+            tables[table][key if len(key) > 1 else key[0]] = clean
+    return tables
+
+
+def value(raw: Any, kind: str) -> Any:
+    if raw is None:
+        return None
+    if kind == "date":
+        return date.fromisoformat(raw)
+    if kind.startswith("decimal"):
+        return Decimal(str(raw)).quantize(Decimal("0.01"))
+    return raw.strip() or None if isinstance(raw, str) else raw

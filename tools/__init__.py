@@ -1,0 +1,1 @@
+"""What contributors run and users never do: servers, benchmarks, measuring, house rules."""
