@@ -8,7 +8,7 @@ PYTHON_IN_VENV = "$(VENV)/bin/python"
 export VENV BI_VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help build report roles test redshift-check metrics docs bi lint bench bench-loader clean requirements runtime-environment docs-environment metrics-environment dev-environment bi-environment
+.PHONY: help build report roles test test-long redshift-check metrics docs bi lint bench bench-loader clean requirements runtime-environment docs-environment metrics-environment dev-environment bi-environment
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -35,16 +35,20 @@ roles: runtime-environment ## print who may see what as SQL: roles and their rig
 report: runtime-environment ## write target/site/report.html anew: sales and receivables, one page, no service
 	@$(PYTHON_IN_VENV) scripts/report.py
 
-test: dev-environment ## run all tests: Python, and dbt on DuckDB and PostgreSQL (PYTEST=... for options)
+test: dev-environment ## run the tests of every change: at most 10 minutes on two cores (PYTEST=... for options)
 	@$(PYTHON_IN_VENV) -m tools.servers --install || true
-	@$(SIDE_BY_SIDE) $(PYTEST)
+	@$(SIDE_BY_SIDE) -m "not long" $(PYTEST)
+
+test-long: dev-environment ## run all other tests: at most 40 minutes on two cores
+	@$(PYTHON_IN_VENV) -m tools.servers --install || true
+	@$(SIDE_BY_SIDE) -m long $(PYTEST)
 
 redshift-check: dev-environment ## run those of the tests that stand for Amazon Redshift (no AWS account needed)
 	@$(PYTHON_IN_VENV) -m tools.servers --install || true
 	@$(SIDE_BY_SIDE) tests/python/redshift $(PYTEST)
 
-# A file of tests stays in one process: its fixtures build a warehouse once.
-SIDE_BY_SIDE = $(PYTHON_IN_VENV) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# A process that has no tests left takes some of another one's.
+SIDE_BY_SIDE = $(PYTHON_IN_VENV) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 metrics: metrics-environment ## list the metrics, or ask for them (QUERY="--metrics revenue --group-by metric_time__year")
 	@$(PYTHON_IN_VENV) scripts/metrics.py $(QUERY)

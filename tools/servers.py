@@ -194,6 +194,14 @@ class Server(Program, ABC):
         if first:
             self._create_user()
 
+    @classmethod
+    def attach(cls, folder: Path, port: int) -> Self:
+        """Use a server that another process started, and will stop. Raises ServerError."""
+        server = cls()
+        server._binaries = cls.find_binaries()
+        server._folder, server.port = folder, port
+        return server
+
     def stop(self) -> None:
         """Stop the server as an administrator would; the data stays for the next `start()`."""
         if self._process and self._process.poll() is None:
@@ -473,7 +481,7 @@ class PostgresServer(Server):
             "listen_addresses": HOST,
             "port": self.port,
             "unix_socket_directories": str(self.folder),
-            "max_connections": 50,
+            "max_connections": 100,
         }
         if self.fast:
             settings |= {

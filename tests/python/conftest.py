@@ -22,6 +22,7 @@ from loader import DuckDBDestination, PostgresDestination
 from loader.destinations import Destination
 from loader.destinations.redshift.destination import RedshiftDestination
 from loader.destinations.redshift.files import StagingFiles
+from support.one_run import OneRun, own
 from support.shim import Shim, prepare
 from tools.servers import (
     HOST,
@@ -72,6 +73,10 @@ _NAMES = (
 )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(OneRun(config), "one_run")
+
+
 def require(program: type[Program]) -> None:
     """Skip a test whose server or browser is not installed; under REQUIRE_SERVERS let it fail."""
     try:
@@ -110,18 +115,27 @@ def clean_environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def mariadb() -> Iterator[MariaDBServer]:
-    """A MariaDB server for the whole session; make a database of your own on it."""
-    require(MariaDBServer)
-    with MariaDBServer() as server:
-        yield server
+def mariadb(request: pytest.FixtureRequest) -> Iterator[MariaDBServer]:
+    """The MariaDB server of all tests; make a database of your own on it."""
+    yield from shared(request, MariaDBServer, "mariadb")
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server for the whole session; make a database of your own on it."""
-    require(PostgresServer)
-    with PostgresServer() as server:
+def small_mariadb(request: pytest.FixtureRequest) -> Iterator[MariaDBServer]:
+    """Another one, with the packet size that servers have by default; `mariadb` takes more."""
+    yield from shared(request, MariaDBServer, "small_mariadb")
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """The PostgreSQL server of all tests; make a database of your own on it."""
+    yield from shared(request, PostgresServer, "postgres")
+
+
+def shared(request: pytest.FixtureRequest, kind: type[Program], name: str) -> Iterator[Any]:
+    require(kind)
+    run: Any = request.config.pluginmanager.get_plugin("one_run")
+    with run.server(name) as server:
         yield server
 
 
@@ -198,7 +212,7 @@ def redshift(
 @pytest.fixture
 def redshift_database(request: pytest.FixtureRequest, postgres: PostgresServer) -> str:
     """A database of the PostgreSQL server that has what Redshift's catalog has."""
-    name = f"redshift_{abs(hash(request.node.name)) % 10**8}"
+    name = own(f"redshift_{abs(hash(request.node.name)) % 10**8}")
     postgres.create_database(name)
     prepare(postgres, name)
     return name
@@ -222,7 +236,7 @@ def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Open, Ask
         database = request.getfixturevalue("redshift_database")
         # By INSERT, which is quicker for few rows; what is COPY's own has tests of its own.
         return lambda: opened(s3=None), lambda sql: server.execute(sql, database)
-    url = server.create_database(f"warehouse_{abs(hash(request.node.name)) % 10**8}")
+    url = server.create_database(own(f"warehouse_{abs(hash(request.node.name)) % 10**8}"))
     options = {k: str(v) for k, v in psycopg.conninfo.conninfo_to_dict(url).items()}
 
     def ask_postgres(sql: str) -> list[tuple[Any, ...]]:
@@ -259,12 +273,3 @@ def classicmodels_sql() -> Path:
     if not path.is_file():
         pytest.fail(f"CLASSICMODELS_SQL names {path}, which is no file", pytrace=False)
     return path
-
-
-@pytest.fixture
-def small_packets(mariadb: MariaDBServer) -> Iterator[None]:
-    """A packet size as servers have it by default, not as the tests' own server has it."""
-    ((before,),) = mariadb.execute("select @@global.max_allowed_packet")
-    mariadb.execute("set global max_allowed_packet = 16777216")
-    yield
-    mariadb.execute(f"set global max_allowed_packet = {before}")

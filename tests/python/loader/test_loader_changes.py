@@ -201,14 +201,12 @@ def test_keys_at_the_ends_of_their_type(
 
 
 @pytest.mark.parametrize("warehouse", ["duckdb", "postgres"], indirect=True)
-def test_ranges_wider_than_a_packet(
-    mariadb: MariaDBServer, small_packets: None, warehouse: Warehouse
-) -> None:
+def test_ranges_wider_than_a_packet(small_mariadb: MariaDBServer, warehouse: Warehouse) -> None:
     """Rows that one packet cannot hold together still arrive, and changes are still found."""
     open_warehouse, query = warehouse
     name = f"packets_{abs(hash(str(open_warehouse))) % 10**8}"
-    url = mariadb.create_database(name)
-    mariadb.execute(
+    url = small_mariadb.create_database(name)
+    small_mariadb.execute(
         "create table t (a int, b int, v longtext, primary key (a, b));"
         "insert into t select 1, seq, repeat(char(65 + seq), 3000000) from seq_1_to_7;"
         "insert into t select seq, 0, 'short' from seq_2_to_40",
@@ -216,7 +214,7 @@ def test_ranges_wider_than_a_packet(
     )
     load(url, open_warehouse())
     assert query("select count(*), sum(length(v)) from raw.t") == [(46, 21_000_195)]
-    mariadb.execute("update t set v = repeat('z', 3000001) where a = 1 and b = 7", name)
+    small_mariadb.execute("update t set v = repeat('z', 3000001) where a = 1 and b = 7", name)
     result = load(url, open_warehouse())
     assert result.tables[0].changes.updated == 1
     assert query("select length(v) from raw.t where a = 1 and b = 7") == [(3_000_001,)]

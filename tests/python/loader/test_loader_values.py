@@ -62,14 +62,14 @@ def _generated(kind: str) -> bool:
 
 
 @pytest.fixture
-def mysql_shop(mariadb: MariaDBServer, small_packets: None, request: pytest.FixtureRequest) -> Shop:
+def mysql_shop(small_mariadb: MariaDBServer, request: pytest.FixtureRequest) -> Shop:
     """Three tables, one for each way in which the rows of MySQL are read."""
     name = f"values_{abs(hash(request.node.name)) % 10**8}"
-    url = mariadb.create_database(name)
+    url = small_mariadb.create_database(name)
     session = "set sql_mode = 'ALLOW_INVALID_DATES', time_zone = '+05:30'; "
 
     def execute(sql: str) -> None:
-        mariadb.execute(session + sql, name)
+        small_mariadb.execute(session + sql, name)
 
     _create(execute, "by_range", "int", MYSQL)
     _create(execute, "by_line", "varchar(9)", MYSQL)

@@ -20,11 +20,11 @@ import duckdb
 import pytest
 import yaml
 from playwright.sync_api import ConsoleMessage, Page, expect
-from test_build import Run, environment, fault_in_an_old_row, run
 
 from conftest import copy_project
 from pages.start import note_failure
 from pipeline import catalog
+from support.commands import Run, environment, fault_in_an_old_row, run
 from tools.servers import free_port
 
 expect.set_options(timeout=60_000)  # milliseconds; on a machine that has other work too

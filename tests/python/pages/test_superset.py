@@ -30,6 +30,7 @@ from playwright.sync_api import APIRequestContext, APIResponse, Browser, Page
 from conftest import REPO
 from pipeline.dashboards import SUPERSET, assets
 from sample_shop.shop import create_shop, play_events
+from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse, answer
 from tools.servers import PostgresServer, free_port
 
@@ -37,9 +38,11 @@ LAST_DAY = date(2026, 11, 20)
 NOW = "date '2026-10-22' and date '2026-11-20'"
 BEFORE = "date '2026-09-22' and date '2026-10-21'"
 YEAR_BEFORE = "date '2025-10-22' and date '2025-11-20'"
-READER, READER_PASSWORD = "bi_reader", "p@ss:w/rd #1%?&"
+READER, READER_PASSWORD = own("bi_reader"), "p@ss:w/rd #1%?&"
 ENVIRONMENT = Path(os.environ.get("BI_VENV") or REPO / ".venv-bi").absolute()
 SCREENSHOTS = REPO / "target" / "screenshots"
+pytestmark = pytest.mark.long
+
 DASHBOARDS = ("sales-last-30-days", "customers-and-receivables")
 # Superset's pages ask one other server, which no setting ends; our header forbids it.
 FORBIDDEN = "gateway.scarf.sh"

@@ -19,6 +19,8 @@ from support.project import PostgresWarehouse, Project
 from support.story import AS_OF, begun, play_on_duckdb
 from tools.servers import PostgresServer
 
+pytestmark = pytest.mark.long
+
 # Stories side by side, each of so many rounds.
 STORIES = 2
 ROUNDS = 100

@@ -29,11 +29,12 @@ from metricflow_semantics.model.dbt_manifest_parser import (
     parse_manifest_from_dbt_generated_manifest,
 )
 from metricflow_semantics.model.semantic_manifest_lookup import SemanticManifestLookup
-from test_redshift_offline import Unbuilt
 
 from conftest import REPO, copy_project
 from sample_shop.shop import create_shop
 from support.dialect import refusals, traps
+from support.offline import Unbuilt
+from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
 from tools.servers import MariaDBServer, PostgresServer
 
@@ -190,7 +191,7 @@ def divided(parts: Parts) -> Any:
 @pytest.fixture(scope="module", params=["sample", "real"])
 def shop(request: pytest.FixtureRequest, mariadb: MariaDBServer) -> tuple[str, str]:
     """The URL of a shop and its database, to ask it for its own figures."""
-    name = f"metrics_{request.param}"
+    name = own(f"metrics_{request.param}")
     url = mariadb.create_database(name)
     if request.param == "real":
         dump = request.getfixturevalue("classicmodels_sql")
@@ -218,7 +219,7 @@ def metrics(
         warehouse = DuckDBWarehouse(project.folder / "warehouse.duckdb")
     else:
         server: PostgresServer = request.getfixturevalue("postgres")
-        warehouse = PostgresWarehouse(server, name)
+        warehouse = PostgresWarehouse(server, "metrics")
     warehouse.load(url)
     build(project, warehouse, "--select", "+orders_snapshot")
     # Of orders that were shipped, one goes from the shop and one is cancelled.

@@ -7,9 +7,10 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from test_build import Run, run
 
 from conftest import copy_project
+from support.commands import Run, run
+from support.one_run import own
 from support.project import (
     DuckDBWarehouse,
     PostgresWarehouse,
@@ -54,8 +55,9 @@ def built(
     postgres: PostgresServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Built:
-    source = mariadb.create_database("classicmodels")
-    mariadb.load_file(classicmodels_sql, "classicmodels")
+    name = own("classicmodels")
+    source = mariadb.create_database(name)
+    mariadb.load_file(classicmodels_sql, name)
     return Built(tmp_path_factory.mktemp("real"), source, postgres)
 
 

@@ -673,7 +673,7 @@ def test_what_one_user_built_is_taken_over(house: House, server: PostgresServer)
     with elsewhere(house.project, " classicmodels_", " absent_"):
         outcome = house.project.dbt(single, "build", *chosen, *ONLY_MODELS)
     assert outcome.green, outcome
-    above = server.environment("single") | {
+    above = server.environment(single.database) | {
         "TARGET": "postgres",
         "PGUSER": server.administrator,
     }

@@ -6,13 +6,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from support.dialect import refusals, traps
-from support.offline import Nowhere, connected_to
-from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
+from support.offline import Nowhere, Unbuilt, connected_to
+from support.project import DuckDBWarehouse, PostgresWarehouse, Project
 
 # What each of them has to be told about, by what is said of it.
 FORBIDDEN = {
@@ -78,19 +77,6 @@ delete from t where a in (select u.a from u);
 create view v as select a from s.t with no schema binding;
 select "snapshot", t.oid from t
 """
-
-
-class Unbuilt(Warehouse):
-    """A Redshift that is not there."""
-
-    target = "redshift"
-    variables = {"REDSHIFT_HOST": "nowhere", "REDSHIFT_USER": "u", "REDSHIFT_PASSWORD": "p"}  # noqa: RUF012
-
-    def destination(self) -> Any: ...
-    def query(self, sql: str) -> Any: ...
-    def counters(self) -> Any: ...
-    def keep(self) -> None: ...
-    def restore(self) -> None: ...
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from redshift_connector.error import ProgrammingError
 
 from loader import run
 from sample_shop.shop import create_shop, play_events
+from support.one_run import own
 from support.project import (
     REVENUE,
     DuckDBWarehouse,
@@ -37,7 +38,7 @@ from support.project import (
     Warehouse,
     assert_same_rows,
 )
-from support.shim import Shim
+from support.shim import Shim, prepare
 from tools.servers import HOST, PostgresServer
 
 LAST_DAY = date(2026, 6, 30)
@@ -181,17 +182,16 @@ def test_what_redshift_lacks_is_refused_in_a_build(three: Three, project: Projec
 @pytest.fixture
 def connect(shim: Shim, postgres: PostgresServer) -> Iterator[Callable[[], Any]]:
     """Opens connections of the driver to a fresh database."""
-    from support.shim import prepare
-
-    postgres.create_database("shim")
-    prepare(postgres, "shim")
+    database = own("shim")
+    postgres.create_database(database)
+    prepare(postgres, database)
     opened: list[Any] = []
 
     def connect() -> Any:
         connection = redshift_connector.connect(
             host=HOST,
             port=shim.port,
-            database="shim",
+            database=database,
             user=postgres.user,
             password=postgres.password,
             ssl=False,

@@ -18,8 +18,23 @@ from unittest import mock
 import redshift_connector
 from dbt.adapters.redshift import RedshiftConnectionManager
 
+from support.project import Warehouse
+
 TEMPORARY = re.compile(r"__(?:dbt_\w+|changes\w*?)$|__dbt_tmp.*$")
 MOMENT = "2026-06-01 06:30:00"
+
+
+class Unbuilt(Warehouse):
+    """A Redshift that is not there."""
+
+    target = "redshift"
+    variables = {"REDSHIFT_HOST": "nowhere", "REDSHIFT_USER": "u", "REDSHIFT_PASSWORD": "p"}  # noqa: RUF012
+
+    def destination(self) -> Any: ...
+    def query(self, sql: str) -> Any: ...
+    def counters(self) -> Any: ...
+    def keep(self) -> None: ...
+    def restore(self) -> None: ...
 
 
 @dataclass

@@ -31,6 +31,7 @@ from loader.destinations import Destination
 from loader.destinations.redshift.settings import driver_parameters, redshift_destination
 from pages.lineage import write_lineage
 from pipeline.dbt_packages import install_packages
+from support.one_run import own
 from support.shim import Shim, prepare
 from tools.servers import HOST, PostgresServer
 
@@ -146,8 +147,8 @@ class PostgresWarehouse(Warehouse):
 
     def __init__(self, server: PostgresServer, database: str) -> None:
         self.server = server
-        self.database = database
-        server.create_database(database)
+        self.database = own(database)
+        server.create_database(self.database)
 
     @property
     def variables(self) -> dict[str, str]:
@@ -196,7 +197,7 @@ class ShimWarehouse(PostgresWarehouse):
 
     def __init__(self, shim: Shim, server: PostgresServer, database: str) -> None:
         super().__init__(server, database)
-        prepare(server, database)
+        prepare(server, self.database)
         self._shim = shim
 
     @property

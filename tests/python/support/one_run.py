@@ -1,0 +1,86 @@
+"""One run of the tests in several processes: servers for all of them, and which tests were slow."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.servers import MariaDBServer, PostgresServer, Server, ServerError
+
+# Each of them serves all processes, so no test may change its settings or end it.
+SERVERS: dict[str, Callable[[], Server]] = {
+    "mariadb": MariaDBServer,
+    # With the packet size that servers have by default.
+    "small_mariadb": lambda: MariaDBServer(settings={"max-allowed-packet": "16M"}),
+    "postgres": PostgresServer,
+}
+SLOWEST = 10
+
+
+def own(name: str) -> str:
+    """A database name that no other process of the run uses."""
+    return f"{name}{os.environ.get('PYTEST_XDIST_WORKER', '')}"
+
+
+class OneRun:
+    """A pytest plugin. The servers start with the first worker and end with the run."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._is_worker = hasattr(config, "workerinput")
+        self._started: dict[str, Server] = {}
+        self._seconds: dict[str, float] = defaultdict(float)
+        if not self._is_worker:
+            # SIGTERM ends the run as Ctrl-C does: fixtures and servers are closed.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    @contextlib.contextmanager
+    def server(self, name: str) -> Any:
+        """The server of that name: the run's, or one of this process where it is alone."""
+        make = SERVERS[name]
+        if not self._is_worker:
+            with make() as server:
+                yield server
+            return
+        folder, port = self._config.workerinput["servers"][name]  # type: ignore[attr-defined]
+        yield type(make()).attach(Path(folder), port)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        if not self._started:
+            self._started = {name: make() for name, make in SERVERS.items()}
+            for server in self._started.values():
+                # What is not installed is reported by the tests that need it.
+                with contextlib.suppress(ServerError):
+                    server.start()
+        node.workerinput["servers"] = {
+            name: (str(server.folder), server.port)
+            for name, server in self._started.items()
+            if server.pid
+        }
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._seconds[report.nodeid] += report.duration
+
+    def pytest_unconfigure(self) -> None:
+        for server in self._started.values():
+            server.close()
+        if self._seconds and not self._is_worker:
+            print(slowest_line(self._seconds))
+
+
+def slowest_line(seconds: dict[str, float]) -> str:
+    """How long the slowest tests took, and which they are."""
+    slowest = sorted(seconds.items(), key=lambda test: -test[1])[:SLOWEST]
+    named = ", ".join(f"{name.rpartition('/')[2]} {took:.0f}" for name, took in slowest)
+    return (
+        f"The {len(slowest)} slowest of {len(seconds):,} tests took"
+        f" {sum(took for _, took in slowest):.0f} s of {sum(seconds.values()):.0f} s: {named}"
+    )
