@@ -9,35 +9,7 @@ with customers as (
 final as (
 
     select
-        -- keys
-        customer_key,
-        location_key,
-        employee_key,
-        customer_number,
-        sales_rep_employee_number,
-
-        -- attributes
-        customer_name,
-        contact_name,
-        contact_first_name,
-        contact_last_name,
-        phone,
-        address_line_1,
-        address_line_2,
-        postal_code,
-        city,
-        state,
-        country,
-        region,
-        territory,
-
-        -- numbers
-        credit_limit,
-
-        -- flags
-        has_sales_rep,
-        is_deleted
-
+        {{ contract_columns() | map(attribute='name') | join(',\n        ') }}
     from customers
     where is_current
 

@@ -41,7 +41,7 @@ weeks as (
 
 ),
 
-known as (
+described as (
 
     select
         -- keys
@@ -98,32 +98,7 @@ known as (
 
 final as (
 
-    select * from known
-
-    union all
-
-    select
-        -1 as date_key,
-        null as date_day,
-        'Unknown' as weekday_name,
-        'Unknown' as month_name,
-        'Unknown' as year_month,
-        'Unknown' as year_quarter,
-        null as year_number,
-        null as quarter_number,
-        null as month_number,
-        null as day_of_month,
-        null as day_of_year,
-        null as weekday_number,
-        null as iso_year,
-        null as iso_week,
-        false as is_weekend,
-        false as is_month_end,
-        false as is_quarter_end,
-        false as is_year_end,
-        null as week_start_date,
-        null as month_start_date,
-        null as quarter_start_date
+    {{ with_unknown_member('described') }}
 
 )
 

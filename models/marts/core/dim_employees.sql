@@ -12,7 +12,7 @@ offices as (
 
 ),
 
-named as (
+named_employees as (
 
     select
         *,
@@ -22,23 +22,24 @@ named as (
 ),
 
 -- A version of the employee for each version of office and manager that it overlaps.
-placed as (
+described as (
 
     select
         -- keys
+        {{ entity_key(['named_employees.employee_number']) }} as employee_key,
         {{ entity_key(['managers.employee_number']) }} as manager_key,
         {{ entity_key(['offices.office_code']) }} as office_key,
-        named.employee_number,
-        named.manager_employee_number,
-        named.office_code,
+        named_employees.employee_number,
+        named_employees.manager_employee_number,
+        named_employees.office_code,
 
         -- attributes
-        named.employee_name,
-        named.first_name,
-        named.last_name,
-        named.job_title,
-        named.extension,
-        named.email,
+        named_employees.employee_name,
+        named_employees.first_name,
+        named_employees.last_name,
+        named_employees.job_title,
+        named_employees.extension,
+        named_employees.email,
         managers.employee_name as manager_name,
         managers.job_title as manager_job_title,
         coalesce(offices.city, 'Unknown') as office_city,
@@ -47,111 +48,39 @@ placed as (
         coalesce(offices.territory, 'Unknown') as office_territory,
 
         -- flags
-        named.is_deleted,
+        named_employees.is_deleted,
 
         -- dates
-        greatest(named.valid_from, offices.valid_from, managers.valid_from) as valid_from,
-        least(named.valid_to, offices.valid_to, managers.valid_to) as valid_to,
+        greatest(named_employees.valid_from, offices.valid_from, managers.valid_from) as valid_from,
+        least(named_employees.valid_to, offices.valid_to, managers.valid_to) as valid_to,
 
         -- metadata
-        greatest(named.dbt_valid_from, offices.dbt_valid_from, managers.dbt_valid_from)
+        greatest(named_employees.dbt_valid_from, offices.dbt_valid_from, managers.dbt_valid_from)
             as _loaded_at
 
-    from named
+    from named_employees
     left join offices
         on
-            named.office_code = offices.office_code
-            and named.valid_from < offices.valid_to
-            and named.valid_to > offices.valid_from
-    left join named as managers
+            named_employees.office_code = offices.office_code
+            and named_employees.valid_from < offices.valid_to
+            and named_employees.valid_to > offices.valid_from
+    left join named_employees as managers
         on
-            named.manager_employee_number = managers.employee_number
-            and greatest(named.valid_from, offices.valid_from) < managers.valid_to
-            and least(named.valid_to, offices.valid_to) > managers.valid_from
+            named_employees.manager_employee_number = managers.employee_number
+            and greatest(named_employees.valid_from, offices.valid_from) < managers.valid_to
+            and least(named_employees.valid_to, offices.valid_to) > managers.valid_from
 
 ),
 
 versions as (
 
-    {{ merged_versions('placed', [
-        'employee_number', 'manager_key', 'office_key', 'manager_employee_number', 'office_code',
-        'employee_name', 'first_name', 'last_name', 'job_title', 'extension', 'email',
-        'manager_name', 'manager_job_title', 'office_city', 'office_state', 'office_country',
-        'office_territory', 'is_deleted',
-    ]) }}
+    {{ merged_versions('described', 'employee_number', 'employee_version_key') }}
 
 ),
 
 final as (
 
-    select
-        -- keys
-        {{ entity_key(['employee_number', 'valid_from']) }} as employee_version_key,
-        {{ entity_key(['employee_number']) }} as employee_key,
-        manager_key,
-        office_key,
-        employee_number,
-        manager_employee_number,
-        office_code,
-
-        -- attributes
-        employee_name,
-        first_name,
-        last_name,
-        job_title,
-        extension,
-        email,
-        manager_name,
-        manager_job_title,
-        office_city,
-        office_state,
-        office_country,
-        office_territory,
-
-        -- numbers
-        cast(version_number as integer) as version_number,
-
-        -- flags
-        is_current,
-        is_deleted,
-
-        -- dates
-        valid_from,
-        valid_to,
-
-        -- metadata
-        _loaded_at
-
-    from versions
-
-    union all
-
-    select
-        '-1' as employee_version_key,
-        '-1' as employee_key,
-        '-1' as manager_key,
-        '-1' as office_key,
-        -1 as employee_number,
-        null as manager_employee_number,
-        'Unknown' as office_code,
-        'Unknown' as employee_name,
-        'Unknown' as first_name,
-        'Unknown' as last_name,
-        'Unknown' as job_title,
-        'Unknown' as extension,
-        'Unknown' as email,
-        'Unknown' as manager_name,
-        'Unknown' as manager_job_title,
-        'Unknown' as office_city,
-        'Unknown' as office_state,
-        'Unknown' as office_country,
-        'Unknown' as office_territory,
-        1 as version_number,
-        true as is_current,
-        false as is_deleted,
-        {{ beginning_of_time() }} as valid_from,
-        {{ end_of_time() }} as valid_to,
-        {{ beginning_of_time() }} as _loaded_at
+    {{ with_unknown_member('versions', {'employee_number': -1}) }}
 
 )
 

@@ -23,7 +23,7 @@ locations as (
 
 ),
 
-known as (
+described as (
 
     select
         -- keys
@@ -51,23 +51,7 @@ known as (
 
 final as (
 
-    select * from known
-
-    union all
-
-    select
-        '-1' as office_key,
-        '-1' as location_key,
-        'Unknown' as office_code,
-        'Unknown' as phone,
-        'Unknown' as address_line_1,
-        'Unknown' as address_line_2,
-        'Unknown' as postal_code,
-        'Unknown' as city,
-        'Unknown' as state,
-        'Unknown' as country,
-        'Unknown' as territory,
-        false as is_deleted
+    {{ with_unknown_member('described') }}
 
 )
 

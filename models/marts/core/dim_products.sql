@@ -27,6 +27,7 @@ described as (
 
     select
         -- keys
+        {{ entity_key(['products.product_code']) }} as product_key,
         products.product_code,
 
         -- attributes
@@ -62,45 +63,17 @@ described as (
 
 versions as (
 
-    {{ merged_versions('described', [
-        'product_code', 'product_name', 'product_line', 'product_scale', 'product_vendor',
-        'product_description', 'product_line_description', 'buy_price', 'msrp', 'is_deleted',
-    ]) }}
+    {{ merged_versions(
+        'described', 'product_code', 'product_version_key', added_later=['quantity_in_stock']
+    ) }}
 
 ),
 
-final as (
+stocked as (
 
     select
-        -- keys
-        {{ entity_key(['versions.product_code', 'versions.valid_from']) }} as product_version_key,
-        {{ entity_key(['versions.product_code']) }} as product_key,
-        versions.product_code,
-
-        -- attributes
-        versions.product_name,
-        versions.product_line,
-        versions.product_scale,
-        versions.product_vendor,
-        versions.product_description,
-        versions.product_line_description,
-
-        -- numbers
-        versions.buy_price,
-        versions.msrp,
-        stock.quantity_in_stock,
-        cast(versions.version_number as integer) as version_number,
-
-        -- flags
-        versions.is_current,
-        versions.is_deleted,
-
-        -- dates
-        versions.valid_from,
-        versions.valid_to,
-
-        -- metadata
-        versions._loaded_at
+        versions.*,
+        stock.quantity_in_stock
 
     from versions
     left join stock
@@ -108,27 +81,11 @@ final as (
             versions.product_code = stock.product_code
             and versions.is_current
 
-    union all
+),
 
-    select
-        '-1' as product_version_key,
-        '-1' as product_key,
-        'Unknown' as product_code,
-        'Unknown' as product_name,
-        'Unknown' as product_line,
-        'Unknown' as product_scale,
-        'Unknown' as product_vendor,
-        'Unknown' as product_description,
-        'Unknown' as product_line_description,
-        null as buy_price,
-        null as msrp,
-        null as quantity_in_stock,
-        1 as version_number,
-        true as is_current,
-        false as is_deleted,
-        {{ beginning_of_time() }} as valid_from,
-        {{ end_of_time() }} as valid_to,
-        {{ beginning_of_time() }} as _loaded_at
+final as (
+
+    {{ with_unknown_member('stocked') }}
 
 )
 

@@ -9,26 +9,7 @@ with products as (
 final as (
 
     select
-        -- keys
-        product_key,
-        product_code,
-
-        -- attributes
-        product_name,
-        product_line,
-        product_scale,
-        product_vendor,
-        product_description,
-        product_line_description,
-
-        -- numbers
-        buy_price,
-        msrp,
-        quantity_in_stock,
-
-        -- flags
-        is_deleted
-
+        {{ contract_columns() | map(attribute='name') | join(',\n        ') }}
     from products
     where is_current
 

@@ -1,0 +1,3 @@
+{% macro contract_columns() -%}
+    {{ return(model.columns.values() | list) }}
+{%- endmacro %}
