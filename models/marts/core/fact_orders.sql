@@ -9,30 +9,7 @@
     indexes=index_on(['_loaded_at', 'order_line_key'])
 ) }}
 
-with order_details as (
-
-    select * from {{ ref('stg_classicmodels__order_details') }}
-
-),
-
-orders as (
-
-    select * from {{ ref('int_orders_tracked') }}
-
-),
-
-gone_orders as (
-
-    select
-        order_number,
-        max(_loaded_at) as _loaded_at
-    from {{ ref('stg_classicmodels__tombstones') }}
-    where entity = 'orders'
-    group by order_number
-
-),
-
-customers as (
+with customers as (
 
     select * from {{ ref('dim_customers') }}
 
@@ -50,146 +27,61 @@ products as (
 
 ),
 
+gone_orders as (
+
+    select
+        order_number,
+        max(_loaded_at) as _loaded_at
+    from {{ ref('stg_classicmodels__tombstones') }}
+    where entity = 'orders'
+    group by order_number
+
+),
+
 {% if is_incremental() -%}
-{%- set since = watermark() -%}
--- Each relation by itself, because PostgreSQL would calculate a CTE that is used twice in full.
-new_customers as (
+changed_orders as (
 
-    {{ new_versions(ref('dim_customers'), 'customer_number', 'customer_version_key', since) }}
-
-),
-
-new_employees as (
-
-    {{ new_versions(ref('dim_employees'), 'employee_key', 'employee_version_key', since) }}
-
-),
-
-new_products as (
-
-    {{ new_versions(ref('dim_products'), 'product_code', 'product_version_key', since) }}
-
-),
-
--- Orders of which a line, or what is known about one, may have changed since the last build.
-changed as (
-
-    select order_number from {{ ref('stg_classicmodels__order_details') }}
-    where _loaded_at > {{ since }}
-
-    union
-
-    select order_number from {{ ref('int_orders_tracked') }}
-    where _loaded_at > {{ since }}
-
-    union
-
-    select order_number from {{ ref('stg_classicmodels__tombstones') }}
-    where
-        entity = 'orders'
-        and _loaded_at > {{ since }}
-
-    union
-
-    select known.order_number
-    from {{ this }} as known
-    left join new_customers
-        on
-            known.customer_number = new_customers.customer_number
-            and {{ is_valid('new_customers', version_day('known.order_date')) }}
-    left join new_employees
-        on
-            known.employee_key = new_employees.employee_key
-            and {{ is_valid('new_employees', version_day('known.order_date')) }}
-    left join new_products
-        on
-            known.product_code = new_products.product_code
-            and {{ is_valid('new_products', version_day('known.order_date')) }}
-    -- not in the joins, where DuckDB would compare each row with each for an `or`
-    where
-        known.customer_version_key <> new_customers.customer_version_key
-        or known._loaded_at < new_customers._loaded_at
-        or known.employee_version_key <> new_employees.employee_version_key
-        or known._loaded_at < new_employees._loaded_at
-        or known.product_version_key <> new_products.product_version_key
-        or known._loaded_at < new_products._loaded_at
+    {{ changed_since_last_build(
+        'order_number',
+        'order_date',
+        rows=[ref('stg_classicmodels__order_details'), ref('int_orders_tracked'), 'gone_orders'],
+        versions={
+            'customer_version_key': [ref('dim_customers'), 'customer_number'],
+            'employee_version_key': [ref('dim_employees'), 'employee_key'],
+            'product_version_key': [ref('dim_products'), 'product_code'],
+        }
+    ) }}
 
 ),
 
 {% endif -%}
 
-details as (
+order_details as (
 
-    select * from order_details
+    select * from {{ ref('stg_classicmodels__order_details') }}
     {%- if is_incremental() %}
-    where order_number in (select changed.order_number from changed)
+    where order_number in (select changed_orders.order_number from changed_orders)
     {%- endif %}
 
 ),
 
-parents as (
+orders as (
 
-    select * from orders
+    select * from {{ ref('int_orders_tracked') }}
     {%- if is_incremental() %}
-    where order_number in (select changed.order_number from changed)
+    where order_number in (select changed_orders.order_number from changed_orders)
     {%- endif %}
 
 ),
 
--- A line whose order is gone stays, without dates and status.
-lines as (
+-- Each line with the versions that were valid on the day of its order. A line whose order is gone
+-- stays, without dates and status.
+order_lines as (
 
     select
-        details.order_number,
-        details.order_line_number,
-        details.product_code,
-        details.quantity_ordered,
-        details.price_each,
-        parents.customer_number,
-        parents.order_status,
-        parents.order_comments,
-        parents.days_to_ship,
-        parents.order_date,
-        parents.required_date,
-        parents.shipped_date,
-        {{ version_day('parents.order_date') }} as version_day,
-        cast(details.quantity_ordered * details.price_each as numeric(12, 2)) as order_amount,
-        -- The one definition of revenue: every line except those of cancelled orders.
-        not coalesce(parents.is_cancelled, false) as is_revenue,
-        coalesce(parents.is_cancelled, false) as is_cancelled,
-        coalesce(parents.is_shipped, false) as is_shipped,
-        coalesce(parents.is_open, false) as is_open,
-        coalesce(parents.is_late, false) as is_late,
-        greatest(details._loaded_at, parents._loaded_at, gone_orders._loaded_at) as _loaded_at
-
-    from details
-    left join parents on details.order_number = parents.order_number
-    left join gone_orders on details.order_number = gone_orders.order_number
-
-),
-
--- With the versions that were valid on the day of the order.
-versioned as (
-
-    select
-        lines.order_number,
-        lines.order_line_number,
-        lines.product_code,
-        lines.customer_number,
-        lines.order_status,
-        lines.order_comments,
-        lines.quantity_ordered,
-        lines.price_each,
-        lines.order_amount,
-        lines.days_to_ship,
-        lines.is_revenue,
-        lines.is_cancelled,
-        lines.is_shipped,
-        lines.is_open,
-        lines.is_late,
-        lines.order_date,
-        lines.required_date,
-        lines.shipped_date,
+        -- keys
+        {{ entity_key(['order_details.order_number', 'order_details.product_code']) }}
+            as order_line_key,
         coalesce(customers.customer_key, '-1') as customer_key,
         coalesce(customers.customer_version_key, '-1') as customer_version_key,
         coalesce(customers.location_key, '-1') as location_key,
@@ -198,26 +90,62 @@ versioned as (
         coalesce(employees.office_key, '-1') as office_key,
         coalesce(products.product_key, '-1') as product_key,
         coalesce(products.product_version_key, '-1') as product_version_key,
+        {{ date_key('orders.order_date') }} as order_date_key,
+        {{ date_key('orders.required_date') }} as required_date_key,
+        {{ date_key('orders.shipped_date') }} as shipped_date_key,
+        order_details.order_number,
+        order_details.order_line_number,
+        order_details.product_code,
+        orders.customer_number,
+
+        -- attributes
+        orders.order_status,
+        orders.order_comments,
+
+        -- numbers
+        order_details.quantity_ordered,
+        order_details.price_each,
         products.buy_price,
         products.msrp,
-        cast(products.msrp - lines.price_each as numeric(12, 2)) as discount_each,
+        cast(order_details.quantity_ordered * order_details.price_each as numeric(12, 2))
+            as order_amount,
+        cast(products.msrp - order_details.price_each as numeric(12, 2)) as discount_each,
+        orders.days_to_ship,
+
+        -- flags
+        -- The one definition of revenue: every line except those of cancelled orders.
+        not coalesce(orders.is_cancelled, false) as is_revenue,
+        coalesce(orders.is_cancelled, false) as is_cancelled,
+        coalesce(orders.is_shipped, false) as is_shipped,
+        coalesce(orders.is_open, false) as is_open,
+        coalesce(orders.is_late, false) as is_late,
+
+        -- dates
+        orders.order_date,
+        orders.required_date,
+        orders.shipped_date,
+
+        -- metadata
         greatest(
-            lines._loaded_at, customers._loaded_at, employees._loaded_at, products._loaded_at
+            order_details._loaded_at, orders._loaded_at, gone_orders._loaded_at,
+            customers._loaded_at, employees._loaded_at, products._loaded_at
         ) as _loaded_at
 
-    from lines
+    from order_details
+    left join orders on order_details.order_number = orders.order_number
+    left join gone_orders on order_details.order_number = gone_orders.order_number
     left join customers
         on
-            lines.customer_number = customers.customer_number
-            and {{ is_valid('customers', 'lines.version_day') }}
+            orders.customer_number = customers.customer_number
+            and {{ is_valid('customers', version_day('orders.order_date')) }}
     left join employees
         on
             customers.employee_key = employees.employee_key
-            and {{ is_valid('employees', 'lines.version_day') }}
+            and {{ is_valid('employees', version_day('orders.order_date')) }}
     left join products
         on
-            lines.product_code = products.product_code
-            and {{ is_valid('products', 'lines.version_day') }}
+            order_details.product_code = products.product_code
+            and {{ is_valid('products', version_day('orders.order_date')) }}
 
 ),
 
@@ -229,7 +157,7 @@ earned as (
             as revenue_amount,
         cast(case when is_revenue then quantity_ordered * buy_price else 0 end as numeric(12, 2))
             as cost_amount
-    from versioned
+    from order_lines
 
 ),
 
@@ -242,61 +170,14 @@ margined as (
 
 ),
 
+-- The table has its columns in the order of the contract.
 final as (
 
     select
-        -- keys
-        {{ entity_key(['order_number', 'product_code']) }} as order_line_key,
-        customer_key,
-        customer_version_key,
-        location_key,
-        employee_key,
-        employee_version_key,
-        office_key,
-        product_key,
-        product_version_key,
-        {{ date_key('order_date') }} as order_date_key,
-        {{ date_key('required_date') }} as required_date_key,
-        {{ date_key('shipped_date') }} as shipped_date_key,
-        order_number,
-        order_line_number,
-        product_code,
-        customer_number,
-
-        -- attributes
-        order_status,
-        order_comments,
-
-        -- numbers
-        quantity_ordered,
-        price_each,
-        buy_price,
-        msrp,
-        order_amount,
-        revenue_amount,
-        cost_amount,
-        gross_margin_amount,
+        *,
         {{ percent_of('gross_margin_amount', 'revenue_amount') }} as gross_margin_percent,
-        discount_each,
         cast(quantity_ordered * discount_each as numeric(12, 2)) as discount_amount,
-        {{ percent_of('discount_each', 'msrp') }} as discount_percent,
-        days_to_ship,
-
-        -- flags
-        is_revenue,
-        is_cancelled,
-        is_shipped,
-        is_open,
-        is_late,
-
-        -- dates
-        order_date,
-        required_date,
-        shipped_date,
-
-        -- metadata
-        _loaded_at
-
+        {{ percent_of('discount_each', 'msrp') }} as discount_percent
     from margined
 
 )

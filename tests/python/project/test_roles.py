@@ -556,8 +556,8 @@ FACT, FACT_YML = "models/marts/core/fact_payments.sql", "models/marts/core/fact_
 CHECK = "      - name: check_number\n        data_type: varchar(512)\n"
 NEW_COLUMN = (
     FACT,
-    "        paid.check_number,\n",
-    "        paid.check_number,\n        1 as extra,\n",
+    "        payments.check_number,\n",
+    "        payments.check_number,\n        1 as extra,\n",
 )
 NEW_MODEL = "models/marts/finance/brand_new"
 

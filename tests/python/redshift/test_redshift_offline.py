@@ -138,7 +138,7 @@ def test_each_forbidden_construct_is_caught(asked: str) -> None:
 
 
 def test_a_forbidden_construct_in_a_model_is_caught(project: Project) -> None:
-    edit = ("models/marts/core/fact_payments.sql", "paid.payment_amount,", "every(true),")
+    edit = ("models/marts/core/fact_payments.sql", "payments.payment_amount,", "every(true),")
     with project.edited([edit]):
         place = Nowhere(project.manifest(Unbuilt()), existing=False)
         with connected_to(place):

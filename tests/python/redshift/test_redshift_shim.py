@@ -169,7 +169,7 @@ def test_a_contract_that_is_broken_is_refused(three: Three, project: Project) ->
 
 
 def test_what_redshift_lacks_is_refused_in_a_build(three: Three, project: Project) -> None:
-    edit = ("models/marts/core/fact_payments.sql", "paid.payment_amount,", "every(true),")
+    edit = ("models/marts/core/fact_payments.sql", "payments.payment_amount,", "every(true),")
     with project.edited([edit]):
         outcome = project.dbt(three.redshift, "run", "-s", "fact_payments")
     assert outcome.failed == {"fact_payments"}

@@ -169,8 +169,10 @@ class Story:
         self.check_facts()
 
     def check_fresh(self) -> None:
+        columns = {m.name: ", ".join(m.columns) for m in self.project.marts(self.warehouse)}
         compared = [
-            f"with kept as (select * from marts.{name}), anew as materialized ({sql})"
+            f"with kept as (select {columns[name]} from marts.{name}),"
+            f" anew as materialized (select {columns[name]} from ({sql}) as calculated)"
             " (select 'kept' as what, * from (select * from kept except all select * from anew)"
             " as surplus limit 2) union all"
             " (select 'built anew', * from (select * from anew except all select * from kept)"
