@@ -10,7 +10,7 @@ payments as (
 
 ),
 
-events as (
+event_days as (
 
     select order_date as event_date from orders
     union all
@@ -23,12 +23,12 @@ events as (
 ),
 
 -- Whole years, so that a year or a quarter can be compared with all of its days.
-bounds as (
+year_bounds as (
 
     select
         cast({{ dbt.date_trunc('year', 'min(event_date)') }} as date) as first_day,
         extract(year from max(event_date)) as last_year
-    from events
+    from event_days
 
 ),
 
@@ -42,10 +42,10 @@ numbers as (
 days as (
 
     select
-        bounds.first_day + (cast(numbers.generated_number as integer) - 1) as date_day,
-        bounds.last_year
+        year_bounds.first_day + (cast(numbers.generated_number as integer) - 1) as date_day,
+        year_bounds.last_year
     from numbers
-    cross join bounds
+    cross join year_bounds
 
 ),
 

@@ -17,7 +17,7 @@ order_days as (
 ),
 
 -- The first day of a case by which an order counts, for each day with orders.
-counted_from as (
+first_case_days as (
 
     select
         order_days.order_date,
@@ -30,25 +30,25 @@ counted_from as (
 
 ),
 
-added as (
+orders_by_case_day as (
 
     select
         order_lines.product_number,
-        counted_from.case_date,
+        first_case_days.case_date,
         count(*) as order_count
 
     from order_lines
     -- as above
-    inner join counted_from on order_lines.order_date = counted_from.order_date
+    inner join first_case_days on order_lines.order_date = first_case_days.order_date
     group by
         order_lines.product_number,
-        counted_from.case_date
+        first_case_days.case_date
 
 ),
 
 products as (
 
-    select distinct product_number from added
+    select distinct product_number from orders_by_case_day
 
 ),
 
@@ -59,7 +59,7 @@ final as (
         products.product_number,
 
         -- numbers
-        cast(sum(coalesce(added.order_count, 0)) over (
+        cast(sum(coalesce(orders_by_case_day.order_count, 0)) over (
             partition by products.product_number
             order by case_days.case_date
             rows between unbounded preceding and current row
@@ -71,10 +71,10 @@ final as (
     from products
     -- each product on each day
     cross join case_days
-    left join added
+    left join orders_by_case_day
         on
-            products.product_number = added.product_number
-            and case_days.case_date = added.case_date
+            products.product_number = orders_by_case_day.product_number
+            and case_days.case_date = orders_by_case_day.case_date
 
 )
 

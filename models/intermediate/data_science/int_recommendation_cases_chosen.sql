@@ -23,7 +23,7 @@ orders as (
 
 ),
 
--- Keys are hashes, so customers in the order of their keys are a random choice that is always the same.
+-- Keys are hashes, so their order is random, and the same each time.
 last_orders as (
 
     select

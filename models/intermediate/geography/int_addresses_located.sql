@@ -16,7 +16,7 @@ countries as (
 
 ),
 
--- Each once, whoever has or had it.
+-- Each address once, of all versions of all customers and offices.
 addresses as (
 
     select

@@ -12,7 +12,7 @@ locations as (
 
 ),
 
--- Each once: which of them was valid when is in dim_employees.
+-- Each employee once: dim_employees has the versions.
 employees as (
 
     select * from {{ ref('dim_employees') }}
@@ -20,7 +20,7 @@ employees as (
 
 ),
 
-addresses as (
+keyed_customers as (
 
     select
         *,
@@ -33,45 +33,45 @@ described as (
 
     select
         -- keys
-        {{ entity_key(['addresses.customer_number']) }} as customer_key,
+        {{ entity_key(['keyed_customers.customer_number']) }} as customer_key,
         coalesce(locations.location_key, '-1') as location_key,
         coalesce(employees.employee_key, '-1') as employee_key,
-        addresses.customer_number,
-        addresses.sales_rep_employee_number,
+        keyed_customers.customer_number,
+        keyed_customers.sales_rep_employee_number,
 
         -- attributes
-        addresses.customer_name,
-        {{ full_name('addresses.contact_first_name', 'addresses.contact_last_name') }}
+        keyed_customers.customer_name,
+        {{ full_name('keyed_customers.contact_first_name', 'keyed_customers.contact_last_name') }}
             as contact_name,
-        addresses.contact_first_name,
-        addresses.contact_last_name,
-        addresses.phone,
-        addresses.address_line_1,
-        addresses.address_line_2,
-        addresses.postal_code,
-        addresses.city,
-        addresses.state,
-        addresses.country,
+        keyed_customers.contact_first_name,
+        keyed_customers.contact_last_name,
+        keyed_customers.phone,
+        keyed_customers.address_line_1,
+        keyed_customers.address_line_2,
+        keyed_customers.postal_code,
+        keyed_customers.city,
+        keyed_customers.state,
+        keyed_customers.country,
         coalesce(locations.region, 'Unknown') as region,
         coalesce(locations.territory, 'Unknown') as territory,
 
         -- numbers
-        addresses.credit_limit,
+        keyed_customers.credit_limit,
 
         -- flags
-        addresses.sales_rep_employee_number is not null as has_sales_rep,
-        addresses.is_deleted,
+        keyed_customers.sales_rep_employee_number is not null as has_sales_rep,
+        keyed_customers.is_deleted,
 
         -- dates
-        addresses.valid_from,
-        addresses.valid_to,
+        keyed_customers.valid_from,
+        keyed_customers.valid_to,
 
         -- metadata
-        greatest(addresses.dbt_valid_from, employees._loaded_at) as _loaded_at
+        greatest(keyed_customers.dbt_valid_from, employees._loaded_at) as _loaded_at
 
-    from addresses
-    left join locations on addresses.address_key = locations.location_key
-    left join employees on addresses.sales_rep_employee_number = employees.employee_number
+    from keyed_customers
+    left join locations on keyed_customers.address_key = locations.location_key
+    left join employees on keyed_customers.sales_rep_employee_number = employees.employee_number
 
 ),
 

@@ -15,7 +15,7 @@ with days as (
 ),
 
 -- 1 January of the year 1 was a Monday.
-parts as (
+date_parts as (
 
     select
         date_day,
@@ -30,14 +30,14 @@ parts as (
 ),
 
 -- An ISO week belongs to the year of its Thursday.
-weeks as (
+iso_weeks as (
 
     select
         *,
         date_day + (1 - weekday_number) as week_start_date,
         date_day + (4 - weekday_number) as week_thursday,
         extract(day from date_day + 1) = 1 as is_month_end
-    from parts
+    from date_parts
 
 ),
 
@@ -92,7 +92,7 @@ described as (
         cast({{ dbt.date_trunc('month', 'date_day') }} as date) as month_start_date,
         cast({{ dbt.date_trunc('quarter', 'date_day') }} as date) as quarter_start_date
 
-    from weeks
+    from iso_weeks
 
 ),
 

@@ -1,6 +1,6 @@
 {{ config(unique_key='office_key') }}
 
--- The last that is known of each; no office goes away, for older facts point to it.
+-- The last known version of each office. Closed offices stay, because older facts point to them.
 with offices as (
 
     select * from {{ ref('offices_snapshot') }}
@@ -8,7 +8,7 @@ with offices as (
 
 ),
 
-addresses as (
+keyed_offices as (
 
     select
         *,
@@ -27,25 +27,25 @@ described as (
 
     select
         -- keys
-        {{ entity_key(['addresses.office_code']) }} as office_key,
+        {{ entity_key(['keyed_offices.office_code']) }} as office_key,
         coalesce(locations.location_key, '-1') as location_key,
-        addresses.office_code,
+        keyed_offices.office_code,
 
         -- attributes
-        addresses.phone,
-        addresses.address_line_1,
-        addresses.address_line_2,
-        addresses.postal_code,
-        addresses.city,
-        addresses.state,
-        addresses.country,
-        addresses.territory,
+        keyed_offices.phone,
+        keyed_offices.address_line_1,
+        keyed_offices.address_line_2,
+        keyed_offices.postal_code,
+        keyed_offices.city,
+        keyed_offices.state,
+        keyed_offices.country,
+        keyed_offices.territory,
 
         -- flags
-        addresses.dbt_is_deleted = 'True' as is_deleted
+        keyed_offices.dbt_is_deleted = 'True' as is_deleted
 
-    from addresses
-    left join locations on addresses.address_key = locations.location_key
+    from keyed_offices
+    left join locations on keyed_offices.address_key = locations.location_key
 
 ),
 

@@ -12,7 +12,7 @@ product_lines as (
 
 ),
 
--- Stock moves with every sale and makes no versions: the current one has today's.
+-- Stock moves with every sale and makes no versions: only the current version has it.
 stock as (
 
     select
@@ -69,7 +69,7 @@ versions as (
 
 ),
 
-stocked as (
+versions_with_stock as (
 
     select
         versions.*,
@@ -85,7 +85,7 @@ stocked as (
 
 final as (
 
-    {{ with_unknown_member('stocked') }}
+    {{ with_unknown_member('versions_with_stock') }}
 
 )
 

@@ -20,7 +20,7 @@ customers as (
 
 {% if is_incremental() -%}
 {%- set since = watermark() -%}
--- As new_versions() has them, with the location too: a first version can be replaced under its key.
+-- As from new_versions(), and with the location: a first version can be replaced under its key.
 new_customers as (
 
     select
@@ -35,7 +35,7 @@ new_customers as (
 ),
 
 -- Orders that have a new version, or whose customer has.
-changed as (
+changed_orders as (
 
     select order_number from {{ ref('orders_snapshot') }}
     where dbt_valid_from > {{ since }}
@@ -67,30 +67,31 @@ versions as (
         row_number() over (partition by order_number order by dbt_valid_from) as version_number
     from orders
     {%- if is_incremental() %}
-    where order_number in (select changed.order_number from changed)
+    where order_number in (select changed_orders.order_number from changed_orders)
     {%- endif %}
 
 ),
 
-steps as (
+marked_versions as (
 
     select
         *,
-        version_number = 1 or coalesce(order_status, '') <> coalesce(status_before, '') as is_step
+        version_number = 1 or coalesce(order_status, '') <> coalesce(status_before, '')
+            as is_status_change
     from versions
 
 ),
 
-lives as (
+order_histories as (
 
     select
         order_number,
         cast({{ dbt.listagg(
-            "case when is_step then coalesce(order_status, 'Unknown') end",
+            "case when is_status_change then coalesce(order_status, 'Unknown') end",
             "' > '",
             'order by dbt_valid_from'
         ) }} as {{ type_text() }}) as status_history,
-        cast(sum(case when is_step then 1 else 0 end) - 1 as integer) as status_changes,
+        cast(sum(case when is_status_change then 1 else 0 end) - 1 as integer) as status_changes,
         min(dbt_valid_from) as first_seen_at,
         min(case when shipped_date is not null then dbt_valid_from end) as shipped_seen_at,
         min(case when order_status = 'On Hold' then dbt_valid_from end) as on_hold_at,
@@ -98,7 +99,7 @@ lives as (
         min(case when order_status = 'Resolved' then dbt_valid_from end) as resolved_at,
         min(case when order_status = 'Cancelled' then dbt_valid_from end) as cancelled_at,
         max(dbt_valid_from) as _loaded_at
-    from steps
+    from marked_versions
     group by order_number
 
 ),
@@ -127,13 +128,15 @@ final as (
 
         -- attributes
         latest.order_status,
-        lives.status_history,
+        order_histories.status_history,
 
         -- numbers
-        lives.status_changes,
+        order_histories.status_changes,
         latest.days_to_ship,
-        cast(cast(lives.cancelled_at as date) - latest.order_date as integer) as days_to_cancel,
-        cast(cast(lives.resolved_at as date) - latest.order_date as integer) as days_to_resolve,
+        cast(cast(order_histories.cancelled_at as date) - latest.order_date as integer)
+            as days_to_cancel,
+        cast(cast(order_histories.resolved_at as date) - latest.order_date as integer)
+            as days_to_resolve,
 
         -- flags
         latest.is_cancelled,
@@ -145,19 +148,19 @@ final as (
         latest.order_date,
         latest.required_date,
         latest.shipped_date,
-        lives.first_seen_at,
-        lives.shipped_seen_at,
-        lives.on_hold_at,
-        lives.disputed_at,
-        lives.resolved_at,
-        lives.cancelled_at,
+        order_histories.first_seen_at,
+        order_histories.shipped_seen_at,
+        order_histories.on_hold_at,
+        order_histories.disputed_at,
+        order_histories.resolved_at,
+        order_histories.cancelled_at,
 
         -- metadata
-        lives._loaded_at
+        order_histories._loaded_at
 
     from latest
-    -- latest has one of the versions that lives is made of
-    inner join lives on latest.order_number = lives.order_number
+    -- both are made of the same versions
+    inner join order_histories on latest.order_number = order_histories.order_number
     left join customers
         on
             latest.customer_number = customers.customer_number

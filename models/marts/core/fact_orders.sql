@@ -149,7 +149,7 @@ order_lines as (
 
 ),
 
-earned as (
+lines_with_revenue as (
 
     select
         *,
@@ -161,12 +161,12 @@ earned as (
 
 ),
 
-margined as (
+lines_with_margin as (
 
     select
         *,
         cast(revenue_amount - cost_amount as numeric(12, 2)) as gross_margin_amount
-    from earned
+    from lines_with_revenue
 
 ),
 
@@ -178,7 +178,7 @@ final as (
         {{ percent_of('gross_margin_amount', 'revenue_amount') }} as gross_margin_percent,
         cast(quantity_ordered * discount_each as numeric(12, 2)) as discount_amount,
         {{ percent_of('discount_each', 'msrp') }} as discount_percent
-    from margined
+    from lines_with_margin
 
 )
 

@@ -29,7 +29,7 @@ data_through as (
 
 ),
 
-sold as (
+product_sales as (
 
     select
         products.product_line,
@@ -62,7 +62,7 @@ ranked as (
             partition by product_line, region
             order by unit_count desc, order_count desc, revenue_amount desc, product_key asc
         ) as popularity_rank
-    from sold
+    from product_sales
 
 ),
 

@@ -6,7 +6,7 @@ with fact_orders as (
 
 ),
 
--- A number is compared sooner than a key, and there are millions of pairs to compare.
+-- Integers compare faster than hash keys, and there are millions of pairs to compare.
 products as (
 
     select
@@ -36,13 +36,13 @@ order_lines as (
 
 ),
 
-orders as (
+order_total as (
 
     select count(distinct order_number) as order_count from order_lines
 
 ),
 
-sold as (
+product_orders as (
 
     select
         product_number,
@@ -53,33 +53,33 @@ sold as (
 ),
 
 -- Each pair once; an order has a product on one line only.
-together as (
+pairs as (
 
     select
-        one.product_number,
-        other.product_number as partner_number,
+        order_lines.product_number,
+        partner_lines.product_number as partner_number,
         count(*) as pair_order_count
 
-    from order_lines as one
+    from order_lines
     -- orders of one line have no pair
-    inner join order_lines as other
+    inner join order_lines as partner_lines
         on
-            one.order_number = other.order_number
-            and one.product_number < other.product_number
+            order_lines.order_number = partner_lines.order_number
+            and order_lines.product_number < partner_lines.product_number
     group by
-        one.product_number,
-        other.product_number
+        order_lines.product_number,
+        partner_lines.product_number
     having count(*) >= 3
 
 ),
 
-both_ways as (
+pairs_both_ways as (
 
     select
         product_number,
         partner_number,
         pair_order_count
-    from together
+    from pairs
 
     union all
 
@@ -87,28 +87,28 @@ both_ways as (
         partner_number as product_number,
         product_number as partner_number,
         pair_order_count
-    from together
+    from pairs
 
 ),
 
-measured as (
+pair_measures as (
 
     select
-        both_ways.product_number,
-        both_ways.partner_number,
-        both_ways.pair_order_count,
-        sold.order_count,
+        pairs_both_ways.product_number,
+        pairs_both_ways.partner_number,
+        pairs_both_ways.pair_order_count,
+        product_orders.order_count,
         partners.order_count as partner_order_count,
-        orders.order_count as all_order_count,
+        order_total.order_count as all_order_count,
         {{ cosine_millionths(
-            'both_ways.pair_order_count', 'sold.order_count', 'partners.order_count'
+            'pairs_both_ways.pair_order_count', 'product_orders.order_count', 'partners.order_count'
         ) }} as cosine_millionths
 
-    from both_ways
-    left join sold on both_ways.product_number = sold.product_number
-    left join sold as partners on both_ways.partner_number = partners.product_number
+    from pairs_both_ways
+    left join product_orders on pairs_both_ways.product_number = product_orders.product_number
+    left join product_orders as partners on pairs_both_ways.partner_number = partners.product_number
     -- one row
-    cross join orders
+    cross join order_total
 
 ),
 
@@ -120,7 +120,7 @@ ranked as (
             partition by product_number
             order by cosine_millionths desc, pair_order_count desc, partner_number asc
         ) as partner_rank
-    from measured
+    from pair_measures
 
 ),
 

@@ -45,7 +45,7 @@ orders as (
 
 ),
 
-paid as (
+customer_payments as (
 
     select
         customer_key,
@@ -57,7 +57,7 @@ paid as (
 
 ),
 
--- Payments name no order: they pay what is due first, and last what has not been shipped.
+-- Payments name no order. They pay first what is due first, and last what is not shipped yet.
 claims as (
 
     select
@@ -82,18 +82,20 @@ open_claims as (
         claims.order_amount,
         {{ as_of_date() }} - claims.due_date as days_overdue,
         case
-            when claims.claimed_amount <= coalesce(paid.paid_amount, 0) then 0
-            when claims.claimed_amount - coalesce(paid.paid_amount, 0) < claims.order_amount
-                then claims.claimed_amount - coalesce(paid.paid_amount, 0)
+            when claims.claimed_amount <= coalesce(customer_payments.paid_amount, 0) then 0
+            when
+                claims.claimed_amount - coalesce(customer_payments.paid_amount, 0)
+                < claims.order_amount
+                then claims.claimed_amount - coalesce(customer_payments.paid_amount, 0)
             else claims.order_amount
         end as open_amount
 
     from claims
-    left join paid on claims.customer_key = paid.customer_key
+    left join customer_payments on claims.customer_key = customer_payments.customer_key
 
 ),
 
-owed as (
+open_totals as (
 
     select
         customer_key,
@@ -122,26 +124,27 @@ balances as (
         customers.territory,
         customers.credit_limit,
         customers.is_deleted,
-        owed.oldest_due_date,
-        paid.last_payment_date,
-        coalesce(owed.order_count, 0) as order_count,
-        coalesce(paid.payment_count, 0) as payment_count,
-        coalesce(owed.ordered_amount, 0) as ordered_amount,
-        coalesce(paid.paid_amount, 0) as paid_amount,
-        coalesce(owed.ordered_amount, 0) - coalesce(paid.paid_amount, 0) as balance_amount,
-        coalesce(owed.open_amount, 0) as open_amount,
-        coalesce(owed.overdue_1_to_30_amount, 0) as overdue_1_to_30_amount,
-        coalesce(owed.overdue_31_to_60_amount, 0) as overdue_31_to_60_amount,
-        coalesce(owed.overdue_61_to_90_amount, 0) as overdue_61_to_90_amount,
-        coalesce(owed.overdue_over_90_amount, 0) as overdue_over_90_amount
+        open_totals.oldest_due_date,
+        customer_payments.last_payment_date,
+        coalesce(open_totals.order_count, 0) as order_count,
+        coalesce(customer_payments.payment_count, 0) as payment_count,
+        coalesce(open_totals.ordered_amount, 0) as ordered_amount,
+        coalesce(customer_payments.paid_amount, 0) as paid_amount,
+        coalesce(open_totals.ordered_amount, 0) - coalesce(customer_payments.paid_amount, 0)
+            as balance_amount,
+        coalesce(open_totals.open_amount, 0) as open_amount,
+        coalesce(open_totals.overdue_1_to_30_amount, 0) as overdue_1_to_30_amount,
+        coalesce(open_totals.overdue_31_to_60_amount, 0) as overdue_31_to_60_amount,
+        coalesce(open_totals.overdue_61_to_90_amount, 0) as overdue_61_to_90_amount,
+        coalesce(open_totals.overdue_over_90_amount, 0) as overdue_over_90_amount
 
     from customers
-    left join owed on customers.customer_key = owed.customer_key
-    left join paid on customers.customer_key = paid.customer_key
+    left join open_totals on customers.customer_key = open_totals.customer_key
+    left join customer_payments on customers.customer_key = customer_payments.customer_key
 
 ),
 
-aged as (
+receivables as (
 
     select
         *,
@@ -157,40 +160,42 @@ final as (
 
     select
         -- keys
-        aged.customer_key,
-        aged.customer_number,
+        receivables.customer_key,
+        receivables.customer_number,
 
         -- attributes
-        aged.customer_name,
-        aged.territory,
+        receivables.customer_name,
+        receivables.territory,
 
         -- numbers
-        cast(aged.order_count as bigint) as order_count,
-        cast(aged.payment_count as bigint) as payment_count,
-        cast(aged.ordered_amount as numeric(18, 2)) as ordered_amount,
-        cast(aged.paid_amount as numeric(18, 2)) as paid_amount,
-        cast(aged.balance_amount as numeric(18, 2)) as balance_amount,
-        cast(aged.open_amount as numeric(18, 2)) as open_amount,
-        cast(aged.open_amount - aged.overdue_amount as numeric(18, 2)) as not_due_amount,
-        cast(aged.overdue_amount as numeric(18, 2)) as overdue_amount,
-        cast(aged.overdue_1_to_30_amount as numeric(18, 2)) as overdue_1_to_30_amount,
-        cast(aged.overdue_31_to_60_amount as numeric(18, 2)) as overdue_31_to_60_amount,
-        cast(aged.overdue_61_to_90_amount as numeric(18, 2)) as overdue_61_to_90_amount,
-        cast(aged.overdue_over_90_amount as numeric(18, 2)) as overdue_over_90_amount,
-        aged.credit_limit,
-        {{ percent_of('aged.open_amount', 'aged.credit_limit') }} as credit_limit_used_percent,
+        cast(receivables.order_count as bigint) as order_count,
+        cast(receivables.payment_count as bigint) as payment_count,
+        cast(receivables.ordered_amount as numeric(18, 2)) as ordered_amount,
+        cast(receivables.paid_amount as numeric(18, 2)) as paid_amount,
+        cast(receivables.balance_amount as numeric(18, 2)) as balance_amount,
+        cast(receivables.open_amount as numeric(18, 2)) as open_amount,
+        cast(receivables.open_amount - receivables.overdue_amount as numeric(18, 2))
+            as not_due_amount,
+        cast(receivables.overdue_amount as numeric(18, 2)) as overdue_amount,
+        cast(receivables.overdue_1_to_30_amount as numeric(18, 2)) as overdue_1_to_30_amount,
+        cast(receivables.overdue_31_to_60_amount as numeric(18, 2)) as overdue_31_to_60_amount,
+        cast(receivables.overdue_61_to_90_amount as numeric(18, 2)) as overdue_61_to_90_amount,
+        cast(receivables.overdue_over_90_amount as numeric(18, 2)) as overdue_over_90_amount,
+        receivables.credit_limit,
+        {{ percent_of('receivables.open_amount', 'receivables.credit_limit') }}
+            as credit_limit_used_percent,
 
         -- flags
-        aged.open_amount > coalesce(aged.credit_limit, 0) as is_over_credit_limit,
-        aged.is_deleted,
+        receivables.open_amount > coalesce(receivables.credit_limit, 0) as is_over_credit_limit,
+        receivables.is_deleted,
 
         -- dates
-        aged.oldest_due_date,
-        aged.last_payment_date,
+        receivables.oldest_due_date,
+        receivables.last_payment_date,
         {{ as_of_date() }} as as_of_date,
         data_through.data_through_date
 
-    from aged
+    from receivables
     -- one row
     cross join data_through
 

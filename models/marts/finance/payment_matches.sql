@@ -34,7 +34,7 @@ orders as (
 
 ),
 
--- Of several orders with one amount, the first goes with the first payment.
+-- Where several orders have the same amount, the first one matches the first payment.
 numbered_orders as (
 
     select

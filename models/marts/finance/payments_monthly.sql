@@ -25,7 +25,7 @@ data_through as (
 
 ),
 
-ordered as (
+monthly_orders as (
 
     select
         dates.year_month,
@@ -37,7 +37,7 @@ ordered as (
 
 ),
 
-paid as (
+monthly_payments as (
 
     select
         dates.year_month,
@@ -51,7 +51,7 @@ paid as (
 
 ),
 
-first_days as (
+first_business_days as (
 
     select min(order_date) as business_date from order_lines
     union all
@@ -59,9 +59,9 @@ first_days as (
 
 ),
 
-first_day as (
+first_business_day as (
 
-    select min(business_date) as business_date from first_days
+    select min(business_date) as business_date from first_business_days
 
 ),
 
@@ -74,10 +74,10 @@ months as (
 
     from dates
     -- one row each
-    cross join first_day
+    cross join first_business_day
     cross join data_through
     where
-        dates.date_day >= first_day.business_date
+        dates.date_day >= first_business_day.business_date
         and dates.date_day <= data_through.data_through_date
 
     union
@@ -85,7 +85,7 @@ months as (
     select
         year_month,
         null as month_start_date
-    from ordered
+    from monthly_orders
     where year_month = 'Unknown'
 
     union
@@ -93,24 +93,24 @@ months as (
     select
         year_month,
         null as month_start_date
-    from paid
+    from monthly_payments
     where year_month = 'Unknown'
 
 ),
 
-amounts as (
+monthly_amounts as (
 
     select
         months.year_month,
         months.month_start_date,
-        coalesce(paid.payment_count, 0) as payment_count,
-        coalesce(paid.customer_count, 0) as customer_count,
-        coalesce(paid.payment_amount, 0) as payment_amount,
-        coalesce(ordered.ordered_amount, 0) as ordered_amount
+        coalesce(monthly_payments.payment_count, 0) as payment_count,
+        coalesce(monthly_payments.customer_count, 0) as customer_count,
+        coalesce(monthly_payments.payment_amount, 0) as payment_amount,
+        coalesce(monthly_orders.ordered_amount, 0) as ordered_amount
 
     from months
-    left join paid on months.year_month = paid.year_month
-    left join ordered on months.year_month = ordered.year_month
+    left join monthly_payments on months.year_month = monthly_payments.year_month
+    left join monthly_orders on months.year_month = monthly_orders.year_month
 
 ),
 
@@ -118,26 +118,26 @@ final as (
 
     select
         -- keys
-        cast(amounts.year_month as varchar(7)) as year_month,
+        cast(monthly_amounts.year_month as varchar(7)) as year_month,
 
         -- numbers
-        cast(amounts.payment_count as bigint) as payment_count,
-        cast(amounts.customer_count as bigint) as customer_count,
-        cast(amounts.payment_amount as numeric(18, 2)) as payment_amount,
-        cast(amounts.ordered_amount as numeric(18, 2)) as ordered_amount,
-        cast(amounts.ordered_amount - amounts.payment_amount as numeric(18, 2))
+        cast(monthly_amounts.payment_count as bigint) as payment_count,
+        cast(monthly_amounts.customer_count as bigint) as customer_count,
+        cast(monthly_amounts.payment_amount as numeric(18, 2)) as payment_amount,
+        cast(monthly_amounts.ordered_amount as numeric(18, 2)) as ordered_amount,
+        cast(monthly_amounts.ordered_amount - monthly_amounts.payment_amount as numeric(18, 2))
             as difference_amount,
-        cast(sum(amounts.ordered_amount - amounts.payment_amount) over (
-            -- what has no date first, so that the last month has the balance of today
-            order by coalesce(amounts.month_start_date, cast('1900-01-01' as date))
+        cast(sum(monthly_amounts.ordered_amount - monthly_amounts.payment_amount) over (
+            -- the unknown month first, so that the last month has today's balance
+            order by coalesce(monthly_amounts.month_start_date, cast('1900-01-01' as date))
             rows between unbounded preceding and current row
         ) as numeric(18, 2)) as balance_amount,
 
         -- dates
-        amounts.month_start_date,
+        monthly_amounts.month_start_date,
         data_through.data_through_date
 
-    from amounts
+    from monthly_amounts
     -- one row
     cross join data_through
 

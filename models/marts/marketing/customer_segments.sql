@@ -20,7 +20,7 @@ data_through as (
 
 ),
 
-bought as (
+customer_orders as (
 
     select
         customer_key,
@@ -38,22 +38,22 @@ bought as (
 buyers as (
 
     select
-        bought.*,
-        bought.last_order_date - bought.first_order_date as days_ordering,
+        customer_orders.*,
+        customer_orders.last_order_date - customer_orders.first_order_date as days_ordering,
         case
-            when bought.last_order_date < {{ as_of_date() }}
-                then {{ as_of_date() }} - bought.last_order_date
+            when customer_orders.last_order_date < {{ as_of_date() }}
+                then {{ as_of_date() }} - customer_orders.last_order_date
             else 0
         end as days_since_last_order
 
-    from bought
-    -- leaves out the unknown customer, whose orders are those of many
-    inner join customers on bought.customer_key = customers.customer_key
+    from customer_orders
+    -- leaves out the unknown customer, who stands for many
+    inner join customers on customer_orders.customer_key = customers.customer_key
 
 ),
 
--- What a customer with one day of orders is held against.
-usual as (
+-- What customers with one day of orders are compared with.
+buyer_averages as (
 
     select
         count(*) as buyer_count,
@@ -66,21 +66,21 @@ ranked as (
 
     select
         buyers.*,
-        usual.buyer_count,
+        buyer_averages.buyer_count,
         {{ quotient('buyers.days_ordering', '(buyers.order_day_count - 1)', 1) }}
             as days_between_orders,
-        usual.days_between_orders as usual_days_between_orders,
+        buyer_averages.days_between_orders as usual_days_between_orders,
         rank() over (order by buyers.last_order_date desc) as recency_rank,
         rank() over (order by buyers.order_count desc) as frequency_rank,
         rank() over (order by buyers.revenue_amount desc) as value_rank
 
     from buyers
     -- one row
-    cross join usual
+    cross join buyer_averages
 
 ),
 
--- Fifths of the buyers; those who are alike are in the same one.
+-- Fifths of the buyers; buyers with equal figures get the same score.
 scored as (
 
     select

@@ -21,7 +21,7 @@ data_through as (
 
 ),
 
-sold as (
+product_sales as (
 
     select
         product_key,
@@ -45,7 +45,7 @@ sold as (
 
 ),
 
-described as (
+products_with_sales as (
 
     select
         products.product_key,
@@ -55,19 +55,19 @@ described as (
         products.msrp,
         products.quantity_in_stock,
         products.is_deleted,
-        sold.product_key is null as is_never_sold,
-        coalesce(sold.order_count, 0) as order_count,
-        coalesce(sold.unit_count, 0) as unit_count,
-        coalesce(sold.recent_unit_count, 0) as recent_unit_count,
-        coalesce(sold.revenue_amount, 0) as revenue_amount,
-        coalesce(sold.gross_margin_amount, 0) as gross_margin_amount,
-        sold.revenue_with_msrp,
-        sold.msrp_amount,
-        sold.first_order_date,
-        sold.last_order_date
+        product_sales.product_key is null as is_never_sold,
+        coalesce(product_sales.order_count, 0) as order_count,
+        coalesce(product_sales.unit_count, 0) as unit_count,
+        coalesce(product_sales.recent_unit_count, 0) as recent_unit_count,
+        coalesce(product_sales.revenue_amount, 0) as revenue_amount,
+        coalesce(product_sales.gross_margin_amount, 0) as gross_margin_amount,
+        product_sales.revenue_with_msrp,
+        product_sales.msrp_amount,
+        product_sales.first_order_date,
+        product_sales.last_order_date
 
     from products
-    left join sold on products.product_key = sold.product_key
+    left join product_sales on products.product_key = product_sales.product_key
 
 ),
 
@@ -80,7 +80,7 @@ ranked as (
             as revenue_rank_in_line,
         sum(revenue_amount) over () as all_revenue_amount,
         sum(revenue_amount) over (partition by product_line) as line_revenue_amount
-    from described
+    from products_with_sales
 
 ),
 

@@ -7,7 +7,7 @@ with order_lines as (
 
 ),
 
-lives as (
+order_histories as (
 
     select * from {{ ref('fact_order_life') }}
 
@@ -33,21 +33,22 @@ orders as (
 
 first_load as (
 
-    select min(first_seen_at) as first_seen_at from lives
+    select min(first_seen_at) as first_seen_at from order_histories
 
 ),
 
 arrivals as (
 
     select
-        cast({{ dbt.date_trunc('hour', 'lives.first_seen_at') }} as timestamp) as arrived_hour_at,
-        coalesce(lives.first_seen_at = first_load.first_seen_at, false) as is_first_load,
+        cast({{ dbt.date_trunc('hour', 'order_histories.first_seen_at') }} as timestamp)
+            as arrived_hour_at,
+        coalesce(order_histories.first_seen_at = first_load.first_seen_at, false) as is_first_load,
         orders.line_count,
         orders.unit_count,
         orders.revenue_amount
 
     from orders
-    left join lives on orders.order_number = lives.order_number
+    left join order_histories on orders.order_number = order_histories.order_number
     -- one row
     cross join first_load
 

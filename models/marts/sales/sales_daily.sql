@@ -31,7 +31,7 @@ data_through as (
 
 ),
 
-sold as (
+sales as (
 
     select
         order_lines.order_date_key,
@@ -58,7 +58,7 @@ sold as (
 
 ),
 
--- Where a product line has ever been sold, which is what keeps the table bounded.
+-- Each country in which a product line was ever sold: this bounds the size of the table.
 markets as (
 
     select distinct
@@ -66,7 +66,7 @@ markets as (
         country,
         region,
         territory
-    from sold
+    from sales
 
 ),
 
@@ -76,7 +76,7 @@ first_sale as (
 
 ),
 
-cells as (
+market_days as (
 
     select
         dates.date_key as order_date_key,
@@ -105,7 +105,7 @@ cells as (
         country,
         region,
         territory
-    from sold
+    from sales
     where order_date_key = -1
 
 ),
@@ -114,35 +114,36 @@ final as (
 
     select
         -- keys
-        {{ entity_key(['cells.order_date_key', 'cells.product_line', 'cells.country']) }}
-            as sales_daily_key,
-        cells.order_date_key,
+        {{ entity_key([
+            'market_days.order_date_key', 'market_days.product_line', 'market_days.country'
+        ]) }} as sales_daily_key,
+        market_days.order_date_key,
 
         -- attributes
-        cells.product_line,
-        cells.country,
-        cells.region,
-        cells.territory,
+        market_days.product_line,
+        market_days.country,
+        market_days.region,
+        market_days.territory,
 
         -- numbers
-        cast(coalesce(sold.order_count, 0) as bigint) as order_count,
-        cast(coalesce(sold.line_count, 0) as bigint) as line_count,
-        cast(coalesce(sold.unit_count, 0) as bigint) as unit_count,
-        cast(coalesce(sold.revenue_amount, 0) as numeric(18, 2)) as revenue_amount,
-        cast(coalesce(sold.gross_margin_amount, 0) as numeric(18, 2)) as gross_margin_amount,
-        cast(coalesce(sold.discount_amount, 0) as numeric(18, 2)) as discount_amount,
+        cast(coalesce(sales.order_count, 0) as bigint) as order_count,
+        cast(coalesce(sales.line_count, 0) as bigint) as line_count,
+        cast(coalesce(sales.unit_count, 0) as bigint) as unit_count,
+        cast(coalesce(sales.revenue_amount, 0) as numeric(18, 2)) as revenue_amount,
+        cast(coalesce(sales.gross_margin_amount, 0) as numeric(18, 2)) as gross_margin_amount,
+        cast(coalesce(sales.discount_amount, 0) as numeric(18, 2)) as discount_amount,
 
         -- dates
-        cells.order_date
+        market_days.order_date
 
-    from cells
-    left join sold
+    from market_days
+    left join sales
         on
-            cells.order_date_key = sold.order_date_key
-            and cells.product_line = sold.product_line
-            and cells.country = sold.country
-            and cells.region = sold.region
-            and cells.territory = sold.territory
+            market_days.order_date_key = sales.order_date_key
+            and market_days.product_line = sales.product_line
+            and market_days.country = sales.country
+            and market_days.region = sales.region
+            and market_days.territory = sales.territory
 
 )
 

@@ -15,7 +15,7 @@ data_through as (
 
 ),
 
-as_of as (
+periods as (
 
     select
         {{ as_of_date() }} as last_day,
@@ -27,21 +27,21 @@ as_of as (
 
 ),
 
-placed as (
+windowed_sales as (
 
     select
         sales.*,
-        as_of.first_day,
-        as_of.last_day,
-        sales.order_date between as_of.first_day and as_of.last_day as is_now,
-        sales.order_date between as_of.first_day_before and as_of.last_day_before
+        periods.first_day,
+        periods.last_day,
+        sales.order_date between periods.first_day and periods.last_day as is_now,
+        sales.order_date between periods.first_day_before and periods.last_day_before
             as is_before,
-        sales.order_date between as_of.first_day_year_before and as_of.last_day_year_before
+        sales.order_date between periods.first_day_year_before and periods.last_day_year_before
             as is_year_before
 
     from sales
     -- one row
-    cross join as_of
+    cross join periods
 
 ),
 
@@ -58,7 +58,7 @@ summed as (
         region,
         first_day,
         last_day
-    from placed
+    from windowed_sales
     group by
         product_line,
         region,

@@ -224,7 +224,7 @@ ARRIVALS = [
 FACT_ORDERS = "models/marts/core/fact_orders.sql"
 CANCELLED_COUNTS = (
     FACT_ORDERS,
-    "not coalesce(parents.is_cancelled, false) as is_revenue",
+    "not coalesce(orders.is_cancelled, false) as is_revenue",
     "true as is_revenue",
 )
 # A load of the day after that found another credit limit for each customer.
@@ -286,8 +286,8 @@ CHANGES = [
         edits=[
             (
                 FACT_ORDERS,
-                "        msrp,\n        order_amount,",
-                "        msrp,\n        cast(order_amount as double precision) as order_amount,",
+                "order_details.price_each as numeric(12, 2))\n            as order_amount",
+                "order_details.price_each as double precision)\n            as order_amount",
             )
         ],
     ),
@@ -318,8 +318,8 @@ CHANGES = [
         edits=[
             (
                 "models/marts/core/dim_employees.sql",
-                "left join named as managers",
-                "inner join named as managers",
+                "left join named_employees as managers",
+                "inner join named_employees as managers",
             )
         ],
     ),
@@ -381,7 +381,11 @@ CHANGES = [
         {"each_dimension_has_one_unknown_member"},
         "dim_products",
         edits=[
-            ("models/marts/core/dim_products.sql", "'-1' as product_key", "'-2' as product_key")
+            (
+                "models/marts/core/dim_products.sql",
+                "with_unknown_member('versions_with_stock')",
+                "with_unknown_member('versions_with_stock', {'product_key': \"'-2'\"})",
+            )
         ],
     ),
     Fault(
