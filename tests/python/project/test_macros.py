@@ -19,6 +19,7 @@ from dbt.cli.main import dbtRunner
 
 from conftest import REPO
 from pipeline.summary import rebuilt_lines
+from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
 from tools.servers import PostgresServer
 
@@ -145,7 +146,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
     """A warehouse without a shop."""
     if request.param == "postgres":
-        return PostgresWarehouse(request.getfixturevalue("postgres"), "macros")
+        return PostgresWarehouse(request.getfixturevalue("postgres"), own("macros"))
     path = tmp_path_factory.mktemp("store") / "w.duckdb"
     duckdb.connect(str(path)).execute("create schema raw_classicmodels").close()
     return DuckDBWarehouse(path)
@@ -307,7 +308,7 @@ OLD = (
 @pytest.fixture
 def old_table(postgres: PostgresServer) -> PostgresWarehouse:
     """A table with a view, and a view over that."""
-    warehouse = PostgresWarehouse(postgres, "dropping")
+    warehouse = PostgresWarehouse(postgres, own("dropping"))
     warehouse.query(OLD)
     return warehouse
 

@@ -9,6 +9,7 @@ The folders are kept in target/environments, or in NEXT_VERSIONS.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPO, copy_project
+from support.one_run import own
 from tools.servers import PostgresServer
 
 pytestmark = pytest.mark.long
@@ -88,12 +90,15 @@ def installed(name: str) -> Versions:
     """The packages of requirements/<name>.txt, installed unless they are."""
     pins, folder = REPO / "requirements" / f"{name}.txt", FOLDER / name
     known = folder / "installed.txt"
-    if not known.exists() or known.read_bytes() != pins.read_bytes():
-        shutil.rmtree(folder, ignore_errors=True)
-        command = [sys.executable, "-m", "pip", "install", "--no-input", "--quiet", "--no-deps"]
-        command += ["--disable-pip-version-check", "--require-hashes", "--target", str(folder)]
-        subprocess.run([*command, "--requirement", str(pins)], check=True)
-        shutil.copy(pins, known)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other processes of the run need it too
+        if not known.exists() or known.read_bytes() != pins.read_bytes():
+            shutil.rmtree(folder, ignore_errors=True)
+            command = [sys.executable, "-m", "pip", "install", "--no-input", "--quiet", "--no-deps"]
+            command += ["--disable-pip-version-check", "--require-hashes", "--target", str(folder)]
+            subprocess.run([*command, "--requirement", str(pins)], check=True)
+            shutil.copy(pins, known)
     return Versions(folder)
 
 
@@ -152,8 +157,9 @@ def test_postgres_has_the_same_figures(
     built: tuple[Path, str], copy: Path, postgres: PostgresServer
 ) -> None:
     """With the next dbt; DuckDB has no part in it."""
-    postgres.create_database("next_dbt")
-    there = {"TARGET": "postgres", **postgres.environment("next_dbt")}
+    database = own("next_dbt")
+    postgres.create_database(database)
+    there = {"TARGET": "postgres", **postgres.environment(database)}
     assert figures(installed("next-dbt").build(copy, **there)) == figures(built[1])
 
 
