@@ -91,6 +91,8 @@ requirements: dev-environment ## pin the newest versions that requirements/*.in 
 	@$(call pin,redshift,--constraints requirements/dev.txt)
 	@$(call pin,metrics,--constraints requirements/dev.txt)
 	@$(call pin,superset)
+	@$(call pin,next-duckdb,--no-deps)
+	@$(call pin,next-dbt,--no-deps)
 
 pin = $(PYTHON_IN_VENV) -m uv pip compile --quiet --universal --generate-hashes --no-strip-extras \
 	--no-header --no-emit-index-url --python-version 3.11 --upgrade $(2) requirements/$(1).in \

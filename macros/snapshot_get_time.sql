@@ -1,3 +1,4 @@
+{#- In place of dbt's default__snapshot_get_time; relies on snapshots asking it for the time of a version. -#}
 {% macro default__snapshot_get_time() -%}
     {%- if execute -%}
         {%- set latest -%}

@@ -48,6 +48,7 @@ from pipeline.summary import (
     figures_of,
     figures_query,
     freshness_line,
+    rebuilt_lines,
     tested_lines,
     written_line,
 )
@@ -334,7 +335,7 @@ def build(steps: Steps) -> bool:
         results: list[Any] = list(built.result.results)
         left_out = tested_lines(code_is_good, known["TESTED_THROUGH"])
         tested = [line for line in (written_line(results), *left_out) if line]
-        notes += [count_line(results), *tested]
+        notes += [count_line(results), *rebuilt_lines(results), *tested]
     with steps.step("freshness") as notes:
         freshness = dbt.run("source", "freshness")
         # Without what is done at the end of each run.

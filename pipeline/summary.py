@@ -115,13 +115,22 @@ def written_line(results: Sequence[Any]) -> str:
         for r in results
         if r.node.resource_type == "model" and r.node.config.materialized == "incremental"
     ]
-    # The macro tell_rows_written counts; of a table that is made anew dbt says something else.
+    # The macro report_outcome counts; for a table that is made anew dbt says something else.
     if any(answer.get("code") != "WRITTEN" for answer in answers):
         return ""
     rows = sum(answer["rows_affected"] for answer in answers)
     if not rows:
         return "nothing has changed: no row of any mart was written"
     return f"{rows:,} rows of the marts were changed, new or gone"
+
+
+def rebuilt_lines(results: Sequence[Any]) -> list[str]:
+    """The marts that were rebuilt because their columns changed, each with what changed."""
+    return [
+        f"{r.node.name} was {r.message}"
+        for r in results
+        if r.node.resource_type == "model" and r.adapter_response.get("code") == "REBUILT"
+    ]
 
 
 def tested_lines(code_is_good: bool, through: str) -> list[str]:

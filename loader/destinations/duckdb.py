@@ -184,7 +184,7 @@ class DuckDBDestination(SqlDestination):
         )
         # One call, for a chain of operators is too deep from 500 columns on.
         line = f"concat_ws(chr(9), {fields}) || chr(10)"
-        result = connection.execute(f"select {line} as line from {relation}")
+        result = connection.sql(f"select {line} as line from {relation}")
         for batch in result.to_arrow_reader(ROWS_PER_BATCH):
             lines = batch.column(0)
             _, offsets, data = lines.buffers()

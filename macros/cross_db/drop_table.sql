@@ -1,6 +1,8 @@
-{#- dbt's own drops views over the table while it holds the table: a reader who holds such a view and
-waits for the table would be in a deadlock with it, and either the build or the reader would fail. -#}
+{#- In place of dbt's postgres__drop_table; relies on dbt dropping a replaced table after its commit. -#}
 {% macro postgres__drop_table(relation) -%}
+    {#- dbt's own drops the views over a table while it holds the table. A reader who holds such a view
+    and waits for the table would be in a deadlock with it. So views go first, each in a statement of
+    its own, which after dbt's commit is a transaction of its own. Views of others go with the table. -#}
     {%- set views_over -%}
         with recursive dependents as (
             select cast(to_regclass('{{ relation }}') as oid) as id, 0 as depth
@@ -25,17 +27,15 @@ waits for the table would be in a deadlock with it, and either the build or the 
         where pg_class.relkind = 'v' and pg_has_role(pg_class.relowner, 'usage')
         order by views.depth desc
     {%- endset -%}
-    {#- Each by itself; what is somebody else's goes with the table. -#}
-    {%- call statement('views_over', fetch_result=true, auto_begin=false) -%}
-        {{ views_over }}
-    {%- endcall -%}
-    {%- for row in load_result('views_over')['data'] %}
-    drop view if exists {{ row[0] }} cascade;
-    commit;
-    {%- endfor %}
+    {%- for row in run_query(views_over).rows -%}
+        {%- call statement('drop_view_over', auto_begin=false) -%}
+            drop view if exists {{ row[0] }} cascade
+        {%- endcall -%}
+    {%- endfor -%}
     drop table if exists {{ relation }} cascade
 {%- endmacro %}
 
+{#- dbt's own, which otherwise the one above would hide. -#}
 {% macro redshift__drop_table(relation) -%}
     {{ return(dbt.redshift__drop_table(relation)) }}
 {%- endmacro %}

@@ -1,19 +1,41 @@
+{#- Adds to dbt's should_full_refresh; relies on incremental models asking it, also in is_incremental(). -#}
 {% macro should_full_refresh() -%}
-    {%- set asked_for = config.get('full_refresh') -%}
-    {%- set asked_for = flags.FULL_REFRESH if asked_for is none else asked_for -%}
-    {{ return(asked_for or has_other_columns()) }}
+    {{ return(dbt.should_full_refresh() or has_other_columns()) }}
 {%- endmacro %}
 
 {% macro has_other_columns() -%}
     {%- if not execute or config.get('materialized') != 'incremental' -%}
         {{ return(false) }}
     {%- endif -%}
-    {%- set existing = load_cached_relation(this) -%}
+    {{ return(column_changes(load_cached_relation(this)) != []) }}
+{%- endmacro %}
+
+{% macro column_changes(existing) -%}
     {%- if existing is none or not existing.is_table -%}
-        {{ return(false) }}
+        {{ return([]) }}
     {%- endif -%}
     {#- The way in which dbt compares a model with its contract. -#}
-    {%- set held = get_column_schema_from_query('select * from ' ~ existing) -%}
-    {%- set agreed = get_column_schema_from_query(get_empty_schema_sql(model.columns)) -%}
-    {{ return(format_columns(held) != format_columns(agreed)) }}
+    {%- set before, now = {}, {} -%}
+    {%- for column in format_columns(get_column_schema_from_query('select * from ' ~ existing)) -%}
+        {%- do before.update({column['name'] | lower: column['data_type']}) -%}
+    {%- endfor -%}
+    {%- set contract = get_column_schema_from_query(get_empty_schema_sql(model.columns)) -%}
+    {%- for column in format_columns(contract) -%}
+        {%- do now.update({column['name'] | lower: column['data_type']}) -%}
+    {%- endfor -%}
+    {%- set changes = [] -%}
+    {%- for name, data_type in now.items() -%}
+        {%- if name not in before -%}
+            {%- do changes.append('new column ' ~ name) -%}
+        {%- elif before[name] != data_type -%}
+            {%- do changes.append(name ~ ' is ' ~ data_type ~ ', was ' ~ before[name]) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- for name in before if name not in now -%}
+        {%- do changes.append('no column ' ~ name ~ ' any more') -%}
+    {%- endfor -%}
+    {%- if not changes and before.keys() | list != now.keys() | list -%}
+        {%- do changes.append('another order of columns') -%}
+    {%- endif -%}
+    {{ return(changes) }}
 {%- endmacro %}

@@ -1,4 +1,5 @@
-{#- dbt's own breaks off where a role is not there, and asks of each table who may read it. -#}
+{#- In place of dbt's default__apply_grants; relies on materializations calling it for the config `grants`.
+dbt's own stops where a role is missing, and asks of each table who may read it. -#}
 {% macro default__apply_grants(relation, grant_config, should_revoke=True) -%}
     {%- set absent = var('roles').values() | reject('in', known_roles()) | list -%}
     {%- set revokes, grants = [], [] -%}

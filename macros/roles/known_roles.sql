@@ -1,8 +1,11 @@
 {% macro known_roles() -%}
-    {#- Asked once a run and kept in the graph, which all models of the run share. -#}
-    {%- if graph.get('known_roles', {}).get('run') != invocation_id -%}
-        {%- set names = list_roles(var('roles').values() | list) -%}
-        {%- do graph.update({'known_roles': {'run': invocation_id, 'names': names}}) -%}
+    {%- set query = roles_query(var('roles').values() | list) -%}
+    {%- if not query -%}
+        {{ return([]) }}
     {%- endif -%}
-    {{ return(graph['known_roles']['names']) }}
+    {#- Asked once a model: dbt gives an answer out once, so it is stored again. -#}
+    {%- set known = load_result('known_roles') -%}
+    {%- set table = known['table'] if known else run_query(query) -%}
+    {%- do store_result('known_roles', response='', agate_table=table) -%}
+    {{ return(table.columns[0].values() | list) }}
 {%- endmacro %}

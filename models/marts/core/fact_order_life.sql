@@ -1,5 +1,5 @@
 {{ config(
-    incremental_strategy='delete+insert',
+    incremental_strategy='changed_rows',
     unique_key='order_key',
     dist='customer_key',
     sort='order_date'

@@ -1,11 +1,9 @@
 {{ config(
-    incremental_strategy='delete+insert',
+    incremental_strategy='changed_rows',
     unique_key='order_line_key',
     dist='customer_key',
     sort='order_date',
-    pre_hook="{{ delete_gone(
-        'order_details', 'order_line_key', ['order_number', 'product_code']
-    ) }}",
+    meta={'tombstones': {'entity': 'order_details', 'key': ['order_number', 'product_code']}},
     indexes=index_on(['_loaded_at', 'order_line_key'])
 ) }}
 

@@ -1,10 +1,11 @@
 {{ config(
-    incremental_strategy='delete+insert',
+    incremental_strategy='changed_rows',
     unique_key='payment_key',
     dist='customer_key',
     sort='payment_date',
-    pre_hook="{{ delete_gone('payments', 'payment_key', ['customer_number', 'check_number']) }}"
+    meta={'tombstones': {'entity': 'payments', 'key': ['customer_number', 'check_number']}}
 ) }}
+-- depends_on: {{ ref('stg_classicmodels__tombstones') }}
 
 with customers as (
 

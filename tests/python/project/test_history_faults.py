@@ -117,7 +117,7 @@ def test_load_that_fails_halfway(story: Story) -> None:
 
 
 def test_line_that_vanished_while_facts_were_built(story: Story) -> None:
-    """A load between the hook that removes lines and the query that adds others.
+    """A load between the query for lines and the removal of those that are gone, or the other way.
 
     The fact then holds rows of that load, and lines that it found gone: the next build removes
     them.

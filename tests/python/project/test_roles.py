@@ -633,12 +633,11 @@ def test_rights_by_default_do_not_go_before(house: House) -> None:
     )
 
 
-def test_a_run_asks_once_which_roles_there_are(house: House) -> None:
+def test_a_mart_asks_once_which_roles_there_are(house: House) -> None:
     log = house.warehouse.server.folder / "server.log"
     before = log.read_text("utf-8").count("from pg_roles where rolname in")
-    # One after the other, or those that begin together would each ask.
-    house.build("-s", "dim_dates", "dim_offices", "dim_products", "--threads", "1")
-    assert log.read_text("utf-8").count("from pg_roles where rolname in") == before + 1
+    house.build("-s", "dim_dates", "dim_offices", "dim_products")
+    assert log.read_text("utf-8").count("from pg_roles where rolname in") == before + 3
 
 
 # -- where there were no roles --------------------------------------------------------------------

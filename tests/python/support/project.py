@@ -269,6 +269,10 @@ class Project:
             {r.node.name: str(r.message) for r in nodes if r.message},
         )
 
+    def operation(self, warehouse: Warehouse, macro: str) -> bool:
+        """Run a macro by itself; whether it ended well."""
+        return bool(self._invoke(warehouse, "run-operation", macro, "--no-write-json").success)
+
     def built(self, warehouse: Warehouse) -> Any:
         """What dbt's own runner says of a build."""
         return self._invoke(warehouse, "build", "--no-write-json")
@@ -361,6 +365,10 @@ class Project:
             self._manifests = manifests
             for path, text in before.items():
                 (self.folder / path).write_text(text, "utf-8")
+
+    def forget(self) -> None:
+        """Parse the project anew: a file was changed or added."""
+        self._manifests = {}
 
     def _made(self, warehouse: Warehouse) -> Path:
         return self.folder / "target" / warehouse.target

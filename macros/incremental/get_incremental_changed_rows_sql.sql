@@ -1,0 +1,68 @@
+{% macro get_incremental_changed_rows_sql(arg_dict) -%}
+    {%- set gone = config.get('meta', {}).get('tombstones') -%}
+    {%- if gone -%}
+        {%- set condition -%}
+            {{ key_columns(arg_dict) }} in (
+                select {{ entity_key(gone['key']) }}
+                from {{ ref('stg_classicmodels__tombstones') }}
+                where
+                    entity = '{{ gone['entity'] }}'
+                    and _loaded_at >= {{ watermark() }}
+            )
+        {%- endset -%}
+        {{ remove_rows(arg_dict, condition) }}
+    {%- endif -%}
+    {{ write_changed_rows(arg_dict) }}
+{%- endmacro %}
+
+{% macro write_changed_rows(arg_dict) -%}
+    {%- set target, source = arg_dict['target_relation'], arg_dict['temp_relation'] -%}
+    {%- set key = key_columns(arg_dict) -%}
+    {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
+    {%- set changes = make_temp_relation(target, '__changes') -%}
+    {%- do run_query(
+        'create temporary table ' ~ changes ~ ' as'
+        ~ ' select ' ~ columns ~ ' from ' ~ source
+        ~ ' except'
+        ~ ' select ' ~ columns ~ ' from ' ~ target
+        ~ ' where ' ~ key ~ ' in (select ' ~ key_columns(arg_dict, bare=true) ~ ' from ' ~ source ~ ')'
+        ~ and_predicates(arg_dict)
+    ) -%}
+    {%- do count_rows('rows_changed', 'from ' ~ changes) -%}
+
+    delete from {{ target }}
+    where {{ key }} in (select {{ key_columns(arg_dict, bare=true) }} from {{ changes }})
+    {{- and_predicates(arg_dict) }};
+
+    insert into {{ target }} ({{ columns }})
+    select {{ columns }} from {{ changes }};
+
+    drop table {{ changes }}
+{%- endmacro %}
+
+{% macro remove_rows(arg_dict, condition) -%}
+    {%- set gone -%}
+        from {{ arg_dict['target_relation'] }}
+        where {{ condition }}{{ and_predicates(arg_dict) }}
+    {%- endset -%}
+    {%- do count_rows('rows_removed', gone) -%}
+    delete {{ gone }};
+
+    {# #}
+{%- endmacro %}
+
+{% macro key_columns(arg_dict, bare=false) -%}
+    {%- set given = arg_dict['unique_key'] -%}
+    {%- if not given -%}
+        {%- do exceptions.raise_compiler_error(
+            'The incremental strategies changed_rows and whole need a unique_key, which '
+            ~ this.identifier ~ ' does not have: set it in the config of the model.'
+        ) -%}
+    {%- endif -%}
+    {%- set columns = given if given is string else given | join(', ') -%}
+    {{- columns if bare or given is string else '(' ~ columns ~ ')' -}}
+{%- endmacro %}
+
+{% macro and_predicates(arg_dict) -%}
+    {%- for predicate in arg_dict['incremental_predicates'] or [] %} and ({{ predicate }}){% endfor -%}
+{%- endmacro %}
