@@ -213,6 +213,17 @@ def test_build_says_how_much_of_the_marts_it_wrote(copy: Path) -> None:
     assert f"{lines + 3} rows of the marts were changed, new or gone" in done.out
 
 
+@pytest.mark.long
+def test_build_says_which_marts_it_rebuilt(copy: Path) -> None:
+    with duckdb.connect(str(copy / "warehouse.duckdb")) as warehouse:
+        warehouse.execute("alter table marts.dim_offices drop column phone")
+    done = run(copy, "make", "build")
+    assert done.status == 0, done.out + done.err
+    said = "dim_offices was rebuilt because its columns changed: new column phone"
+    assert said in done.out and done.out.count("was rebuilt") == 1
+    assert said.partition(" was ")[2] in (copy / "logs" / "dbt.log").read_text("utf-8")
+
+
 def count_passed(done: Run) -> int:
     found = re.search(r"(\d+) of \1 tests passed", done.out)
     assert found, done.out
