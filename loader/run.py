@@ -1,74 +1,26 @@
 """One load: snapshot, stage, read back and compare, publish all tables at once, audit."""
 
-import queue
 import secrets
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from .audit import Record
 from .destinations import Changes, Destination, Stamp
-from .drift import SchemaChange, widened_types
+from .drift import widened_types
 from .errors import LoadError, UsageError
 from .options import Options
 from .plan import Plan, arriving, make_plan, refuse_unfit
+from .prefetch import Prefetch
 from .progress import Progress, Silent
-from .ranges import Digests
+from .result import LoadResult, TableResult, audit_records
 from .schema import Table
 from .selection import chosen_tables, follow_policies
 from .sources import Source, open_source
 from .urls import parse_url
-from .wire import Block, Issues, Tally, hashed, parts, without_losses
+from .wire import Block, Issues, Tally, chunks, hashed, without_losses
 
-# Blocks of about 1 MB that may wait between the source and the destination.
-BLOCKS_AHEAD = 4
 DEFAULTS = Options()
-
-
-@dataclass
-class TableResult:
-    """What a run did to one table; `seconds` of wall time, `bytes_read` as the source sent them."""
-
-    plan: Plan
-    issues: Issues
-    status: str = "pending"
-    rows_read: int = 0
-    bytes_read: int = 0
-    seconds: float = 0.0
-    changes: Changes = field(default_factory=Changes)
-    error: str | None = None
-    # The digests that the source gave while it was read.
-    digests: Digests = field(default_factory=dict)
-
-    @property
-    def table(self) -> Table:
-        """The table that was read."""
-        return self.plan.table
-
-
-@dataclass
-class LoadResult:
-    """What a run did. `started_at` and `finished_at` are UTC without a zone."""
-
-    batch_id: str
-    source: str
-    target: str
-    started_at: datetime
-    finished_at: datetime | None = None
-    tables: list[TableResult] = field(default_factory=list)
-    schema_changes: list[SchemaChange] = field(default_factory=list)
-    # Whether an earlier run saw the source; else all of it is new, which is no news.
-    known_before: bool = False
-    # What a person should know although the load went well.
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def issue_count(self) -> int:
-        """Values that could not be kept exactly, over all tables."""
-        return sum(issue.count for table in self.tables for issue in table.issues.found.values())
 
 
 def plan_load(
@@ -144,12 +96,12 @@ def load(
         for entry in result.tables:
             _publish(entry, destination, stamp, options)
         result.finished_at = _now()
-        destination.commit(_records(result, "succeeded", None))
+        destination.commit(audit_records(result, "succeeded", None))
     except UsageError:
         raise
     except LoadError as error:
         result.finished_at = _now()
-        destination.record_failure(_records(result, "failed", str(error)))
+        destination.record_failure(audit_records(result, "failed", str(error)))
         raise
     finally:
         progress.end()
@@ -203,20 +155,20 @@ def _stage(
     try:
         destination.create_staging(table, stamp)
         with (
-            _Ahead(lambda: source.read(source_table, scope, entry.issues)) as blocks,
+            Prefetch(lambda: source.read(source_table, scope, entry.issues)) as blocks,
             ThreadPoolExecutor(max_workers=1) as aside,
         ):
-            kept = prepared(
+            ready = prepared(
                 counted(iter(blocks)), source_table, entry.issues, source, destination, options
             )
-            # Part by part, so that the source goes on while the warehouse reads back.
+            # Chunk by chunk, so that the source goes on while the warehouse reads back.
             comparing: Future[None] | None = None
-            for part in parts(kept) if destination.takes_parts else [kept]:
-                sent = destination.stage(table, part)
+            for chunk in chunks(ready) if destination.stages_in_chunks else [ready]:
+                sent = destination.stage(table, chunk)
                 if comparing is not None:
                     comparing.result()
                 comparing = aside.submit(_compare, table, sent, destination)
-                if not destination.reads_aside:
+                if not destination.can_read_back_in_parallel:
                     comparing.result()
             if comparing is not None:
                 comparing.result()
@@ -254,7 +206,7 @@ def prepared(
     kept = without_losses(
         blocks,
         issues,
-        keeps_nul=destination.keeps_nul,
+        stores_nul=destination.stores_nul,
         marks_infinity=source.marks_infinity,
         longest=destination.longest,
     )
@@ -303,44 +255,6 @@ def _expected_rows(entry: TableResult) -> int | None:
     return None if entry.plan.after is not None else entry.rows_read
 
 
-class _Ahead:
-    """Reads a source in a thread, a few blocks ahead of whoever consumes them."""
-
-    def __init__(self, read: Callable[[], Iterator[Block]]) -> None:
-        self._read = read
-        self._queue: queue.Queue[Block | BaseException | None] = queue.Queue(BLOCKS_AHEAD)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> "_Ahead":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        while self._thread.is_alive():
-            # A full queue may be what the thread waits for.
-            while not self._queue.empty():
-                self._queue.get_nowait()
-            self._thread.join(0.05)
-
-    def __iter__(self) -> Iterator[Block]:
-        while (item := self._queue.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-
-    def _run(self) -> None:
-        try:
-            for block in self._read():
-                self._queue.put(block)
-                if self._stop.is_set():
-                    return
-        except BaseException as error:
-            self._queue.put(error)
-        self._queue.put(None)
-
-
 def _strict_message(result: LoadResult) -> str:
     table, (column, reason), issue = next(
         (entry.table, where, issue)
@@ -352,82 +266,6 @@ def _strict_message(result: LoadResult) -> str:
         f"With --strict nothing was published: {table.name}.{column}: {reason}, {issue.count}"
         f" rows{at}; {result.issue_count} values in all."
     )
-
-
-def _records(result: LoadResult, status: str, error: str | None) -> list[Record]:
-    """The audit rows of a run."""
-    failed = status == "failed"
-    tables = result.tables
-    run = {
-        "batch_id": result.batch_id,
-        "source": result.source,
-        "target": result.target,
-        "started_at": result.started_at,
-        "finished_at": result.finished_at,
-        "status": status,
-        "error": error,
-        "tables": len(tables),
-        "rows_read": sum(entry.rows_read for entry in tables),
-        "rows_inserted": 0 if failed else sum(entry.changes.inserted for entry in tables),
-        "rows_updated": 0 if failed else sum(entry.changes.updated for entry in tables),
-        "rows_deleted": 0 if failed else sum(entry.changes.deleted for entry in tables),
-        "issues": result.issue_count,
-    }
-    records = [Record("_load_runs", run)]
-    if not failed:
-        records.extend(
-            Record(
-                "_load_schema_changes",
-                {
-                    "batch_id": result.batch_id,
-                    "changed_at": result.started_at,
-                    "table_name": change.table,
-                    "column_name": change.column,
-                    "change": change.change,
-                    "declared_before": change.before,
-                    "declared_after": change.after,
-                },
-            )
-            for change in result.schema_changes
-        )
-    for entry in tables:
-        changes = Changes() if failed else entry.changes
-        records.append(
-            Record(
-                "_load_tables",
-                {
-                    "batch_id": result.batch_id,
-                    "table_name": entry.table.raw_name,
-                    "source_table": entry.table.name,
-                    "mode": entry.plan.mode,
-                    # In a failed run nothing was published, however far a table had come.
-                    "status": "failed" if failed else entry.status,
-                    "rows_read": entry.rows_read,
-                    "rows_inserted": changes.inserted,
-                    "rows_updated": changes.updated,
-                    "rows_deleted": changes.deleted,
-                    "rows_live": None if failed else changes.live,
-                    "bytes_read": entry.bytes_read,
-                    "seconds": round(entry.seconds, 3),
-                    "error": entry.error,
-                },
-            )
-        )
-        records.extend(
-            Record(
-                "_load_issues",
-                {
-                    "batch_id": result.batch_id,
-                    "table_name": entry.table.raw_name,
-                    "column_name": column,
-                    "reason": reason,
-                    "value_count": issue.count,
-                    "sample_key": issue.sample_key,
-                },
-            )
-            for (column, reason), issue in entry.issues.found.items()
-        )
-    return records
 
 
 def _now() -> datetime:

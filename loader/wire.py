@@ -25,9 +25,8 @@ written `\\x5C`.
 import hashlib
 import hmac
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from .schema import Column, Kind, Table
 
@@ -35,7 +34,7 @@ NULL = b"\\N"
 # About how many bytes travel at a time.
 BLOCK_BYTES = 1_000_000
 # About how many are staged before they are read back.
-PART_BYTES = 8_000_000
+CHUNK_BYTES = 8_000_000
 REASONS = {
     "Z": "zero or partial date, loaded as null",
     "I": "infinite or not a number, loaded as null",
@@ -63,18 +62,18 @@ class Block:
         return cls(data, data.count(b"\n"))
 
 
-def parts(blocks: Iterator[Block]) -> Iterator[Iterator[Block]]:
-    """The same blocks in parts of a few megabytes; use up one before asking for the next."""
+def chunks(blocks: Iterator[Block]) -> Iterator[Iterator[Block]]:
+    """The same blocks in chunks of a few megabytes; use up one before asking for the next."""
 
-    def part(block: Block | None) -> Iterator[Block]:
+    def chunk(block: Block | None) -> Iterator[Block]:
         size = 0
         while block is not None:
             yield block
             size += len(block.data)
-            block = next(blocks, None) if size < PART_BYTES else None
+            block = next(blocks, None) if size < CHUNK_BYTES else None
 
     for first in blocks:
-        yield part(first)
+        yield chunk(first)
 
 
 def escape(text: str) -> str:
@@ -118,28 +117,6 @@ def double_sql(text: str, *, split: str, integer: str) -> str:
     )
     shown = f"trim(both '0' from {digits})"
     return f"case when {shown} = '' then '0' else concat('0.', {shown}, 'e', {shift}) end"
-
-
-def blocks_of_copy(parts: Iterable[bytes | bytearray | memoryview]) -> Iterator[Block]:
-    """What PostgreSQL's COPY gives out, row by row, in blocks of about a megabyte for the wire."""
-    rows = iter(parts)
-    count = 100
-    while data := b"".join(islice(rows, count)):
-        yield Block.of(_normalise_copy(data))
-        # No work in Python for each row: only for as many as make up a block.
-        count = max(1, count * BLOCK_BYTES // max(len(data), BLOCK_BYTES // 4))
-
-
-def _normalise_copy(data: bytes) -> bytes:
-    """PostgreSQL's COPY output respelled for the wire.
-
-    COPY doubles a backslash and escapes backspace, form feed and vertical tab. A run of backslashes
-    begins at an escape, so replacing pairs from the left is exact.
-    """
-    if b"\\" not in data:
-        return data
-    data = data.replace(b"\\\\", b"\\x5C")
-    return data.replace(b"\\b", b"\b").replace(b"\\f", b"\f").replace(b"\\v", b"\v")
 
 
 def has_escapes(data: bytes) -> bool:
@@ -217,14 +194,14 @@ def without_losses(
     blocks: Iterator[Block],
     issues: Issues,
     *,
-    keeps_nul: bool,
+    stores_nul: bool,
     marks_infinity: bool,
     longest: Mapping[Kind, int],
 ) -> Iterator[Block]:
     """The same rows with what no warehouse can hold turned into null (or removed) and counted.
 
     A block without such a value passes untouched; others are looked at field by field.
-    `keeps_nul`: the destination's text can hold a NUL. `marks_infinity`: the source writes NaN and
+    `stores_nul`: the destination's text can hold a NUL. `marks_infinity`: the source writes NaN and
     infinity as words into decimal and date columns (PostgreSQL does). `longest`: bytes that a value
     of a type can have there.
     """
@@ -233,13 +210,13 @@ def without_losses(
         data = block.data
         suspect = (
             b"\\?" in data
-            or (not keeps_nul and b"\0" in data)
+            or (not stores_nul and b"\0" in data)
             or (marks_infinity and (b"NaN" in data or b"nfinity" in data))
         )
         lines = data.split(b"\n") if suspect or shortest_limit is not None else []
         if suspect or (shortest_limit is not None and len(max(lines, key=len)) > shortest_limit):
             lines.pop()
-            mended = [_mend(line, issues, keeps_nul, marks_infinity, longest) for line in lines]
+            mended = [_mend(line, issues, stores_nul, marks_infinity, longest) for line in lines]
             block = Block(b"\n".join(mended) + b"\n", block.rows)
         yield block
 
@@ -266,7 +243,7 @@ def hashed(blocks: Iterator[Block], positions: Sequence[int], salt: str) -> Iter
 def _mend(
     line: bytes,
     issues: Issues,
-    keeps_nul: bool,
+    stores_nul: bool,
     marks_infinity: bool,
     longest: Mapping[Kind, int],
 ) -> bytes:
@@ -279,7 +256,7 @@ def _mend(
             reason, kept = REASONS[value[2:].decode()], NULL
         elif marks_infinity and column.type.kind in _DATED and value.lstrip(b"-+").isalpha():
             reason, kept = REASONS["I"], NULL
-        elif not keeps_nul and b"\0" in value:
+        elif not stores_nul and b"\0" in value:
             reason, kept = NUL_REMOVED, value.replace(b"\0", b"")
         elif _is_longer(value, column.type.kind, longest):
             reason, kept = TOO_LONG.format(longest[column.type.kind]), NULL

@@ -16,14 +16,15 @@ import duckdb
 import pyarrow as pa
 
 from ..audit import Record
+from ..dialects.duckdb import SETTINGS, line_sql, lines_of, wire_sql
+from ..dialects.standard import literal, quote
 from ..errors import LoadError
 from ..schema import MAX_DECIMAL_DIGITS, Column, Kind, Table, Type
-from ..wire import ESCAPES, Block, Tally, double_sql, has_escapes
-from . import Changes, Stamp, Within
+from ..wire import ESCAPES, Block, Tally, has_escapes
 from .arrow import fields_of
-from .base import SqlDestination, escaped_sql, literal, quote
+from .base import Changes, Stamp, Within
+from .sql import SqlDestination
 
-SPLIT = "split_part({text}, '{mark}', {n})"
 # The name under which the warehouse is attached, whatever its file is called.
 WAREHOUSE = "the_warehouse"
 # Seconds to wait for a reader that has the warehouse open.
@@ -35,12 +36,12 @@ ROWS_PER_BATCH = 10_000
 class DuckDBDestination(SqlDestination):
     """The warehouse file and, while a load runs, a staging file beside it."""
 
-    keeps_nul = True
-    reads_aside = True
-    takes_parts = True
+    stores_nul = True
+    can_read_back_in_parallel = True
+    stages_in_chunks = True
     name_limit: int | None = None
     largest_scale = MAX_DECIMAL_DIGITS
-    TYPE_NAMES: ClassVar[Mapping[Kind, str]] = {
+    type_names: ClassVar[Mapping[Kind, str]] = {
         Kind.BOOLEAN: "BOOLEAN",
         Kind.SMALLINT: "SMALLINT",
         Kind.INTEGER: "INTEGER",
@@ -80,12 +81,8 @@ class DuckDBDestination(SqlDestination):
             )
         with self._doing("opening it"):
             self._connection = self._open_staging()
-            # Staged rows must come back in the order in which they went in.
-            self._run("set preserve_insertion_order = true")
-            self._run("set arrow_large_buffer_size = true")
-            self._run("set enable_progress_bar = false")
-            # A block is too little work to share, and the source wants the other processors.
-            self._run("set threads = 1")
+            for setting in SETTINGS:
+                self._run(f"set {setting}")
             if self.path.exists():
                 with self._warehouse():
                     self._look()
@@ -178,20 +175,12 @@ class DuckDBDestination(SqlDestination):
         relation: str,
         held: Mapping[str, Type | None],
     ) -> Iterator[tuple[memoryview, int]]:
-        fields = ", ".join(
+        fields = [
             f"coalesce({wire_sql(self._as_sent(column, held), column.type)}, '\\N')"
             for column in table.columns
-        )
-        # One call, for a chain of operators is too deep from 500 columns on.
-        line = f"concat_ws(chr(9), {fields}) || chr(10)"
-        result = connection.execute(f"select {line} as line from {relation}")
-        for batch in result.to_arrow_reader(ROWS_PER_BATCH):
-            lines = batch.column(0)
-            _, offsets, data = lines.buffers()
-            if data is not None:
-                ends = memoryview(offsets).cast("q")
-                first, last = ends[lines.offset], ends[lines.offset + len(lines)]
-                yield memoryview(data)[first:last], len(lines)
+        ]
+        result = connection.execute(f"select {line_sql(fields)} from {relation}")
+        return lines_of(result, ROWS_PER_BATCH)
 
     def begin_publish(self) -> None:
         """Open the warehouse and begin the one transaction that readers will see."""
@@ -402,31 +391,6 @@ def _escaped_value(name: str, kind: Type, type_name: str) -> str:
     for plain, escaped in reversed(ESCAPES.items()):
         name = f"replace({name}, '{escaped}', chr({ord(plain)}))"
     return name
-
-
-def wire_sql(name: str, kind: Type) -> str:
-    """DuckDB's SQL that renders a stored value for the wire."""
-    if kind.kind is Kind.TEXT:
-        return escaped_sql(name)
-    if kind.kind is Kind.BOOLEAN:
-        return f"case when {name} then 't' when not {name} then 'f' end"
-    if kind.kind is Kind.BINARY:
-        return f"'\\x5Cx' || lower(hex({name}))"
-    if kind.kind in (Kind.DATE, Kind.TIMESTAMP):
-        text = f"cast({name} as varchar)"
-        era = f"regexp_replace({text}, '^(.*) \\(BC\\)(.*)$', '\\1\\2 BC')"
-        return f"case when {name} < date '0001-01-01' then {era} else {text} end"
-    if kind.kind is Kind.DECIMAL and kind.scale == kind.precision:
-        # DuckDB leaves out the zero before the point where no digit can stand.
-        return f"regexp_replace(cast({name} as varchar), '^(-?)\\.', '\\10.')"
-    if kind.kind is Kind.DOUBLE:
-        spelled = double_sql(f"cast(abs({name}) as varchar)", split=SPLIT, integer="integer")
-        return (
-            f"case when isnan({name}) then 'NaN' when {name} = 'inf' then 'Infinity'"
-            f" when {name} = '-inf' then '-Infinity' when {name} is not null then"
-            f" (case when cast({name} as varchar)[1] = '-' then '-' else '' end) || {spelled} end"
-        )
-    return f"cast({name} as varchar)"
 
 
 def _holder(message: str) -> str:

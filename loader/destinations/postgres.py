@@ -9,20 +9,30 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
 from ..audit import Record
+from ..dialects.postgres import (
+    SETTINGS,
+    SPLIT,
+    TYPE_NAMES,
+    blocks_of_copy,
+    connection_problem,
+    connection_warnings,
+    copied_out,
+    is_lost,
+    said,
+)
+from ..dialects.standard import escaped_sql, literal, quote
 from ..errors import LoadError
 from ..schema import BIGINT, INTEGER, MAX_DECIMAL_DIGITS, SMALLINT, Column, Kind, Table, Type
-from ..sources.postgres import SPLIT, connection_problem, copied_out
-from ..urls import is_local, unencrypted
-from ..wire import Block, Tally, blocks_of_copy, double_sql
-from . import Changes, Stamp, Within
-from .base import SqlDestination, escaped_sql, literal, quote
+from ..wire import Block, Tally, double_sql
+from .base import Changes, Stamp, Within
 from .postgres_views import views_aside
+from .sql import SqlDestination
 
 # Seconds to wait for the lock of another loader.
 PATIENCE = 5.0
@@ -32,23 +42,12 @@ PLAIN_INTEGERS = (SMALLINT, INTEGER, BIGINT)
 class PostgresDestination(SqlDestination):
     """One connection and one transaction for the whole run."""
 
-    keeps_nul = False
-    reads_aside = False
-    takes_parts = True
+    stores_nul = False
+    can_read_back_in_parallel = False
+    stages_in_chunks = True
     name_limit: int | None = 63
     largest_scale = MAX_DECIMAL_DIGITS
-    TYPE_NAMES: ClassVar[Mapping[Kind, str]] = {
-        Kind.BOOLEAN: "boolean",
-        Kind.SMALLINT: "smallint",
-        Kind.INTEGER: "integer",
-        Kind.BIGINT: "bigint",
-        Kind.DECIMAL: "numeric",
-        Kind.DOUBLE: "double precision",
-        Kind.DATE: "date",
-        Kind.TIMESTAMP: "timestamp without time zone",
-        Kind.TEXT: "text",
-        Kind.BINARY: "bytea",
-    }
+    type_names = TYPE_NAMES
 
     def __init__(self, raw_schema: str, **connection_options: str) -> None:
         super().__init__(raw_schema)
@@ -81,14 +80,10 @@ class PostgresDestination(SqlDestination):
         self._connection = connection
         info = connection.info
         self.description = f"postgres {info.host}:{info.port}/{info.dbname}"
-        if not is_local(info.host) and not connection.pgconn.ssl_in_use:
-            self.warnings.append(unencrypted("warehouse", info.host))
+        self.warnings = connection_warnings(connection, "warehouse")
         with self._doing("beginning the load"):
             for setting in (
-                "datestyle = 'ISO, YMD'",
-                "timezone = 'UTC'",
-                "bytea_output = 'hex'",
-                "extra_float_digits = 1",
+                *SETTINGS,
                 "standard_conforming_strings = on",
                 # Rows come back in the order in which they were staged.
                 "synchronize_seqscans = off",
@@ -319,10 +314,10 @@ class PostgresDestination(SqlDestination):
         try:
             yield
         except psycopg.Error as error:
-            if self._open().broken or isinstance(error, psycopg.errors.AdminShutdown):
+            if is_lost(self._open(), error):
                 text = "the connection was lost; nothing was changed"
             else:
-                text = error.diag.message_primary or str(error).strip()
+                text = said(error)
                 if isinstance(error, psycopg.errors.InsufficientPrivilege):
                     text += f"; grant it to the user {self._open().info.user}"
                 elif isinstance(error, psycopg.errors.OutOfMemory):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from .base import literal, quote
+from ..dialects.standard import literal, quote
 
 # For the variable raw_table: keeps how the views over it are made, and drops them. Views over those
 # views come later in `depth`; owner, grants and comments are kept too.

@@ -19,13 +19,13 @@ from typing import Any, cast
 import duckdb
 import pyarrow as pa
 
-from ..destinations.duckdb import wire_sql
+from ..dialects.duckdb import SETTINGS, line_sql, lines_of, said, wire_sql
 from ..errors import LoadError, UsageError
 from ..ranges import Scope
 from ..schema import NO_VALUES, TEXT, Column, Table, Type
 from ..urls import SourceUrl
 from ..wire import Block, Issues, readable
-from . import Source, Wanted
+from .base import Source, Wanted
 from .file_readers import Reader, TextOptions, open_reader
 from .file_types import Cell, Declared, infer, of_text, of_typed, read_schema
 
@@ -82,13 +82,8 @@ class FileSource(Source):
         self._connection = duckdb.connect(config={"temp_directory": str(self._spill.path)})
         self._memory = 0
         self._allow(MEMORY_LIMIT)
-        # Each thread has buffers of its own, and it is the reading of the files that takes time.
-        self._execute("set threads = 1")
-        # Rows must be read in the order in which they were copied.
-        self._execute("set preserve_insertion_order = true")
-        self._execute("set arrow_large_buffer_size = true")
-        self._execute("set timezone = 'UTC'")
-        self._execute("set enable_progress_bar = false")
+        for setting in (*SETTINGS, "timezone = 'UTC'"):
+            self._execute(f"set {setting}")
 
     def close(self) -> None:
         """Drop the copies; safe to call twice."""
@@ -105,7 +100,7 @@ class FileSource(Source):
             try:
                 found[file.table] = self._table(f"copy_{number}", file)
             except (duckdb.Error, pa.ArrowException) as error:
-                raise LoadError(f"{file.path} cannot be read: {_said(error)}.") from None
+                raise LoadError(f"{file.path} cannot be read: {said(error)}.") from None
         for file in chosen:
             if file.state != before[file]:
                 raise LoadError(
@@ -124,14 +119,10 @@ class FileSource(Source):
         try:
             self._count_losses(table, where, parameters, issues)
             lines = self._execute(_lines_sql(table, table.columns, where), parameters)
-            for batch in lines.to_arrow_reader(ROWS_PER_BLOCK):
-                column_data = batch.column(0)
-                _, offsets, data = column_data.buffers()
-                ends = memoryview(offsets).cast("q")
-                first, end = ends[column_data.offset], ends[column_data.offset + len(batch)]
-                yield Block(bytes(memoryview(data)[first:end]), len(batch))
+            for data, rows in lines_of(lines, ROWS_PER_BLOCK):
+                yield Block(bytes(data), rows)
         except duckdb.Error as error:
-            raise LoadError(f"Reading the table {table.name} failed: {_said(error)}.") from None
+            raise LoadError(f"Reading the table {table.name} failed: {said(error)}.") from None
 
     def _read_schema(self) -> tuple[Path, dict[str, Declared]]:
         given = self.url.options.get("schema")
@@ -426,19 +417,15 @@ def _lines_sql(table: Table, columns: tuple[Column, ...], where: str) -> str:
         f"{cells[column.name].value} as v{n}, {cells[column.name].mark} as m{n}"
         for n, column in enumerate(columns)
     )
-    fields = ", ".join(
+    fields = [
         f"coalesce(m{n}, {wire_sql(f'v{n}', column.type)}, '\\N')"
         for n, column in enumerate(columns)
-    )
+    ]
     return (
-        f"select concat_ws(chr(9), {fields}) || chr(10)"
+        f"select {line_sql(fields)}"
         f" from (select {values} from {table.detail['copy']} where {where}) as cells"
     )
 
 
 def _cells(table: Table) -> dict[str, Cell]:
     return cast(dict[str, Cell], table.detail["cells"])
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote as percent_encoded
 
+from ..dialects.standard import quote
 from ..errors import LoadError
 from ..ranges import Scope
 from ..schema import (
@@ -26,7 +27,7 @@ from ..schema import (
 )
 from ..urls import SourceUrl
 from ..wire import BLOCK_BYTES, Block, Issues, binary_field, double_field, escape
-from . import Source, Wanted
+from .base import Source, Wanted
 
 Value = int | float | str | bytes | None
 
@@ -56,7 +57,7 @@ class SQLiteSource(Source):
             raise LoadError(f"There is no SQLite file {path}: check the path in the source URL.")
         try:
             self._connection = sqlite3.connect(
-                f"file:{quote(str(path))}?mode=ro",
+                f"file:{percent_encoded(str(path))}?mode=ro",
                 uri=True,
                 isolation_level=None,
                 timeout=30,
@@ -69,39 +70,36 @@ class SQLiteSource(Source):
             raise LoadError(f"The SQLite file {path} cannot be read: {error}.") from None
 
     def close(self) -> None:
-        """End the transaction and close the file."""
         self._connection.close()
 
     def tables(self, wanted: Wanted) -> list[Table]:
-        """The tables of the file, and the views that `wanted` asks for."""
-        rows = self._connection.execute(
-            "select name, type from sqlite_master where type in ('table', 'view')"
-            " and name not like 'sqlite\\_%' escape '\\' order by name"
-        ).fetchall()
-        chosen = wanted({str(name): kind == "view" for name, kind in rows})
-        tables = []
-        for raw_name, kind in rows:
-            name = str(raw_name)
-            if kind == "view" and name not in chosen:
-                continue
-            try:
-                tables.append(self._table(name))
-            except sqlite3.Error as error:
-                raise LoadError(f"The SQLite table {name} cannot be read: {error}.") from None
+        name = "sqlite_master"
+        try:
+            rows = self._connection.execute(
+                "select name, type from sqlite_master where type in ('table', 'view')"
+                " and name not like 'sqlite\\_%' escape '\\' order by name"
+            ).fetchall()
+            is_view = {str(name): kind == "view" for name, kind in rows}
+            chosen = wanted(is_view)
+            tables = []
+            for name in is_view:
+                if name in chosen or not is_view[name]:
+                    tables.append(self._table(name))
+        except sqlite3.Error as error:
+            raise LoadError(f"The SQLite table {name} cannot be read: {error}.") from None
         return tables
 
     def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
-        """The rows of a table; what does not fit its column is loaded as null and counted."""
         where, parameters = "", []
         if scope.after is not None:
-            where, parameters = f" where {_quote(scope.after[0].name)} > ?", [scope.after[1]]
-        names = ", ".join(_quote(column.name) for column in table.columns)
+            where, parameters = f" where {quote(scope.after[0].name)} > ?", [scope.after[1]]
+        names = ", ".join(quote(column.name) for column in table.columns)
         writers = [_writer(column.type) for column in table.columns]
         key_positions = [table.columns.index(column) for column in table.key_columns]
         lines: list[str] = []
         size = 0
         try:
-            query = f"select {names} from {_quote(table.name)}{where}"
+            query = f"select {names} from {quote(table.name)}{where}"
             for row in self._connection.execute(query, parameters):
                 fields = []
                 for position, value in enumerate(row):
@@ -129,7 +127,7 @@ class SQLiteSource(Source):
     def _table(self, name: str) -> Table:
         columns = []
         key: list[tuple[int, str, bool]] = []
-        query = f"pragma table_xinfo({_quote(name)})"
+        query = f"pragma table_xinfo({quote(name)})"
         for _, column, declared, not_null, _, key_position, hidden in self._connection.execute(
             query
         ):
@@ -281,7 +279,3 @@ def _decode(value: bytes) -> str | bytes:
 
 def _block(lines: list[str]) -> Block:
     return Block(("\n".join(lines) + "\n").encode(), len(lines))
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -420,7 +420,7 @@ def test_errors_are_sentences(
             redshift(url)
     with pytest.raises(UsageError, match="but not REDSHIFT_IAM_ROLE"):
         redshift(s3, role="")
-    wider = {**RedshiftDestination.TYPE_NAMES, Kind.INTEGER: "bigint"}
+    wider = {**RedshiftDestination.type_names, Kind.INTEGER: "bigint"}
     monkeypatch.setattr(RedshiftDestination, "TYPE_NAMES", wider)
     with pytest.raises(
         LoadError, match=r"copying the table events from s3://staging/loads/.*: column n is of type"
