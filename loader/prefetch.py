@@ -11,7 +11,7 @@ BLOCKS_AHEAD = 4
 
 
 class Prefetch:
-    """Reads a source in a thread, a few blocks ahead of whoever consumes them."""
+    """Reads a source in a thread, a few blocks ahead of the consumer."""
 
     def __init__(self, read: Callable[[], Iterator[Block]]) -> None:
         self._read = read
@@ -26,7 +26,7 @@ class Prefetch:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         while self._thread.is_alive():
-            # A full queue may be what the thread waits for.
+            # The thread may be waiting because the queue is full.
             while not self._queue.empty():
                 self._queue.get_nowait()
             self._thread.join(0.05)

@@ -14,7 +14,7 @@ from .wire import Issues
 
 @dataclass
 class TableResult:
-    """What a run did to one table; `seconds` of wall time, `bytes_read` as the source sent them."""
+    """What a run did to one table; `seconds` are wall time, `bytes_read` are bytes of wire text."""
 
     plan: Plan
     issues: Issues
@@ -44,14 +44,14 @@ class LoadResult:
     finished_at: datetime | None = None
     tables: list[TableResult] = field(default_factory=list)
     schema_changes: list[SchemaChange] = field(default_factory=list)
-    # Whether an earlier run saw the source; else all of it is new, which is no news.
+    # Whether an earlier run saw the source; if not, its changes are not worth printing.
     known_before: bool = False
-    # What a person should know although the load went well.
+    # What a person should know although the load succeeded.
     warnings: list[str] = field(default_factory=list)
 
     @property
     def issue_count(self) -> int:
-        """Values that could not be kept exactly, over all tables."""
+        """Values that could not be loaded exactly, in all tables."""
         return sum(issue.count for table in self.tables for issue in table.issues.found.values())
 
 
@@ -101,7 +101,7 @@ def audit_records(result: LoadResult, status: str, error: str | None) -> list[Re
                     "table_name": entry.table.raw_name,
                     "source_table": entry.table.name,
                     "mode": entry.plan.mode,
-                    # In a failed run nothing was published, however far a table had come.
+                    # A failed run publishes nothing, even if this table was ready.
                     "status": "failed" if failed else entry.status,
                     "rows_read": entry.rows_read,
                     "rows_inserted": changes.inserted,

@@ -48,8 +48,8 @@ def load(
 ) -> LoadResult:
     """Replicate the tables of a source into the raw schema of a destination.
 
-    Raises LoadError (UsageError for a request that makes no sense); the warehouse is then as it
-    was, but for the audit of the failure.
+    Raises LoadError (UsageError for a wrong request); the warehouse is then as it was, except that
+    the audit records the failure.
     """
     progress = progress or Silent()
     result = LoadResult(
@@ -61,13 +61,13 @@ def load(
     result.batch_id = result.started_at.strftime("%Y%m%dT%H%M%S%fZ_") + secrets.token_hex(2)
     source: Source | None = None
     try:
-        # The destination first, so that a source that cannot be reached is on record there.
+        # The destination first, so that the audit records an unreachable source.
         destination.open()
         result.target = destination.description
         source = open_source(source_url)
         last = destination.last_loaded_at()
         if last is not None and result.started_at <= last:
-            # A clock that was set back must not make new rows older than what readers have seen.
+            # If the clock was set back, new rows must still be newer than what readers have seen.
             result.started_at = last + timedelta(microseconds=1)
         stamp = Stamp(result.batch_id, result.started_at)
         known = destination.schemas()
@@ -78,7 +78,7 @@ def load(
         for table in tables:
             existing = destination.columns(table.raw_name)
             if existing is not None and not options.full_refresh:
-                # Before the source is asked for rows: what cannot be held fails early.
+                # Before rows are read: a type that the warehouse cannot hold fails early.
                 widened_types(arriving(table), existing)
         progress.begin(tables)
         plans = [make_plan(table, source, destination, options) for table in tables]
@@ -112,7 +112,7 @@ def load(
 
 
 def _evolve(plan: Plan, destination: Destination, options: Options) -> None:
-    """Let the published table hold what was staged."""
+    """Add and widen columns of the published table, so that it can hold the staged rows."""
     table = plan.table
     if options.full_refresh and destination.columns(table.raw_name) is not None:
         destination.empty(table.raw_name)
@@ -203,7 +203,7 @@ def prepared(
     options: Options,
 ) -> Iterator[Block]:
     """Rows of a source table as the destination will hold them: losses counted, secrets hashed."""
-    kept = without_losses(
+    ready = without_losses(
         blocks,
         issues,
         stores_nul=destination.stores_nul,
@@ -211,7 +211,7 @@ def prepared(
         longest=destination.longest,
     )
     secret = [n for n, c in enumerate(table.columns) if c.hashed]
-    return hashed(kept, secret, options.hash_salt or "") if secret else kept
+    return hashed(ready, secret, options.hash_salt or "") if secret else ready
 
 
 def _publish(entry: TableResult, destination: Destination, stamp: Stamp, options: Options) -> None:
@@ -230,12 +230,12 @@ def _publish(entry: TableResult, destination: Destination, stamp: Stamp, options
                 f" {expected}: nothing was published. If somebody else wrote into it, load it again"
                 " with --mode full."
             )
-        lived = changes.live + changes.deleted - changes.inserted
+        before = changes.live + changes.deleted - changes.inserted
         # Without a key a changed row looks like one that is gone and one that is new.
-        gone = changes.deleted if keyed else max(0, lived - changes.live)
-        if gone > lived * options.max_delete_share:
+        gone = changes.deleted if keyed else max(0, before - changes.live)
+        if gone > before * options.max_delete_share:
             raise LoadError(
-                f"{gone} of {lived} rows of {name} are gone from the source, more than"
+                f"{gone} of {before} rows of {name} are gone from the source, more than"
                 f" --max-delete-share {options.max_delete_share:g} allows: nothing was published."
                 " If that is right, allow a larger share."
             )

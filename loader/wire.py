@@ -1,6 +1,6 @@
 """Rows on the wire: lines of text, as PostgreSQL's COPY reads them, with one spelling per value.
 
-A line is a row, its fields stand between tabs, `\\N` is null. In a field a backslash is written
+A line is a row, tabs separate its fields, `\\N` is null. In a field a backslash is written
 `\\x5C`, a newline `\\n`, a carriage return `\\r`, a tab `\\t`; nothing else is escaped. Every value
 has exactly one spelling:
 
@@ -31,9 +31,9 @@ from dataclasses import dataclass, field
 from .schema import Column, Kind, Table
 
 NULL = b"\\N"
-# About how many bytes travel at a time.
+# About how many bytes a block has.
 BLOCK_BYTES = 1_000_000
-# About how many are staged before they are read back.
+# About how many bytes are staged before they are read back.
 CHUNK_BYTES = 8_000_000
 REASONS = {
     "Z": "zero or partial date, loaded as null",
@@ -41,10 +41,10 @@ REASONS = {
 }
 NUL_REMOVED = "NUL character removed from text"
 TOO_LONG = "longer than {:,} bytes, loaded as null"
-# Characters of what stands for a value that is hashed.
+# Characters of the hash that replaces a value.
 HASH_LENGTH = 64
 
-# The backslash first, for whoever replaces one after the other; the other way round to undo it.
+# The backslash is replaced first; to unescape, go through them in reverse.
 ESCAPES = {"\\": "\\x5C", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _ESCAPES = str.maketrans(ESCAPES)
 
@@ -77,17 +77,17 @@ def chunks(blocks: Iterator[Block]) -> Iterator[Iterator[Block]]:
 
 
 def escape(text: str) -> str:
-    """Text as it stands in a field."""
+    """Text as it is written in a field."""
     return text.translate(_ESCAPES)
 
 
 def binary_field(value: bytes) -> str:
-    """Bytes as they stand in a field."""
+    """Bytes as they are written in a field."""
     return "\\x5Cx" + value.hex()
 
 
 def double_field(value: float) -> str:
-    """A double in its one spelling, the same that `double_sql` builds inside a database."""
+    """A double in its only spelling, which `double_sql` builds inside a database."""
     if not math.isfinite(value):
         return "NaN" if value != value else ("Infinity" if value > 0 else "-Infinity")
     sign = "-" if math.copysign(1.0, value) < 0 else ""
@@ -125,7 +125,7 @@ def has_escapes(data: bytes) -> bool:
 
 
 def unescape(value: bytes) -> bytes:
-    """The text that a field stands for."""
+    """The text of a field."""
     if b"\\" in value:
         for plain, escaped in reversed(ESCAPES.items()):
             value = value.replace(escaped.encode(), plain.encode())
@@ -139,7 +139,7 @@ def readable(value: bytes) -> str:
 
 @dataclass
 class Issue:
-    """How many values of a column could not be kept as they were, with one row's key."""
+    """How many values of a column could not be loaded exactly, with the key of one row."""
 
     count: int = 0
     sample_key: str | None = None
@@ -147,7 +147,7 @@ class Issue:
 
 @dataclass
 class Issues:
-    """What could not be kept exactly in one table, by column and reason."""
+    """Values of one table that could not be loaded exactly, by column and reason."""
 
     table: Table
     # A key that holds hashed values is not shown.
@@ -169,7 +169,7 @@ class Issues:
 
 @dataclass
 class Tally:
-    """What went by on a stream: rows, bytes and a digest of every byte in order."""
+    """A count of a stream: rows, bytes and a digest of every byte in order."""
 
     rows: int = 0
     size: int = 0
@@ -198,9 +198,9 @@ def without_losses(
     marks_infinity: bool,
     longest: Mapping[Kind, int],
 ) -> Iterator[Block]:
-    """The same rows with what no warehouse can hold turned into null (or removed) and counted.
+    """The same rows; what the warehouse cannot hold becomes null (or is removed) and is counted.
 
-    A block without such a value passes untouched; others are looked at field by field.
+    A block without such a value passes unchanged; others are checked field by field.
     `stores_nul`: the destination's text can hold a NUL. `marks_infinity`: the source writes NaN and
     infinity as words into decimal and date columns (PostgreSQL does). `longest`: bytes that a value
     of a type can have there.
@@ -253,25 +253,25 @@ def _mend(
     for position, value in enumerate(fields):
         column = columns[position]
         if value.startswith(b"\\?"):
-            reason, kept = REASONS[value[2:].decode()], NULL
+            reason, new = REASONS[value[2:].decode()], NULL
         elif marks_infinity and column.type.kind in _DATED and value.lstrip(b"-+").isalpha():
-            reason, kept = REASONS["I"], NULL
+            reason, new = REASONS["I"], NULL
         elif not stores_nul and b"\0" in value:
-            reason, kept = NUL_REMOVED, value.replace(b"\0", b"")
+            reason, new = NUL_REMOVED, value.replace(b"\0", b"")
         elif _is_longer(value, column.type.kind, longest):
-            reason, kept = TOO_LONG.format(longest[column.type.kind]), NULL
+            reason, new = TOO_LONG.format(longest[column.type.kind]), NULL
         else:
             continue
         original = original or list(fields)
         issues.add(column, reason, _key_of(original, issues.table))
-        fields[position] = kept
+        fields[position] = new
     return b"\t".join(fields)
 
 
 def _is_longer(value: bytes, kind: Kind, longest: Mapping[Kind, int]) -> bool:
     """Whether a field, unescaped, has more bytes than a value of its type can have."""
     limit = longest.get(kind)
-    # An escape is longer than what it stands for.
+    # Without its escapes, the value is never longer than the field.
     if limit is None or len(value) <= limit:
         return False
     if kind is Kind.BINARY:

@@ -47,14 +47,14 @@ class Merge:
     def by_key(self) -> tuple[int, int, int]:
         """Tombstones, revivals, updates, inserts; each row found by its key.
 
-        What differs is found in one scan of the published table, and its rows again by their place.
+        One scan of the published table finds the differences; the updates then go by row id.
         """
         differs = " or ".join(
             self._warehouse._differ(f"t.{quote(name)}", value, self._kinds[name])
             for name, value in self._values.items()
             if name not in self._key
         )
-        # Of appended rows nothing says which are gone.
+        # Appended rows do not tell which rows are gone.
         gone = "t._deleted_at is null"
         if self._within is not None and self._within.partition is None:
             gone = "false"
@@ -97,12 +97,12 @@ class Merge:
     def by_whole_rows(self) -> tuple[int, int, int]:
         """For tables without a usable key: what is gone gets a tombstone, what is new is inserted.
 
-        Equal rows are told apart by their count only.
+        Of equal rows only the count matters.
         """
         offered = f"select {self._offered} from {self._staged} as s"
         held = f"select {self._names} from {self._target} where _deleted_at is null"
         row_id, _ = self._row_ids
-        # Windows, not a join: "is not distinct from" cannot be hashed, and would compare all pairs.
+        # Windows, not a join, because one on "is not distinct from" compares all pairs.
         both = (
             f"select {row_id} as _load_row, {self._names}, 0 as _load_staged"
             f" from {self._target} as t where _deleted_at is null"
@@ -124,14 +124,14 @@ class Merge:
         return inserted, 0, deleted
 
     def append(self) -> int:
-        """For tables without a key of which only new rows were read."""
+        """For tables without a key when only new rows were read."""
         return self._run(
             f"insert into {self._target} ({self._names}, _loaded_at, _batch_id)"
             f" select {self._offered}, {self._at}, {self._batch} from {self._staged} as s"
         )
 
     def _inside(self) -> str:
-        """SQL for whether a published row may have something to do with what was staged."""
+        """SQL for whether a published row lies in the part that was staged."""
         if self._within is None or self._within.partition is None:
             return "true"
         name, width = self._within.partition.column.raw_name, self._within.partition.width

@@ -58,11 +58,11 @@ class SqlDestination(Destination):
 
     @abstractmethod
     def _row_id(self, table: Table, alias: str) -> str:
-        """SQL of what tells the rows of a table apart, even equal ones."""
+        """SQL of an identity for each row of a table, different even for equal rows."""
 
     @abstractmethod
     def _create_temporary(self, name: str, query: str) -> str:
-        """Keep the rows of a query for this run; returns the name to find them by."""
+        """Store the rows of a query for this run; returns the name of the table."""
 
     @abstractmethod
     def _range_number(self, key: str, kind: Type | None, width: int) -> str:
@@ -101,7 +101,7 @@ class SqlDestination(Destination):
         return Merge(self, table, stamp, within)
 
     def _publish_first(self, table: Table, stamp: Stamp) -> Changes:
-        """Make the raw table, of all that was staged."""
+        """Create the raw table from all staged rows."""
         name = self._name(table.raw_name)
         with self._doing(f"publishing the table {table.raw_name}"):
             self._run(
@@ -137,7 +137,7 @@ class SqlDestination(Destination):
             self._run(f"delete from {self._name(raw_table)}")
 
     def save_state(self, raw_table: str, before: State | None, now: State | None) -> None:
-        with self._doing(f"keeping the state of {raw_table}"):
+        with self._doing(f"storing the state of {raw_table}"):
             self._create_tables(STATE_TABLES)
             of_table = f"where table_name = {literal(raw_table)}"
             if (before and (before.fingerprint, before.width)) != (
@@ -147,9 +147,9 @@ class SqlDestination(Destination):
                 if now is not None:
                     row = (raw_table, now.fingerprint, now.width)
                     self._insert("_load_state", STATE_TABLES["_load_state"], [row])
-            forgotten, stored = difference(before, now)
-            for start in range(0, len(forgotten), 10_000):
-                numbers = ", ".join(map(str, forgotten[start : start + 10_000]))
+            deleted, stored = difference(before, now)
+            for start in range(0, len(deleted), 10_000):
+                numbers = ", ".join(map(str, deleted[start : start + 10_000]))
                 self._run(
                     f"delete from {self._name('_load_ranges')} {of_table} and number in ({numbers})"
                 )

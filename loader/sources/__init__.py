@@ -22,7 +22,7 @@ MODULES = {
 def open_source(url: str) -> Source:
     """Connect to the source and begin its snapshot.
 
-    Raises UsageError for a URL that cannot be, LoadError when the source cannot be reached.
+    Raises UsageError for a wrong URL, LoadError when the source cannot be reached.
     """
     parsed = parse_url(url)
     module = MODULES.get(parsed.scheme)

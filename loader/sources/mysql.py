@@ -1,9 +1,9 @@
 """MySQL and MariaDB.
 
-The server writes the wire text itself. Where a table has an integer key, whole key ranges come as
-one `group_concat` of their lines, megabytes at a time, so that the driver is not the bound; other
-tables come a line per row. Rows too long for the server's packets come value by value and are
-written here.
+The server renders the wire text itself. Where a table has an integer key, whole key ranges come as
+one `group_concat` of their lines, megabytes at a time, so that the driver is not the bottleneck;
+other tables come as one line per row. Rows too long for the server's packets come value by value,
+and this module renders them.
 """
 
 from collections.abc import Generator, Iterator
@@ -70,8 +70,7 @@ class MySQLSource(Source):
         self._run("start transaction with consistent snapshot, read only")
 
     def close(self) -> None:
-        """Leave the snapshot and the server."""
-        # Not a polite goodbye: an unread result would have to be read to its end first.
+        # A regular close would first read an unread result to its end.
         self._connection._force_close()  # type: ignore[attr-defined]
 
     def tables(self, wanted: Wanted) -> list[Table]:
@@ -86,12 +85,12 @@ class MySQLSource(Source):
         low, high = self._row(f"select min({key}), max({key}) from {source}")
         rows = table.estimated_rows or 0
         if rows < FEWEST_ROWS:
-            # Statistics of a table that was just filled may know nothing of it yet.
+            # A table that was just filled may not be in the statistics yet.
             (rows,) = self._row(f"select count(*) from {source}")
         return cut(table.key_columns[0], low, high, rows)
 
     def digests(self, table: Table, partition: Partition) -> Digests | None:
-        """One query; the server sends a count and an md5 for each range."""
+        """One query returns a count and an md5 for each range."""
         if self._has_long_text(table):
             return None
         key = quote(partition.column.name)
@@ -105,7 +104,7 @@ class MySQLSource(Source):
             found = cursor.fetchall()
         except pymysql.MySQLError as error:
             raise self._failed(f"digesting the source table {table.name}", error) from None
-        # The server cannot say which of the ranges was cut, so none is trusted.
+        # The server does not say which of the ranges was cut, so none is trusted.
         trusted = not self._cut()
         return {int(n): Digest(rows, value if trusted else "") for n, rows, value in found}
 
@@ -124,7 +123,7 @@ class MySQLSource(Source):
             raise self._failed(f"reading the source table {table.name}", error) from None
 
     def _read_ranges(self, table: Table, scope: Scope, partition: Partition) -> Iterator[Block]:
-        """All ranges or those asked for, about a block's worth in each query."""
+        """All ranges, or those in the scope; each query reads about one block."""
         key, name = quote(partition.column.name), quote(table.name)
         if scope.numbers is None:
             low, high = self._row(f"select min({key}), max({key}) from {name}")
@@ -139,7 +138,7 @@ class MySQLSource(Source):
                 size = yield from self._read_span(table, scope, partition, first, end)
                 first = end + 1
                 if size == 0 and end < last:
-                    # A gap: on to the next key there is.
+                    # A gap: continue with the next existing key.
                     (key_found,) = self._row(
                         f"select min({key}) from {name} where {key} > {partition.bounds(end)[1]}"
                     )
@@ -149,7 +148,7 @@ class MySQLSource(Source):
     def _read_span(
         self, table: Table, scope: Scope, partition: Partition, first: int, last: int
     ) -> Generator[Block, None, int]:
-        """Neighbouring ranges, fewer at a time where a packet cannot hold them; returns bytes."""
+        """Consecutive ranges, fewer at a time where a packet cannot hold them; returns bytes."""
         key = quote(partition.column.name)
         low, high = partition.bounds(first)[0], partition.bounds(last)[1]
         where = f"where {key} between {low} and {high}"
@@ -172,7 +171,7 @@ class MySQLSource(Source):
             for block in self._read_rows(table, where):
                 size, rows = size + len(block.data), rows + block.rows
                 yield block
-            # The server's own digest of such a range would be cut.
+            # The server would cut the digest of such a range.
             scope.digests[first] = Digest(rows, "")
             return size
         middle = (first + last) // 2
@@ -191,7 +190,7 @@ class MySQLSource(Source):
         if not self._cursor.warning_count:
             return False
         shown = self._rows("show warnings")
-        # The server keeps only the first of many; what it does not show may be such a loss.
+        # The server shows only the first warnings; a hidden one may be such a loss.
         return len(shown) < self._cursor.warning_count or any(
             code in (1260, 1301) for _, code, _ in shown
         )
@@ -227,7 +226,7 @@ class MySQLSource(Source):
         return self._longest(table, long, where) * 4 + PACKET_RESERVE < self._packet
 
     def _longest(self, table: Table, columns: list[Column], where: str) -> int:
-        """The most bytes that these columns have together in one row."""
+        """The most bytes of these columns together in one row."""
         lengths = " + ".join(f"coalesce(octet_length({quote(c.name)}), 0)" for c in columns)
         (longest,) = self._row(f"select max({lengths}) from {quote(table.name)} {where}")
         return int(longest or 0)
@@ -258,13 +257,13 @@ class MySQLSource(Source):
 
     @contextmanager
     def _stream(self, query: str) -> Iterator[Any]:
-        """A cursor that does not hold its result in memory."""
+        """A cursor that streams its result."""
         cursor: Any = self._connection.cursor(SSCursor)
         try:
             cursor.execute(query)
             yield cursor
         finally:
-            # Closing it would read the rest first, or fail where the server is gone.
+            # Closing it would first read the rest, or fail if the server is gone.
             if cursor._result is not None:
                 cursor._result.unbuffered_active = False
 

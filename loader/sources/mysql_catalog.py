@@ -12,7 +12,7 @@ Rows = Callable[[str], list[tuple[Any, ...]]]
 # Storage engines whose tables take part in a consistent snapshot.
 SNAPSHOT_ENGINES = {"InnoDB", "ROCKSDB", "ndbcluster"}
 
-# Tables of which the user has rights on single columns, and on the whole by nothing.
+# Tables of which the user may read single columns only.
 SEEN_BY_COLUMN = """
 select distinct c.table_name from information_schema.column_privileges as c
 inner join (
@@ -58,7 +58,7 @@ def read_tables(rows: Rows, wanted: Wanted, warnings: list[str]) -> list[Table]:
         columns.setdefault(name, []).append(column)
         details.setdefault(name, {})[column.name] = details_of
         if position > len(columns[name]):
-            # The catalog leaves out what the user may not read, but not its place.
+            # The catalog hides a column that the user may not read, but still counts its position.
             shown_in_part.add(name)
     keys = _keys(rows, columns)
     tables = []
@@ -67,8 +67,8 @@ def read_tables(rows: Rows, wanted: Wanted, warnings: list[str]) -> list[Table]:
             continue
         if name in chosen and engine is not None and engine not in SNAPSHOT_ENGINES:
             warnings.append(
-                f"The source table {name} is kept by {engine}, which has no snapshots: changes"
-                " during a load may be seen in part."
+                f"The source table {name} has the engine {engine}, which has no snapshots: a load"
+                " may see a part of the changes that are made meanwhile."
             )
         index, key = keys.get(name, ("", ()))
         tables.append(
@@ -98,7 +98,7 @@ def _columns(rows: Rows) -> Iterator[tuple[str, int, Column, dict[str, Any]]]:
         kind = type_of(base, declared, precision, scale)
         note = None
         if base == "decimal" and kind is TEXT:
-            note = f"{declared} kept as text: wider than {MAX_DECIMAL_DIGITS} digits"
+            note = f"{declared} loaded as text: wider than {MAX_DECIMAL_DIGITS} digits"
         detail = {"base": base, "length": octets or 0, "fraction": fraction or 0}
         if base in GEOMETRIES:
             detail["length"] = 2**32 - 1

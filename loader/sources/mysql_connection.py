@@ -1,4 +1,4 @@
-"""The way to a MySQL or MariaDB server: options of the URL, TLS, and what to do where it fails."""
+"""Connecting to a MySQL or MariaDB server: options of the URL, TLS, and what errors mean."""
 
 import ssl
 from typing import Any
@@ -15,7 +15,7 @@ GONE = {2003, 2005, 2006, 2013}
 
 
 def check_url(url: SourceUrl) -> None:
-    """Raise UsageError for a URL that cannot be meant so."""
+    """Raise UsageError for a URL without a database or with an unknown option."""
     if not url.database:
         raise UsageError(
             f"The source URL names no database: write {url.scheme}://user:password@host:port/database."
@@ -30,7 +30,7 @@ def check_url(url: SourceUrl) -> None:
 
 
 def connect(url: SourceUrl) -> "pymysql.connections.Connection[Any]":
-    """Log in. Raises LoadError, which says what to check; UsageError for TLS files of no use."""
+    """Log in. Raises LoadError that says what to check; UsageError for unusable TLS files."""
     try:
         return pymysql.connect(
             host=url.host or "localhost",
@@ -52,7 +52,7 @@ def connect(url: SourceUrl) -> "pymysql.connections.Connection[Any]":
         elif code in DENIED:
             reason = f"refused the user {url.user or '(none)'}: check user, password and grants"
         elif code == 1044:
-            # The server does not say which, to users who may not know.
+            # The server does not tell a user without rights which one it is.
             reason = f"has no database {url.database}, or the user {url.user} may not use it"
         elif code == 1049:
             reason = f"has no database {url.database}"

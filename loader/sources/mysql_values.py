@@ -40,7 +40,7 @@ SPLIT = "substring_index(substring_index(concat({text}, '{mark}'), '{mark}', {n}
 
 
 def type_of(base: str, declared: str, precision: int | str | None, scale: int | str | None) -> Type:
-    """The warehouse type of a MySQL type; what is unknown arrives as text."""
+    """The warehouse type of a MySQL type; unknown types arrive as text."""
     unsigned = "unsigned" in declared
     if base in INTEGER_BITS:
         return integer_type(INTEGER_BITS[base], unsigned=unsigned)
@@ -63,7 +63,7 @@ def type_of(base: str, declared: str, precision: int | str | None, scale: int | 
 
 
 def range_column(table: Table) -> str | None:
-    """The leading key column when key ranges over it can be asked for as integers."""
+    """The leading key column, if it is an integer that can be cut into ranges."""
     if not table.key:
         return None
     first = table.key_columns[0]
@@ -75,7 +75,7 @@ def range_column(table: Table) -> str | None:
 
 
 def _plain_text(column: Column, table: Table) -> str:
-    """SQL for a value's one spelling, unescaped; null stays null, a loss becomes its mark."""
+    """SQL for the spelling of a value, unescaped; null stays null, a lost value becomes a mark."""
     name, detail = quote(column.name), detail_of(table, column)
     base = detail["base"]
     if column.type.kind is Kind.BOOLEAN:
@@ -125,7 +125,7 @@ def lines_sql(table: Table) -> str:
 
 
 def _line_field(column: Column, table: Table) -> str:
-    """SQL for the field of a line: the value's spelling, escaped, or the mark of null."""
+    """SQL for the field of a line: the spelling of the value, escaped, or the mark of null."""
     text = _plain_text(column, table)
     if column.type is BINARY:
         text = f"concat('\\\\x5Cx', lower(hex({text})))"

@@ -51,7 +51,7 @@ TYPES = {
     "timestamp": TIMESTAMP,
     "timestamptz": TIMESTAMP,
     "bytea": BINARY,
-    # Cents of the server's currency; its text depends on the locale, its value does not.
+    # Two decimals, whatever the currency; its text depends on the locale, its value does not.
     "money": Type(decimal_type(19, 2).kind, 19, 2),
 }
 
@@ -125,7 +125,6 @@ class PostgresSource(Source):
             )
 
     def close(self) -> None:
-        """End the transaction and the connection."""
         self._connection.close()
 
     def tables(self, wanted: Wanted) -> list[Table]:
@@ -145,7 +144,7 @@ class PostgresSource(Source):
             kind = _type_of(base, modifier)
             note = None
             if base == "numeric" and kind is TEXT:
-                note = f"{declared} kept as text: no precision of at most 38 digits"
+                note = f"{declared} loaded as text: no precision of at most 38 digits"
             by_table.setdefault(name, []).append(
                 Column(
                     column,
@@ -185,7 +184,7 @@ class PostgresSource(Source):
         return cut(key, low, high, rows)
 
     def digests(self, table: Table, partition: Partition) -> Digests | None:
-        """One query; the server sends a count and an md5 for each range."""
+        """One query returns a count and an md5 for each range."""
         # Each field with its length, so that no two rows give one line.
         line = sql.SQL(" || ").join(
             sql.SQL("coalesce(length({0}::text) || ':' || {0}::text, '-')").format(
@@ -211,7 +210,7 @@ class PostgresSource(Source):
         return {number: Digest(rows, value) for number, rows, value in found}
 
     def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
-        """The rows of a table as the server's COPY writes them, respelled for the wire."""
+        """The rows of a table from the server's COPY, respelled for the wire."""
         where: sql.Composable = sql.SQL("")
         if scope.after is not None:
             where = sql.SQL(" where {} > {}").format(
@@ -287,7 +286,7 @@ def _connect(url: SourceUrl) -> psycopg.Connection:
 
 
 def _type_of(base: str, modifier: int | None) -> Type:
-    """The warehouse type of a base type; what is unknown arrives as the server prints it."""
+    """The warehouse type of a base type; unknown types arrive as the server prints them."""
     if base == "numeric":
         if modifier is None or modifier < 4:
             return TEXT
@@ -304,7 +303,7 @@ def _type_of(base: str, modifier: int | None) -> Type:
 
 
 def _field(column: Column, table: Table) -> sql.Composable:
-    """SQL for a value's one spelling; COPY escapes it."""
+    """SQL for the spelling of a value; COPY escapes it."""
     name = sql.Identifier(column.name)
     base = table.detail[column.name]
     if base in ("float4", "float8"):

@@ -1,4 +1,4 @@
-"""SQLite: one read transaction. Values are checked one by one, for the file enforces no types."""
+"""SQLite: one read transaction. Each value is checked, because the file enforces no types."""
 
 import re
 import sqlite3
@@ -136,7 +136,7 @@ class SQLiteSource(Source):
             kind = _type_of(declared)
             columns.append(Column(column, column.lower(), declared, kind, not not_null))
             if key_position:
-                # An INTEGER PRIMARY KEY is the rowid; any other may hold nulls unless it says not.
+                # An INTEGER PRIMARY KEY is the rowid. Other keys may hold nulls if not declared so.
                 key.append((key_position, column, bool(not_null) or declared.upper() == "INTEGER"))
         usable = bool(key) and all(never_null for _, _, never_null in key)
         names = tuple(column for _, column, _ in sorted(key)) if usable else ()
@@ -144,7 +144,7 @@ class SQLiteSource(Source):
 
 
 def _type_of(declared: str) -> Type:
-    """The type that a declaration means; the file may hold anything beside it."""
+    """The type that a declaration means; single values may have another one."""
     base, _, arguments = declared.lower().partition("(")
     base = base.strip()
     digits = [int(number) for number in re.findall(r"\d+", arguments)]
@@ -156,7 +156,7 @@ def _type_of(declared: str) -> Type:
         return DATE
     if base in ("datetime", "timestamp", "timestamptz"):
         return TIMESTAMP
-    # SQLite's own rules of affinity, in their order; its integers have 64 bits by any name.
+    # SQLite's rules of affinity, in their order; its integers always have 64 bits.
     if "int" in base:
         return BIGINT
     if any(word in base for word in ("char", "clob", "text")):
@@ -195,7 +195,7 @@ def _boolean(value: Value) -> str:
 
 
 def _decimal(value: Value, kind: Type) -> str:
-    """A decimal of the declared scale. SQLite keeps fractions as doubles of 15 decimal digits."""
+    """A decimal of the declared scale. SQLite stores fractions as doubles of 15 decimal digits."""
     if isinstance(value, float):
         text = format(value, ".15g")
     elif isinstance(value, int | str):
@@ -270,7 +270,7 @@ def _text(value: Value) -> str:
 
 
 def _decode(value: bytes) -> str | bytes:
-    """Text as the file holds it; bytes where it is not UTF-8, so that the column's type decides."""
+    """Text; or bytes where it is not UTF-8, so that the type of the column decides."""
     try:
         return value.decode()
     except UnicodeDecodeError:

@@ -37,12 +37,12 @@ from .rows import (
 )
 from .sql import RedshiftSql, varchar_bytes
 
-# A statement has at most so many parameters, and 16 MB with them.
+# Limits of one statement: its parameters, and its bytes (the server allows 16 MB).
 MOST_PARAMETERS = 32_767
 STATEMENT_BYTES = 4_000_000
-# Beyond so many rows, INSERT takes too long.
+# Above this, INSERT takes too long.
 FEW_ROWS = 100_000
-# A cursor gives so many at a time on any size of cluster.
+# A cursor returns this many at a time on any size of cluster.
 FETCHED_ROWS = 1_000
 # Milliseconds to wait for the lock of another loader.
 PATIENCE = 5_000
@@ -52,7 +52,7 @@ class RedshiftDestination(RedshiftSql):
     """One connection and one transaction for the whole run.
 
     `connection`: parameters of `redshift_connector.connect`. `role`: what COPY reads `files` as,
-    an ARN or `default`. Without `files` rows are inserted.
+    an ARN or `default`. Without `files`, rows go through INSERT.
     """
 
     stores_nul = False
@@ -87,12 +87,12 @@ class RedshiftDestination(RedshiftSql):
         self._longest_binary = 0
         self._rows_inserted = 0
         self._cursors = 0
-        # The run's, once it has put something there.
+        # The run's folder in the bucket, once it has one.
         self._batch: str | None = None
 
     @contextmanager
     def asking(self) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
-        """How to ask queries of one moment, on a connection of its own. Raises LoadError."""
+        """A way to run queries in one transaction, on a connection of its own. Raises LoadError."""
         self._connect()
         try:
             with self._doing("asking"):
@@ -113,7 +113,7 @@ class RedshiftDestination(RedshiftSql):
             for setting in (
                 "datestyle to 'ISO, YMD'",
                 "timezone to 'UTC'",
-                # Doubles as text, for what compares rows inside: all digits.
+                # All digits of doubles in text, because rows are compared as text.
                 "extra_float_digits to 2",
             ):
                 self._run(f"set {setting}")
@@ -126,7 +126,7 @@ class RedshiftDestination(RedshiftSql):
 
     def _connect(self) -> None:
         try:
-            # Few statements are kept prepared, because those that insert are large.
+            # Few prepared statements at a time, because INSERT statements are large.
             self._connection = redshift_connector.connect(
                 **self._options,
                 application_name="classicmodels loader",
@@ -137,16 +137,14 @@ class RedshiftDestination(RedshiftSql):
             raise LoadError(
                 f"The warehouse {self.description} cannot be opened: {message_of(error)}."
             ) from None
-        # A socket that times out would end statements that take long.
+        # A timeout of the socket would end long statements.
         self._connection._usock.settimeout(None)
 
     def columns(self, raw_table: str) -> dict[str, Type | None] | None:
-        """Columns and types of a raw table, or None when it is not there."""
         found = self._declared(raw_table)
         return {name: self._type_from(text) for name, text in found.items()} or None
 
     def newest(self, raw_table: str, column: Column, overlap: int) -> str | None:
-        """The greatest live value of a column, less an overlap."""
         value = f"max({quote(column.raw_name)})"
         if overlap and column.type.kind is Kind.TIMESTAMP:
             value = f"dateadd(second, -{overlap}, {value})"
@@ -162,7 +160,7 @@ class RedshiftDestination(RedshiftSql):
     def create_staging(self, table: Table, stamp: Stamp) -> None:
         """A temporary table."""
         if "\\" in table.raw_name:
-            # In a literal Redshift reads it as the beginning of an escape.
+            # In a literal, Redshift reads a backslash as the start of an escape.
             raise LoadError(f"The table {table.name} has a backslash in its name: exclude it.")
         if self._batch is None and self._files is not None:
             self._files.open(self._place())
@@ -196,11 +194,11 @@ class RedshiftDestination(RedshiftSql):
         return tally
 
     def read_back(self, table: Table, rows: int) -> Tally:
-        """Digests of all rows, calculated there; with doubles, the rows themselves."""
+        """Digests of all rows, calculated by the server; with doubles, the rows themselves."""
         tally = RowTally(table)
         with self._doing(f"reading the table {table.raw_name} back"):
             if any(column.type.kind is Kind.DOUBLE for column in table.columns):
-                # Their text differs between servers; as numbers they come to the last bit.
+                # The text of a double differs between servers; as a number it is exact.
                 for block in self._rendered(table, self._staged(table), {}):
                     tally.add(block.data, block.rows)
             else:
@@ -218,7 +216,6 @@ class RedshiftDestination(RedshiftSql):
         return tally
 
     def held(self, table: Table) -> Iterator[Block]:
-        """The live rows of the published table, in the types of `table`."""
         with self._doing(f"reading the table {table.raw_name}"):
             yield from self._rendered(
                 table,
@@ -227,12 +224,11 @@ class RedshiftDestination(RedshiftSql):
             )
 
     def begin_publish(self) -> None:
-        """Everything is in one transaction already."""
+        """Nothing to do: everything is in one transaction already."""
 
     def publish(
         self, table: Table, stamp: Stamp, *, keyed: bool, within: Within | None = None
     ) -> Changes:
-        """Apply the difference between the staged and the published rows."""
         held = self._declared(table.raw_name)
         if not held:
             return self._publish_first(table, stamp)
@@ -254,10 +250,10 @@ class RedshiftDestination(RedshiftSql):
             self._open().commit()
 
     def record_failure(self, records: Sequence[Record]) -> None:
-        """Roll back, then note the failure where earlier runs left an audit."""
+        """Roll back, then record the failure where earlier runs left an audit."""
         if self._connection is None:
             return
-        # The failure itself is what the person hears about; the audit of it is second to that.
+        # An error while recording must not hide the failure itself.
         with suppress(RedshiftError, OSError, LoadError):
             self._connection.rollback()
             if self.columns("_load_runs"):
@@ -272,7 +268,7 @@ class RedshiftDestination(RedshiftSql):
                 connection.close()
         batch, self._batch = self._batch, None
         if batch is not None and self._files is not None:
-            # Where S3 does not answer any more, the next run removes them.
+            # If S3 no longer answers, the next run removes them.
             with suppress(LoadError):
                 self._files.remove(batch)
 
@@ -389,15 +385,15 @@ class RedshiftDestination(RedshiftSql):
     # -- the connection --------------------------------------------------------------------------
 
     def _lock(self, is_new: bool) -> None:
-        """Take the loader's lock, a table that nobody else reads.
+        """Take the loader's lock, a table that only loaders read.
 
-        Of the very first load it is gone again when the load fails.
+        When the very first load fails, the table disappears again.
         """
         try:
             self._run(f"set statement_timeout to {PATIENCE}")
             if is_new:
                 named = f"select 1 from pg_namespace where nspname = {literal(self.schema)}"
-                # Whoever may not create schemas may still load into one that is there.
+                # A user who may not create schemas may still load into an existing one.
                 if not self._rows(named):
                     self._run(f"create schema {quote(self.schema)}")
                 self._create_tables(STATE_TABLES)

@@ -12,12 +12,12 @@ class RedshiftMerge(Merge):
     def by_whole_rows(self) -> tuple[int, int, int]:
         """What is gone gets a tombstone, what is new is inserted; equal rows are counted.
 
-        Of values that are there too often, all rows are taken out, and put back as they were or
-        with a tombstone.
+        Where a value has too many rows, all of them are removed and inserted again, some as they
+        were and the surplus with a tombstone.
         """
         create = self._warehouse._create_temporary
-        kept = [(quote(name), kind) for name, kind in self._kinds.items()]
-        held = f"md5({line_sql(kept)})"
+        fields = [(quote(name), kind) for name, kind in self._kinds.items()]
+        held = f"md5({line_sql(fields)})"
         offered = (
             f"md5({line_sql([(self._values[name], kind) for name, kind in self._kinds.items()])})"
         )

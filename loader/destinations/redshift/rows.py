@@ -7,22 +7,23 @@ from typing import Any
 from ...schema import Kind, Table, Type
 from ...wire import NULL, Tally, binary_field, double_field, escape, unescape
 
-# What a varchar can have at most.
+# The most that a varchar can hold.
 TEXT_BYTES = 65_535
 CHARACTER_BYTES = 4
-# More than any number has as text.
+# More than the text of any number.
 NUMBER_BYTES = 50
-# COPY takes rows of 4 MB; in a statement a value is hex text, in a varchar.
+# COPY accepts rows of 4 MB; in an INSERT a value is hex text in a varchar.
 BINARY_BYTES = 4_000_000
 INSERTED_BINARY_BYTES = TEXT_BYTES // 2
-# Of a binary value this much is digested at a time, because its hex must fit into a varchar.
+# Bytes of a binary value that are digested at a time: their hex must fit into a varchar.
 DIGESTED_BYTES = 32_000
 
 
 class RowTally(Tally):
-    """Rows in any order: the sums of their digests, which SQL calculates too.
+    """Rows in any order: the sums of their digests, as SQL calculates them too.
 
-    In a line to be digested, texts and binaries are digests themselves, so that it is short.
+    In a line that is digested, texts and binaries are replaced by their own digests, so that the
+    line stays short.
     """
 
     def __init__(self, table: Table) -> None:
@@ -46,7 +47,7 @@ class RowTally(Tally):
             line = b"\t".join(fields)
             digest = int.from_bytes(hashlib.md5(line, usedforsecurity=False).digest(), "big")
             self.size += len(line)
-            # Twice fifteen hex digits of the 32.
+            # Two sums, each of fifteen of the 32 hex digits.
             self.sums[0] += digest >> 68
             self.sums[1] += (digest >> 8) & (2**60 - 1)
 
@@ -69,7 +70,7 @@ def _md5(data: bytes) -> bytes:
 
 
 def line_sql(fields: Sequence[tuple[str, Type]], longest_binary: int = BINARY_BYTES) -> str:
-    """SQL of the line that RowTally makes of the same values."""
+    """SQL of the line that RowTally builds from the same values."""
     null = "chr(92) || 'N'"
     return " || chr(9) || ".join(
         f"coalesce({_short_sql(value, kind, longest_binary)}, {null})" for value, kind in fields
@@ -77,7 +78,7 @@ def line_sql(fields: Sequence[tuple[str, Type]], longest_binary: int = BINARY_BY
 
 
 def _short_sql(value: str, kind: Type, longest_binary: int) -> str:
-    """SQL of a value as it stands in such a line."""
+    """SQL of a value in such a line."""
     if kind.kind is Kind.TEXT:
         return f"md5({value})"
     if kind.kind is Kind.BINARY:
@@ -99,7 +100,7 @@ def _hex_sql(value: str, longest: int) -> list[str]:
 
 
 def wire_sql(value: str, kind: Type) -> str:
-    """SQL of a value as it was sent, unescaped; for doubles, of what tells them apart."""
+    """SQL of a value as it was sent, unescaped; doubles only as a distinct text."""
     if kind.kind is Kind.TEXT:
         return value
     if kind.kind is Kind.BOOLEAN:
@@ -114,14 +115,14 @@ def wire_sql(value: str, kind: Type) -> str:
 
 
 def fetched_sql(value: str, kind: Type, longest: int) -> list[str]:
-    """SQL of a value as the driver is to give it, in one part or, of a binary, in several."""
+    """SQL of a value as the driver returns it: one part, or several for a binary value."""
     if kind.kind is Kind.BINARY:
         return _hex_sql(value, longest)
     return [value if kind.kind is Kind.DOUBLE else wire_sql(value, kind)]
 
 
 def field_of(parts: list[Any], kind: Kind) -> bytes:
-    """A value from the driver as it stands on the wire."""
+    """A value from the driver as wire text."""
     if parts[0] is None:
         return NULL
     if kind is Kind.DOUBLE:

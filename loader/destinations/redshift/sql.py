@@ -22,7 +22,7 @@ class RedshiftSql(SqlDestination):
         Kind.TEXT: f"character varying({TEXT_BYTES})",
         Kind.BINARY: f"varbyte({BINARY_BYTES})",
     }
-    # What is read most is what came last; no key, so that any column can be replaced by a wider.
+    # Recent rows are read most. No key, so that any column can be replaced by a wider one.
     table_options: ClassVar[str] = " diststyle even sortkey (_loaded_at)"
 
     def _merge(self, table: Table, stamp: Stamp, within: Within | None) -> Merge:
@@ -41,7 +41,7 @@ class RedshiftSql(SqlDestination):
         return super()._cast(value, before, after)
 
     def _equal(self, left: str, right: str, kind: Type) -> str:
-        # Blanks at the end do not count when texts are compared.
+        # A comparison of texts ignores blanks at the end.
         length = f" and octet_length({left}) = octet_length({right})" if kind == TEXT else ""
         return f"{left} = {right}{length}"
 
@@ -65,7 +65,7 @@ class RedshiftSql(SqlDestination):
         return name
 
     def _range_number(self, key: str, kind: Type | None, width: int) -> str:
-        # Without a rest, a division of decimals has nothing to round.
+        # Without a remainder, the division of decimals has nothing to round.
         return f"({key} - mod({key}, {width})) / {width}"
 
     def _change_type(self, table: str, column: str, kind: Type) -> None:
@@ -74,7 +74,7 @@ class RedshiftSql(SqlDestination):
         self._replace_column(table, column, value, self.type_name(kind))
 
     def _replace_column(self, table: str, column: str, value: str, type_name: str) -> None:
-        """Another column in the place of one, for its type cannot change within a transaction."""
+        """Replace a column by another one: its type cannot change within a transaction."""
         name = self._name(table)
         self._run(f"alter table {name} add column _load_replacement {type_name}")
         self._run(f"update {name} set _load_replacement = {value}")
@@ -88,7 +88,7 @@ class RedshiftSql(SqlDestination):
         return super()._type_from(text)
 
     def _declared(self, raw_table: str) -> dict[str, str]:
-        """Columns of a raw table, and their types as the catalog has them."""
+        """Columns of a raw table, and their types as the catalog shows them."""
         return dict(
             self._rows(
                 "select a.attname, format_type(a.atttypid, a.atttypmod) from pg_attribute as a"
@@ -101,6 +101,6 @@ class RedshiftSql(SqlDestination):
 
 
 def varchar_bytes(declared: str) -> int:
-    """The bytes of a varchar; what is none has as many as there can be."""
+    """The bytes of a varchar; the largest number for another type."""
     found = re.fullmatch(r"character varying\((\d+)\)", declared)
     return int(found[1]) if found else TEXT_BYTES
