@@ -8,7 +8,8 @@ from .destinations.duckdb import DuckDBDestination
 from .destinations.postgres import PostgresDestination
 from .errors import LoadError, UsageError
 from .options import Options, TableOptions
-from .run import LoadResult, TableResult, load
+from .result import LoadResult, TableResult
+from .run import load
 
 __all__ = [
     "DuckDBDestination",

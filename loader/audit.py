@@ -46,7 +46,7 @@ TABLES: dict[str, dict[str, Type]] = {
         "value_count": BIGINT,
         "sample_key": TEXT,
     },
-    # What became of the source's tables and columns; the first sight of each is a change too.
+    # Changes of the source's tables and columns; the first time that one is seen is a change too.
     "_load_schema_changes": {
         "batch_id": TEXT,
         "changed_at": TIMESTAMP,
@@ -58,7 +58,7 @@ TABLES: dict[str, dict[str, Type]] = {
     },
 }
 
-# What the next run compares with: one row a table, and one for each of its key ranges.
+# What the next run compares with: one row per table, and one per key range.
 STATE_TABLES: dict[str, dict[str, Type]] = {
     "_load_state": {"table_name": TEXT, "fingerprint": TEXT, "width": BIGINT},
     "_load_ranges": {"table_name": TEXT, "number": BIGINT, "row_count": BIGINT, "digest": TEXT},

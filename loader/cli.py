@@ -30,7 +30,7 @@ from .urls import with_password
 from .verify import Verdict, verify
 
 DONE, FAILED, USAGE, DONE_WITH_ISSUES = 0, 1, 2, 3
-# Key ranges that a comparison lists before it only counts them.
+# Key ranges that a comparison lists; further ones are only counted.
 MOST_RANGES = 20
 
 EPILOG = """\
@@ -51,12 +51,12 @@ targets
 
 All tables are read in one snapshot of the source, compared with what the warehouse holds, and
 become visible together. A row that did not change keeps its _loaded_at; a row that is gone from
-the source stays, with _deleted_at set. Each run leaves its account in the tables _load_runs,
-_load_tables and _load_issues.
+the source stays, with _deleted_at set. Each run is recorded in the tables _load_runs, _load_tables
+and _load_issues.
 
 exit codes
   0 done               1 failed, nothing changed
-  2 wrong usage        3 done, but some values could not be kept exactly
+  2 wrong usage        3 done, but some values could not be loaded exactly
 
 examples
   python -m loader --source sqlite:///shop.sqlite --target duckdb
@@ -141,7 +141,7 @@ def _show_verdicts(verdicts: list[Verdict], *, as_json: bool) -> int:
 
 
 def summary(result: LoadResult) -> str:
-    """What a run did, as a table and a sentence for each thing to know."""
+    """What a run did, as a table and a line for each thing to know."""
     rows: list[tuple[str, ...]] = [
         ("table", "read", "inserted", "updated", "deleted", "MB", "seconds")
     ]
@@ -240,7 +240,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--config",
         metavar="FILE",
-        help="what the team keeps about the source [LOAD_CONFIG, or loader.yml if it is there]",
+        help="team settings for the source [LOAD_CONFIG, or loader.yml if it exists]",
     )
     choice = parser.add_argument_group("what is loaded")
     add = choice.add_argument
@@ -274,7 +274,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--policy",
         choices=POLICIES,
-        help="when the source's tables change: evolve: add and widen columns, keep dropped ones as"
+        help="when the source's tables change: evolve: add and widen columns, leave dropped ones as"
         " null; freeze: fail; ignore-new: leave new tables and columns out [evolve]",
     )
     add(
@@ -283,8 +283,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="refuse to mark more than this share of a table's rows as deleted [0.5]",
     )
-    add("--full-refresh", action="store_true", help="empty the raw tables and load them anew")
-    add("--strict", action="store_true", help="fail when a value cannot be kept exactly")
+    add("--full-refresh", action="store_true", help="empty the raw tables and load all rows again")
+    add("--strict", action="store_true", help="fail when a value cannot be loaded exactly")
     instead = parser.add_argument_group("instead of loading").add_mutually_exclusive_group()
     instead.add_argument(
         "--plan", action="store_true", help="say what would be read, and how; write nothing"
@@ -313,8 +313,8 @@ def _names(given: Sequence[str] | None) -> list[str]:
 
 
 def _options(given: argparse.Namespace, config: Options) -> Options:
-    """The configuration's options, and over them those of the command line."""
-    # What was asked for just now goes before what a table has in the file; the rest of that stays.
+    """The options of the configuration, overridden by those of the command line."""
+    # The command line also overrides the mode and policy that the file gives a single table.
     now = {name: value for name in ("mode", "policy") if (value := getattr(given, name))}
     return replace(
         config,
@@ -345,6 +345,6 @@ def _destination(given: argparse.Namespace, config: Config) -> Destination:
 
 
 def run() -> NoReturn:
-    """Run as a program. A reader that closes the pipe early, such as `head`, is no error."""
+    """Run as a program. A reader that closes the pipe early, such as `head`, is not an error."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main())

@@ -1,6 +1,6 @@
-"""The configuration file: what a team keeps about its source, so that nobody types it.
+"""The configuration file: team settings for a source.
 
-It is the one that --config or LOAD_CONFIG names, else loader.yml where the command is run.
+--config or LOAD_CONFIG names it; else it is loader.yml in the current folder.
 
 source: mysql://reader@shop.example/classicmodels   # the password comes from SOURCE_PASSWORD
 target: postgres
@@ -56,7 +56,7 @@ class Config:
 
 
 def find_config(given: str | None = None) -> Config:
-    """The configuration that is meant, with the salt of the environment; an empty name is none."""
+    """The configuration to use, with the salt from the environment; an empty name means none."""
     name = os.environ.get("LOAD_CONFIG") if given is None else given
     if name is None and Path(DEFAULT_FILE).is_file():
         name = DEFAULT_FILE

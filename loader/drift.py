@@ -1,4 +1,4 @@
-"""What became of the source's tables and columns since the last run, and what is done about it."""
+"""How the source's tables and columns changed since the last run, and what the warehouse does."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -28,13 +28,13 @@ class SchemaChange:
 
 
 def declared(column: Column) -> str:
-    """How the source declares a column, nullability included, and whether it is hashed."""
+    """How the source declares a column, with its nullability, and whether it is hashed."""
     treated = f" {HASHED} {column.hashed}" if column.hashed else ""
     return (column.declared or "untyped") + treated + ("" if column.nullable else " not null")
 
 
 def is_rekeyed(column: Column | None, before: Mapping[str, str], raw_name: str) -> bool:
-    """Whether a key column is left out (None), or hashed, in another way than `before`."""
+    """Whether a key column is excluded (None) or hashed in another way than `before`."""
     if column is None or raw_name not in before:
         return column is None and raw_name in before
     words = before[raw_name].removesuffix(" not null").split()
@@ -80,13 +80,15 @@ def dropped_tables(present: set[str], known: Schemas) -> list[SchemaChange]:
 
 
 def without_new_columns(table: Table, known: Schemas) -> Table:
-    """The table as far as it was known before."""
+    """The table with only the columns that the last run saw."""
     before = known.get(table.raw_name)
     if before is None:
         return table
-    kept = tuple(column for column in table.columns if column.raw_name in before)
-    names = {column.name for column in kept}
-    return replace(table, columns=kept, key=table.key if names.issuperset(table.key) else ())
+    known_columns = tuple(column for column in table.columns if column.raw_name in before)
+    names = {column.name for column in known_columns}
+    return replace(
+        table, columns=known_columns, key=table.key if names.issuperset(table.key) else ()
+    )
 
 
 def widened_types(table: Table, existing: Mapping[str, Type | None]) -> dict[str, Type]:
@@ -111,7 +113,7 @@ def widened_types(table: Table, existing: Mapping[str, Type | None]) -> dict[str
             raise LoadError(
                 f"The source column {table.name}.{column.name} is {column.type} now, but"
                 f" {held or 'of a foreign type'} in the warehouse, and no type holds both: load it"
-                " anew with --full-refresh, or exclude it."
+                " again with --full-refresh, or exclude it."
             )
         if wider != held:
             widened[column.raw_name] = wider

@@ -1,9 +1,9 @@
-"""What the loader says when it cannot go on."""
+"""The errors that end a load."""
 
 
 class LoadError(Exception):
-    """A load that failed and left the warehouse as it was; one sentence for a person."""
+    """A load failed and left the warehouse as it was; the text is one sentence for a person."""
 
 
 class UsageError(LoadError):
-    """A request that makes no sense as written (exit code 2)."""
+    """A request is wrong as written (exit code 2)."""

@@ -1,4 +1,4 @@
-"""What a person can ask of a load beyond source and target."""
+"""The options of a load beyond source and target."""
 
 import fnmatch
 from collections.abc import Mapping, Sequence

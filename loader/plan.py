@@ -11,17 +11,17 @@ from .schema import TEXT, Table
 from .sources import Source
 from .wire import HASH_LENGTH
 
-# The mode of a table that cannot be read as it was asked for.
+# The mode of a table that cannot be read in the requested mode.
 REFUSED = "refused"
-# When more rows than this share lie in changed ranges, one plain read costs less.
+# If changed ranges hold more than this share of the rows, one plain read costs less.
 MOSTLY_CHANGED = 0.5
 
 
 @dataclass
 class Plan:
-    """What will be asked of the source for one table, and what is known before asking."""
+    """What a run will ask the source for one table, and what is known before."""
 
-    # As the source has it; and as it arrives, when columns are hashed.
+    # The table in the source; and as it arrives, with hashed columns as text.
     source_table: Table
     table: Table
     mode: str
@@ -29,7 +29,7 @@ class Plan:
     fingerprint: str
     before: State | None = None
     partition: Partition | None = None
-    # Of all ranges, when the source was asked for them.
+    # Digests of all ranges, if the source was asked for them.
     now: Digests = field(default_factory=dict)
     numbers: frozenset[int] = frozenset()
     after: str | None = None
@@ -42,7 +42,7 @@ class Plan:
 
     @property
     def expected_rows(self) -> int | None:
-        """Rows that will travel, as far as the source knows beforehand."""
+        """Rows that will be read, as far as the source knows before."""
         if self.mode == "diff":
             return sum(self.now[number].rows for number in self.numbers if number in self.now)
         return None if self.after is not None else self.source_table.estimated_rows
@@ -60,13 +60,13 @@ class Plan:
 
     @property
     def within(self) -> Within | None:
-        """The part of the published table that the staged rows stand for."""
+        """The part of the published table that the staged rows replace."""
         if self.mode == "diff":
             return Within(self.partition, self.numbers)
         return Within() if self.mode == "append" and self.after is not None else None
 
     def state(self, read: Digests) -> State | None:
-        """What to keep for the next run; `read` are the digests of a full read."""
+        """What to store for the next run; `read` are the digests of a full read."""
         if self.partition is None:
             return None
         digests = self.now if self.mode == "diff" else read
@@ -83,7 +83,7 @@ def arriving(table: Table) -> Table:
 
 
 def refuse_unfit(plans: Iterable[Plan]) -> None:
-    """Raise UsageError that names every table that cannot be read in the mode it was asked for."""
+    """Raise UsageError that names every table that cannot be read in the requested mode."""
     refused: dict[str, list[str]] = {}
     for plan in plans:
         if plan.mode == REFUSED:
@@ -97,19 +97,19 @@ def refuse_unfit(plans: Iterable[Plan]) -> None:
 def make_plan(table: Table, source: Source, destination: Destination, options: Options) -> Plan:
     """Choose between reading all, what changed by the source's digests, and what was appended.
 
-    The mode is `refused` where what was asked for cannot be had.
+    The mode is `refused` where the requested one is impossible.
     """
     asked = options.of(table.name)
     shape = fingerprint(table)
     before = destination.state(table.raw_name)
     first = destination.columns(table.raw_name) is None
     arrives = arriving(table)
-    anew = options.full_refresh or asked.mode == "full"
-    if asked.mode == "append" and not anew:
+    reads_all = options.full_refresh or asked.mode == "full"
+    if asked.mode == "append" and not reads_all:
         return _append(table, arrives, destination, asked.cursor, asked.overlap, shape, before)
     # A range is found again in the warehouse by its key, so the key must arrive as it is.
     divisible = bool(table.key) and not table.key_columns[0].hashed
-    if before is not None and before.fingerprint == shape and not first and not anew:
+    if before is not None and before.fingerprint == shape and not first and not reads_all:
         known = Partition(table.key_columns[0], before.width)
         now = source.digests(table, known)
         if now is not None:
@@ -128,14 +128,14 @@ def make_plan(table: Table, source: Source, destination: Destination, options: O
             " in MySQL or PostgreSQL: use full or auto"
         )
         return Plan(table, arrives, REFUSED, reason, shape)
-    if anew:
+    if reads_all:
         reason = "asked for"
     elif first:
         reason = "first load"
     elif partition is None:
         reason = "few rows, or no integer key"
     else:
-        reason = "no digests of its present shape yet"
+        reason = "no digests of its present columns yet"
     return Plan(table, arrives, "full", reason, shape, before, partition)
 
 
@@ -148,7 +148,7 @@ def _append(
     shape: str,
     before: State | None,
 ) -> Plan:
-    # Of a longer key, a new row's first part may be that of an old row; and text need not grow.
+    # In a longer key, a new row may share its first column with old rows; and text need not grow.
     grows = len(table.key) == 1 and table.key_columns[0].type != TEXT
     named = cursor or (table.key[0] if grows else None)
     column = next((c for c in table.columns if c.name == named), None)

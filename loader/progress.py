@@ -1,4 +1,4 @@
-"""How far a load is: a bar on a terminal, plain lines in a log, or nothing."""
+"""Progress of a load: a bar on a terminal, plain lines in a log, or nothing."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,23 +8,23 @@ from .schema import Table
 
 
 class Progress(Protocol):
-    """What a run tells while it goes."""
+    """What a run reports while it works."""
 
     def begin(self, tables: Sequence[Table]) -> None:
         """These tables will be read."""
 
     def table(self, table: Table) -> None:
-        """This one now."""
+        """This table is read next."""
 
     def advance(self, rows: int, size: int) -> None:
-        """So many more rows and bytes have been read."""
+        """More rows and bytes were read."""
 
     def end(self) -> None:
-        """No more to tell; safe to call without `begin`."""
+        """Nothing more to report; safe to call without `begin`."""
 
 
 class Silent:
-    """Tells nothing."""
+    """Reports nothing."""
 
     def begin(self, tables: Sequence[Table]) -> None:
         """Nothing."""
@@ -47,20 +47,20 @@ class Lines(Silent):
         self._every = every
         self._name = ""
         self._rows = self._size = 0
-        self._started = self._told = time.monotonic()
+        self._started = self._reported = time.monotonic()
 
     def table(self, table: Table) -> None:
-        """Start counting anew."""
+        """Start counting for this table."""
         self._name, self._rows, self._size = table.raw_name, 0, 0
         self._started = time.monotonic()
 
     def advance(self, rows: int, size: int) -> None:
-        """Count, and tell when it is time."""
+        """Count, and print a line when it is time."""
         self._rows += rows
         self._size += size
         now = time.monotonic()
-        if now - self._told >= self._every:
-            self._told = now
+        if now - self._reported >= self._every:
+            self._reported = now
             rate = self._size / 1e6 / max(now - self._started, 1e-9)
             self._say(f"{self._name}: {self._rows:,} rows, {rate:.1f} MB/s")
 
@@ -69,7 +69,7 @@ class Bar(Silent):
     """A bar for the table that is being read, with rows and MB per second."""
 
     def __init__(self) -> None:
-        # Imported here, because it costs more than a small load does.
+        # Imported here, because the import takes longer than a small load.
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as RichProgress

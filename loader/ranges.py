@@ -1,9 +1,9 @@
-"""Key ranges: what of a table changed, without sending what did not.
+"""Key ranges: they show which part of a table changed, so that only that part is sent.
 
 A table whose key begins with an integer column is cut into ranges of equal width over that column:
 range number = key div width, rounded towards zero, as MySQL, PostgreSQL and DuckDB all compute it.
 The source digests the rows of each range; a range whose count and digest are those of the last run
-does not travel.
+is not sent.
 """
 
 import hashlib
@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 
 from .schema import Column, Table
 
-# Few, so that a change of one row lets few travel; many enough that digests are small beside rows.
+# Few, so that a change of one row sends few rows; enough that digests are small beside the rows.
 ROWS_PER_RANGE = 300
-# Below this a digest costs more than it saves.
+# Below this, a digest costs more than it saves.
 FEWEST_ROWS = 5_000
 
-# Changes when the meaning of a digest does: then everything is read once more.
+# A new number when the meaning of a digest changes: then everything is read once more.
 _DIGEST_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Partition:
-    """How a table is cut: by which source column, and how many keys a range spans."""
+    """How a table is cut: the source column, and how many keys a range spans."""
 
     column: Column
     width: int
@@ -42,7 +42,7 @@ class Partition:
 
 
 def cut(column: Column, low: int | None, high: int | None, rows: int) -> Partition | None:
-    """A partition for the keys there are, or None where it would not pay or not be numbered."""
+    """A partition for these keys; None where it costs more than it saves, or numbers overflow."""
     if low is None or high is None or rows < FEWEST_ROWS:
         return None
     # Widths and numbers are stored as 64-bit integers.
@@ -52,7 +52,7 @@ def cut(column: Column, low: int | None, high: int | None, rows: int) -> Partiti
 
 
 def runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """First and last of each run of neighbouring numbers."""
+    """First and last number of each run of consecutive numbers."""
     first = last = None
     for number in sorted(numbers):
         if first is not None and last is not None and number != last + 1:
@@ -72,7 +72,7 @@ class Digest:
 
     @classmethod
     def of(cls, lines: bytes, rows: int) -> "Digest":
-        """Of lines as they travel, without the last newline: what the source's md5 gives too."""
+        """Digest lines of wire text without the last newline, as the source's md5 does."""
         return cls(rows, hashlib.md5(lines, usedforsecurity=False).hexdigest())
 
 
@@ -83,7 +83,7 @@ def digests_of(lines: bytes, position: int, partition: Partition) -> Digests:
     """Digests of the ranges in whole lines that come in the order of the key.
 
     `position`: which field of a line holds the key. Lines that come in another order give digests
-    that match nothing, so that their ranges travel again.
+    that match nothing, so that their ranges are read again.
     """
 
     def key_at(start: int) -> int:
@@ -123,7 +123,7 @@ class Scope:
 
 @dataclass
 class State:
-    """What the last run left to compare with: the table's shape and the digest of every range."""
+    """What the last run stored to compare with: a fingerprint of the columns, and all digests."""
 
     fingerprint: str
     width: int
@@ -131,18 +131,18 @@ class State:
 
 
 def difference(before: State | None, now: State | None) -> tuple[list[int], Digests]:
-    """Which numbers to forget of what is stored, and which digests to store anew."""
+    """Which stored numbers to delete, and which digests to store."""
     old = before.digests if before else {}
     new = now.digests if now else {}
     stored = {number: digest for number, digest in new.items() if old.get(number) != digest}
-    forgotten = [number for number in old if number not in new or number in stored]
-    return forgotten, stored
+    deleted = [number for number in old if number not in new or number in stored]
+    return deleted, stored
 
 
 def fingerprint(table: Table) -> str:
-    """Names the shape under which rows were digested; another shape makes all digests void.
+    """Identifies the columns under which rows were digested; others make all digests invalid.
 
-    Another salt is another shape: no row may keep a hash of the old one.
+    So does another salt: no row may stay with a hash of the old one.
     """
     shape = [
         _DIGEST_VERSION,

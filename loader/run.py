@@ -1,74 +1,26 @@
 """One load: snapshot, stage, read back and compare, publish all tables at once, audit."""
 
-import queue
 import secrets
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from .audit import Record
 from .destinations import Changes, Destination, Stamp
-from .drift import SchemaChange, widened_types
+from .drift import widened_types
 from .errors import LoadError, UsageError
 from .options import Options
 from .plan import Plan, arriving, make_plan, refuse_unfit
+from .prefetch import Prefetch
 from .progress import Progress, Silent
-from .ranges import Digests
+from .result import LoadResult, TableResult, audit_records
 from .schema import Table
 from .selection import chosen_tables, follow_policies
 from .sources import Source, open_source
 from .urls import parse_url
-from .wire import Block, Issues, Tally, hashed, parts, without_losses
+from .wire import Block, Issues, Tally, chunks, hashed, without_losses
 
-# Blocks of about 1 MB that may wait between the source and the destination.
-BLOCKS_AHEAD = 4
 DEFAULTS = Options()
-
-
-@dataclass
-class TableResult:
-    """What a run did to one table; `seconds` of wall time, `bytes_read` as the source sent them."""
-
-    plan: Plan
-    issues: Issues
-    status: str = "pending"
-    rows_read: int = 0
-    bytes_read: int = 0
-    seconds: float = 0.0
-    changes: Changes = field(default_factory=Changes)
-    error: str | None = None
-    # The digests that the source gave while it was read.
-    digests: Digests = field(default_factory=dict)
-
-    @property
-    def table(self) -> Table:
-        """The table that was read."""
-        return self.plan.table
-
-
-@dataclass
-class LoadResult:
-    """What a run did. `started_at` and `finished_at` are UTC without a zone."""
-
-    batch_id: str
-    source: str
-    target: str
-    started_at: datetime
-    finished_at: datetime | None = None
-    tables: list[TableResult] = field(default_factory=list)
-    schema_changes: list[SchemaChange] = field(default_factory=list)
-    # Whether an earlier run saw the source; else all of it is new, which is no news.
-    known_before: bool = False
-    # What a person should know although the load went well.
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def issue_count(self) -> int:
-        """Values that could not be kept exactly, over all tables."""
-        return sum(issue.count for table in self.tables for issue in table.issues.found.values())
 
 
 def plan_load(
@@ -96,8 +48,8 @@ def load(
 ) -> LoadResult:
     """Replicate the tables of a source into the raw schema of a destination.
 
-    Raises LoadError (UsageError for a request that makes no sense); the warehouse is then as it
-    was, but for the audit of the failure.
+    Raises LoadError (UsageError for a wrong request); the warehouse is then as it was, except that
+    the audit records the failure.
     """
     progress = progress or Silent()
     result = LoadResult(
@@ -109,13 +61,13 @@ def load(
     result.batch_id = result.started_at.strftime("%Y%m%dT%H%M%S%fZ_") + secrets.token_hex(2)
     source: Source | None = None
     try:
-        # The destination first, so that a source that cannot be reached is on record there.
+        # The destination first, so that the audit records an unreachable source.
         destination.open()
         result.target = destination.description
         source = open_source(source_url)
         last = destination.last_loaded_at()
         if last is not None and result.started_at <= last:
-            # A clock that was set back must not make new rows older than what readers have seen.
+            # If the clock was set back, new rows must still be newer than what readers have seen.
             result.started_at = last + timedelta(microseconds=1)
         stamp = Stamp(result.batch_id, result.started_at)
         known = destination.schemas()
@@ -126,7 +78,7 @@ def load(
         for table in tables:
             existing = destination.columns(table.raw_name)
             if existing is not None and not options.full_refresh:
-                # Before the source is asked for rows: what cannot be held fails early.
+                # Before rows are read: a type that the warehouse cannot hold fails early.
                 widened_types(arriving(table), existing)
         progress.begin(tables)
         plans = [make_plan(table, source, destination, options) for table in tables]
@@ -144,12 +96,12 @@ def load(
         for entry in result.tables:
             _publish(entry, destination, stamp, options)
         result.finished_at = _now()
-        destination.commit(_records(result, "succeeded", None))
+        destination.commit(audit_records(result, "succeeded", None))
     except UsageError:
         raise
     except LoadError as error:
         result.finished_at = _now()
-        destination.record_failure(_records(result, "failed", str(error)))
+        destination.record_failure(audit_records(result, "failed", str(error)))
         raise
     finally:
         progress.end()
@@ -160,7 +112,7 @@ def load(
 
 
 def _evolve(plan: Plan, destination: Destination, options: Options) -> None:
-    """Let the published table hold what was staged."""
+    """Add and widen columns of the published table, so that it can hold the staged rows."""
     table = plan.table
     if options.full_refresh and destination.columns(table.raw_name) is not None:
         destination.empty(table.raw_name)
@@ -203,20 +155,20 @@ def _stage(
     try:
         destination.create_staging(table, stamp)
         with (
-            _Ahead(lambda: source.read(source_table, scope, entry.issues)) as blocks,
+            Prefetch(lambda: source.read(source_table, scope, entry.issues)) as blocks,
             ThreadPoolExecutor(max_workers=1) as aside,
         ):
-            kept = prepared(
+            ready = prepared(
                 counted(iter(blocks)), source_table, entry.issues, source, destination, options
             )
-            # Part by part, so that the source goes on while the warehouse reads back.
+            # Chunk by chunk, so that the source goes on while the warehouse reads back.
             comparing: Future[None] | None = None
-            for part in parts(kept) if destination.takes_parts else [kept]:
-                sent = destination.stage(table, part)
+            for chunk in chunks(ready) if destination.stages_in_chunks else [ready]:
+                sent = destination.stage(table, chunk)
                 if comparing is not None:
                     comparing.result()
                 comparing = aside.submit(_compare, table, sent, destination)
-                if not destination.reads_aside:
+                if not destination.can_read_back_in_parallel:
                     comparing.result()
             if comparing is not None:
                 comparing.result()
@@ -251,15 +203,15 @@ def prepared(
     options: Options,
 ) -> Iterator[Block]:
     """Rows of a source table as the destination will hold them: losses counted, secrets hashed."""
-    kept = without_losses(
+    ready = without_losses(
         blocks,
         issues,
-        keeps_nul=destination.keeps_nul,
+        stores_nul=destination.stores_nul,
         marks_infinity=source.marks_infinity,
         longest=destination.longest,
     )
     secret = [n for n, c in enumerate(table.columns) if c.hashed]
-    return hashed(kept, secret, options.hash_salt or "") if secret else kept
+    return hashed(ready, secret, options.hash_salt or "") if secret else ready
 
 
 def _publish(entry: TableResult, destination: Destination, stamp: Stamp, options: Options) -> None:
@@ -278,12 +230,12 @@ def _publish(entry: TableResult, destination: Destination, stamp: Stamp, options
                 f" {expected}: nothing was published. If somebody else wrote into it, load it again"
                 " with --mode full."
             )
-        lived = changes.live + changes.deleted - changes.inserted
+        before = changes.live + changes.deleted - changes.inserted
         # Without a key a changed row looks like one that is gone and one that is new.
-        gone = changes.deleted if keyed else max(0, lived - changes.live)
-        if gone > lived * options.max_delete_share:
+        gone = changes.deleted if keyed else max(0, before - changes.live)
+        if gone > before * options.max_delete_share:
             raise LoadError(
-                f"{gone} of {lived} rows of {name} are gone from the source, more than"
+                f"{gone} of {before} rows of {name} are gone from the source, more than"
                 f" --max-delete-share {options.max_delete_share:g} allows: nothing was published."
                 " If that is right, allow a larger share."
             )
@@ -303,44 +255,6 @@ def _expected_rows(entry: TableResult) -> int | None:
     return None if entry.plan.after is not None else entry.rows_read
 
 
-class _Ahead:
-    """Reads a source in a thread, a few blocks ahead of whoever consumes them."""
-
-    def __init__(self, read: Callable[[], Iterator[Block]]) -> None:
-        self._read = read
-        self._queue: queue.Queue[Block | BaseException | None] = queue.Queue(BLOCKS_AHEAD)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> "_Ahead":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        while self._thread.is_alive():
-            # A full queue may be what the thread waits for.
-            while not self._queue.empty():
-                self._queue.get_nowait()
-            self._thread.join(0.05)
-
-    def __iter__(self) -> Iterator[Block]:
-        while (item := self._queue.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-
-    def _run(self) -> None:
-        try:
-            for block in self._read():
-                self._queue.put(block)
-                if self._stop.is_set():
-                    return
-        except BaseException as error:
-            self._queue.put(error)
-        self._queue.put(None)
-
-
 def _strict_message(result: LoadResult) -> str:
     table, (column, reason), issue = next(
         (entry.table, where, issue)
@@ -352,82 +266,6 @@ def _strict_message(result: LoadResult) -> str:
         f"With --strict nothing was published: {table.name}.{column}: {reason}, {issue.count}"
         f" rows{at}; {result.issue_count} values in all."
     )
-
-
-def _records(result: LoadResult, status: str, error: str | None) -> list[Record]:
-    """The audit rows of a run."""
-    failed = status == "failed"
-    tables = result.tables
-    run = {
-        "batch_id": result.batch_id,
-        "source": result.source,
-        "target": result.target,
-        "started_at": result.started_at,
-        "finished_at": result.finished_at,
-        "status": status,
-        "error": error,
-        "tables": len(tables),
-        "rows_read": sum(entry.rows_read for entry in tables),
-        "rows_inserted": 0 if failed else sum(entry.changes.inserted for entry in tables),
-        "rows_updated": 0 if failed else sum(entry.changes.updated for entry in tables),
-        "rows_deleted": 0 if failed else sum(entry.changes.deleted for entry in tables),
-        "issues": result.issue_count,
-    }
-    records = [Record("_load_runs", run)]
-    if not failed:
-        records.extend(
-            Record(
-                "_load_schema_changes",
-                {
-                    "batch_id": result.batch_id,
-                    "changed_at": result.started_at,
-                    "table_name": change.table,
-                    "column_name": change.column,
-                    "change": change.change,
-                    "declared_before": change.before,
-                    "declared_after": change.after,
-                },
-            )
-            for change in result.schema_changes
-        )
-    for entry in tables:
-        changes = Changes() if failed else entry.changes
-        records.append(
-            Record(
-                "_load_tables",
-                {
-                    "batch_id": result.batch_id,
-                    "table_name": entry.table.raw_name,
-                    "source_table": entry.table.name,
-                    "mode": entry.plan.mode,
-                    # In a failed run nothing was published, however far a table had come.
-                    "status": "failed" if failed else entry.status,
-                    "rows_read": entry.rows_read,
-                    "rows_inserted": changes.inserted,
-                    "rows_updated": changes.updated,
-                    "rows_deleted": changes.deleted,
-                    "rows_live": None if failed else changes.live,
-                    "bytes_read": entry.bytes_read,
-                    "seconds": round(entry.seconds, 3),
-                    "error": entry.error,
-                },
-            )
-        )
-        records.extend(
-            Record(
-                "_load_issues",
-                {
-                    "batch_id": result.batch_id,
-                    "table_name": entry.table.raw_name,
-                    "column_name": column,
-                    "reason": reason,
-                    "value_count": issue.count,
-                    "sample_key": issue.sample_key,
-                },
-            )
-            for (column, reason), issue in entry.issues.found.items()
-        )
-    return records
 
 
 def _now() -> datetime:

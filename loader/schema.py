@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 METADATA_COLUMNS = ("_loaded_at", "_batch_id", "_deleted_at")
-# How a source declares a column whose type only values would show, when there are none.
+# Declared type of a column whose type is inferred from its values, when it has none.
 NO_VALUES = "no values"
 
 
@@ -74,7 +74,7 @@ _INTEGER_DIGITS = {Kind.SMALLINT: 5, Kind.INTEGER: 10, Kind.BIGINT: 19}
 
 
 def widest(first: Type, second: Type) -> Type | None:
-    """The narrowest type that holds every value of both, text at last; None where there is none."""
+    """The narrowest type that holds every value of both, else text; None where nothing does."""
     if first == second:
         return first
     kinds = {first.kind, second.kind}
@@ -100,11 +100,11 @@ class Column:
     declared: str
     type: Type
     nullable: bool = True
-    # Said of a column whose type is a refuge, not a match (a decimal kept as text).
+    # Why the type is not the source's own (a decimal that is loaded as text).
     note: str | None = None
-    # Values are replaced by hashes, with the salt that this names; empty: they arrive as they are.
+    # Names the salt with which values are hashed; empty if they are not.
     hashed: str = ""
-    # Characters that a text can have, where the source holds it to that.
+    # Characters that a text can have, if the source enforces a limit.
     length: int | None = None
 
 
@@ -117,9 +117,9 @@ class Table:
     columns: tuple[Column, ...]
     key: tuple[str, ...] = ()
     estimated_rows: int | None = None
-    # Of its columns the source shows some only, because its user may not read the others.
+    # The source shows only some columns, because its user may not read the others.
     shows_part: bool = False
-    # What the source's module needs to read the table; nobody else looks inside.
+    # What the source's module needs to read the table; no other module uses it.
     detail: dict[str, object] = field(default_factory=dict, compare=False)
 
     @property

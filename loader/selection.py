@@ -1,4 +1,4 @@
-"""Which tables a load takes, and in which shape: what options and policies say of the source."""
+"""Which tables and columns a load takes, by its options and policies."""
 
 import fnmatch
 import hashlib
@@ -24,7 +24,7 @@ from .sources import Source
 def chosen_tables(
     source: Source, options: Options, destination: Destination, known: Schemas
 ) -> tuple[list[Table], list[SchemaChange]]:
-    """The tables that the options want, as they will be asked for, and those that are gone."""
+    """The tables that the options choose, as they will be read, and those that are gone."""
     chosen: set[str] = set()
     limit = destination.name_limit
     gone = []
@@ -69,9 +69,9 @@ def chosen_tables(
 def follow_policies(
     tables: list[Table], options: Options, known: Schemas
 ) -> tuple[list[Table], list[SchemaChange]]:
-    """The tables as far as their policies let them change, and how they changed."""
-    kept, changes = without_news(tables, options, known), []
-    for table in kept:
+    """The tables with the changes that their policies allow, and these changes."""
+    left, changes = without_news(tables, options, known), []
+    for table in left:
         of_table = table_changes(table, known)
         if options.of(table.name).policy == "freeze" and known and of_table:
             raise LoadError(
@@ -87,7 +87,7 @@ def follow_policies(
                     " SELECT on it, or leave it out with --exclude-columns."
                 )
         changes.extend(of_table)
-    return kept, changes
+    return left, changes
 
 
 def without_news(tables: list[Table], options: Options, known: Schemas) -> list[Table]:
@@ -101,16 +101,16 @@ def without_news(tables: list[Table], options: Options, known: Schemas) -> list[
 
 
 def _refuse_unmatched(found: list[Table], options: Options, destination: Destination) -> None:
-    """Raise for a pattern of columns that means none: personal data might arrive."""
+    """Raise for a pattern that matches no column: personal data might arrive."""
 
     def means(pattern: str, table: Table) -> bool:
         if any(column_matches((pattern,), table.name, c.name) for c in table.columns):
             return True
         of_table, dot, _ = pattern.partition(".")
         if not table.columns and dot and _matches(table.name, of_table):
-            # What columns a file has that was not wanted, and so not read, nobody knows.
+            # A file that was not chosen is not read, so its columns are not known.
             return True
-        # A column that is hidden from the user may be meant; one that is gone may have a new name.
+        # The pattern may name a column that the user may not read.
         held = (destination.columns(table.raw_name) or {}) if table.shows_part else {}
         return any(column_matches((pattern,), table.name, name) for name in held)
 
@@ -121,17 +121,17 @@ def _refuse_unmatched(found: list[Table], options: Options, destination: Destina
         for pattern in patterns:
             if not any(means(pattern, table) for table in found):
                 raise UsageError(
-                    f"{option} {pattern}: no table of the source has such a column (any more): name"
-                    " it as it is called now, or take it out."
+                    f"{option} {pattern}: no table of the source has such a column (any more): use"
+                    " its present name, or remove the pattern."
                 )
     if options.hash_columns and not options.hash_salt:
         raise UsageError("--hash-columns needs a salt: set LOAD_HASH_SALT in the environment.")
 
 
 def _treated(table: Table, options: Options, known: Schemas) -> Table:
-    """The table without its excluded columns, and with a mark at those that will be hashed.
+    """The table without its excluded columns, and with the hashed ones marked.
 
-    Raises UsageError where rows that are in the warehouse could not be found again by their key.
+    Raises UsageError where the key would no longer match the rows in the warehouse.
     """
     salt = hashlib.sha256((options.hash_salt or "").encode()).hexdigest()[:8]
     hashes, leaves_out = options.hash_columns, options.exclude_columns
@@ -153,7 +153,7 @@ def _treated(table: Table, options: Options, known: Schemas) -> Table:
 
 
 def _refuse_unfit(tables: list[Table]) -> None:
-    """Raise for names that the warehouse cannot tell apart, or that are the loader's own."""
+    """Raise for names that clash in the warehouse, or that the loader uses itself."""
     _refuse_clashes("tables", [(table.name, table.raw_name) for table in tables], "the source")
     for table in tables:
         if not table.columns:
@@ -173,7 +173,7 @@ def _refuse_unfit(tables: list[Table]) -> None:
 
 
 def _matches(name: str, pattern: str, names: Collection[str] = ()) -> bool:
-    """Whether a pattern means a table, in any case; a pattern that is one's exact name means it."""
+    """Whether a pattern matches a table, in any case; an exact name matches only itself."""
     if pattern in names:
         return name == pattern
     return fnmatch.fnmatchcase(name.lower(), pattern.lower())
@@ -196,7 +196,7 @@ def _refuse_clashes(what: str, names: list[tuple[str, str]], where: str) -> None
 
 
 def _short(name: str, limit: int | None) -> str:
-    """A name that the destination would cut silently gets a short digest at its end instead."""
+    """A name that is too long for the destination, cut, with a short digest at its end."""
     encoded = name.encode()
     if limit is None or len(encoded) <= limit:
         return name
@@ -205,14 +205,14 @@ def _short(name: str, limit: int | None) -> str:
 
 
 def _fitted(table: Table, destination: Destination) -> Table:
-    """The table with names and types that the destination can have."""
+    """The table with names and types that the destination supports."""
     limit, largest = destination.name_limit, destination.largest_scale
     columns = tuple(
         replace(
             column,
             raw_name=_short(column.raw_name, limit),
             type=TEXT if column.type.scale > largest else column.type,
-            note=f"{column.declared} kept as text: more than {largest} digits after the point"
+            note=f"{column.declared} loaded as text: more than {largest} digits after the point"
             if column.type.scale > largest
             else column.note,
         )

@@ -28,7 +28,7 @@ class SourceUrl:
 
     @property
     def address(self) -> str:
-        """Where the server is, for messages."""
+        """Host and port of the server, for messages."""
         return f"{self.host or 'localhost'}{f':{self.port}' if self.port else ''}"
 
 
@@ -57,7 +57,7 @@ def with_password(url: str) -> str:
 
 
 def parse_url(text: str) -> SourceUrl:
-    """Take a source URL apart.
+    """Split a source URL into its parts.
 
     Raises UsageError, without repeating a password, when it cannot be read.
     """

@@ -23,7 +23,7 @@ KEYS_PER_RANGE = 1_000
 
 @dataclass
 class Verdict:
-    """What a comparison found; no `differences` when source and warehouse agree."""
+    """The result of a comparison; no `differences` when source and warehouse agree."""
 
     table: Table
     source_rows: int = 0
@@ -38,7 +38,7 @@ def verify(
     *,
     progress: Progress | None = None,
 ) -> tuple[list[Verdict], list[str]]:
-    """Compare every chosen table; returns what to warn of, too.
+    """Compare every chosen table; also returns warnings.
 
     Raises LoadError when either side cannot be read.
     """
@@ -86,9 +86,10 @@ def verify(
 def _in_both(
     table: Table, held: Collection[str], known: Collection[str]
 ) -> tuple[Table, list[str]]:
-    """The table with the columns that the warehouse has too, and what the others are.
+    """The table with the columns that both sides have, and sentences about the others.
 
-    `known`: the columns that the last load saw; those it dropped are kept in the warehouse.
+    `known`: the columns that the last load saw. Columns that were dropped before stay in the
+    warehouse.
     """
     missing = [c.raw_name for c in table.columns if c.raw_name not in held]
     gone = [name for name in known if name not in {c.raw_name for c in table.columns}]
@@ -113,7 +114,7 @@ def _digest(blocks: Iterable[Block], table: Table) -> tuple[int, dict[int, int]]
             if position is not None:
                 number = int(line.split(b"\t", position + 1)[position]) // KEYS_PER_RANGE
             digest = hashlib.md5(line, usedforsecurity=False).digest()
-            # The one stands for the count, so that even rows with a digest of zero are told apart.
+            # Adding 1 counts the rows, so that even rows with a digest of zero make a difference.
             sums[number] += 1 + (int.from_bytes(digest, "big") << 64)
     return rows, sums
 

@@ -1,6 +1,6 @@
 """Rows on the wire: lines of text, as PostgreSQL's COPY reads them, with one spelling per value.
 
-A line is a row, its fields stand between tabs, `\\N` is null. In a field a backslash is written
+A line is a row, tabs separate its fields, `\\N` is null. In a field a backslash is written
 `\\x5C`, a newline `\\n`, a carriage return `\\r`, a tab `\\t`; nothing else is escaped. Every value
 has exactly one spelling:
 
@@ -25,27 +25,26 @@ written `\\x5C`.
 import hashlib
 import hmac
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from .schema import Column, Kind, Table
 
 NULL = b"\\N"
-# About how many bytes travel at a time.
+# About how many bytes a block has.
 BLOCK_BYTES = 1_000_000
-# About how many are staged before they are read back.
-PART_BYTES = 8_000_000
+# About how many bytes are staged before they are read back.
+CHUNK_BYTES = 8_000_000
 REASONS = {
     "Z": "zero or partial date, loaded as null",
     "I": "infinite or not a number, loaded as null",
 }
 NUL_REMOVED = "NUL character removed from text"
 TOO_LONG = "longer than {:,} bytes, loaded as null"
-# Characters of what stands for a value that is hashed.
+# Characters of the hash that replaces a value.
 HASH_LENGTH = 64
 
-# The backslash first, for whoever replaces one after the other; the other way round to undo it.
+# The backslash is replaced first; to unescape, go through them in reverse.
 ESCAPES = {"\\": "\\x5C", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _ESCAPES = str.maketrans(ESCAPES)
 
@@ -63,32 +62,32 @@ class Block:
         return cls(data, data.count(b"\n"))
 
 
-def parts(blocks: Iterator[Block]) -> Iterator[Iterator[Block]]:
-    """The same blocks in parts of a few megabytes; use up one before asking for the next."""
+def chunks(blocks: Iterator[Block]) -> Iterator[Iterator[Block]]:
+    """The same blocks in chunks of a few megabytes; use up one before asking for the next."""
 
-    def part(block: Block | None) -> Iterator[Block]:
+    def chunk(block: Block | None) -> Iterator[Block]:
         size = 0
         while block is not None:
             yield block
             size += len(block.data)
-            block = next(blocks, None) if size < PART_BYTES else None
+            block = next(blocks, None) if size < CHUNK_BYTES else None
 
     for first in blocks:
-        yield part(first)
+        yield chunk(first)
 
 
 def escape(text: str) -> str:
-    """Text as it stands in a field."""
+    """Text as it is written in a field."""
     return text.translate(_ESCAPES)
 
 
 def binary_field(value: bytes) -> str:
-    """Bytes as they stand in a field."""
+    """Bytes as they are written in a field."""
     return "\\x5Cx" + value.hex()
 
 
 def double_field(value: float) -> str:
-    """A double in its one spelling, the same that `double_sql` builds inside a database."""
+    """A double in its only spelling, which `double_sql` builds inside a database."""
     if not math.isfinite(value):
         return "NaN" if value != value else ("Infinity" if value > 0 else "-Infinity")
     sign = "-" if math.copysign(1.0, value) < 0 else ""
@@ -120,35 +119,13 @@ def double_sql(text: str, *, split: str, integer: str) -> str:
     return f"case when {shown} = '' then '0' else concat('0.', {shown}, 'e', {shift}) end"
 
 
-def blocks_of_copy(parts: Iterable[bytes | bytearray | memoryview]) -> Iterator[Block]:
-    """What PostgreSQL's COPY gives out, row by row, in blocks of about a megabyte for the wire."""
-    rows = iter(parts)
-    count = 100
-    while data := b"".join(islice(rows, count)):
-        yield Block.of(_normalise_copy(data))
-        # No work in Python for each row: only for as many as make up a block.
-        count = max(1, count * BLOCK_BYTES // max(len(data), BLOCK_BYTES // 4))
-
-
-def _normalise_copy(data: bytes) -> bytes:
-    """PostgreSQL's COPY output respelled for the wire.
-
-    COPY doubles a backslash and escapes backspace, form feed and vertical tab. A run of backslashes
-    begins at an escape, so replacing pairs from the left is exact.
-    """
-    if b"\\" not in data:
-        return data
-    data = data.replace(b"\\\\", b"\\x5C")
-    return data.replace(b"\\b", b"\b").replace(b"\\f", b"\f").replace(b"\\v", b"\v")
-
-
 def has_escapes(data: bytes) -> bool:
     """Whether anything in it is escaped; a null is not."""
     return any(escaped.encode() in data for escaped in ESCAPES.values())
 
 
 def unescape(value: bytes) -> bytes:
-    """The text that a field stands for."""
+    """The text of a field."""
     if b"\\" in value:
         for plain, escaped in reversed(ESCAPES.items()):
             value = value.replace(escaped.encode(), plain.encode())
@@ -162,7 +139,7 @@ def readable(value: bytes) -> str:
 
 @dataclass
 class Issue:
-    """How many values of a column could not be kept as they were, with one row's key."""
+    """How many values of a column could not be loaded exactly, with the key of one row."""
 
     count: int = 0
     sample_key: str | None = None
@@ -170,7 +147,7 @@ class Issue:
 
 @dataclass
 class Issues:
-    """What could not be kept exactly in one table, by column and reason."""
+    """Values of one table that could not be loaded exactly, by column and reason."""
 
     table: Table
     # A key that holds hashed values is not shown.
@@ -192,7 +169,7 @@ class Issues:
 
 @dataclass
 class Tally:
-    """What went by on a stream: rows, bytes and a digest of every byte in order."""
+    """A count of a stream: rows, bytes and a digest of every byte in order."""
 
     rows: int = 0
     size: int = 0
@@ -217,14 +194,14 @@ def without_losses(
     blocks: Iterator[Block],
     issues: Issues,
     *,
-    keeps_nul: bool,
+    stores_nul: bool,
     marks_infinity: bool,
     longest: Mapping[Kind, int],
 ) -> Iterator[Block]:
-    """The same rows with what no warehouse can hold turned into null (or removed) and counted.
+    """The same rows; what the warehouse cannot hold becomes null (or is removed) and is counted.
 
-    A block without such a value passes untouched; others are looked at field by field.
-    `keeps_nul`: the destination's text can hold a NUL. `marks_infinity`: the source writes NaN and
+    A block without such a value passes unchanged; others are checked field by field.
+    `stores_nul`: the destination's text can hold a NUL. `marks_infinity`: the source writes NaN and
     infinity as words into decimal and date columns (PostgreSQL does). `longest`: bytes that a value
     of a type can have there.
     """
@@ -233,13 +210,13 @@ def without_losses(
         data = block.data
         suspect = (
             b"\\?" in data
-            or (not keeps_nul and b"\0" in data)
+            or (not stores_nul and b"\0" in data)
             or (marks_infinity and (b"NaN" in data or b"nfinity" in data))
         )
         lines = data.split(b"\n") if suspect or shortest_limit is not None else []
         if suspect or (shortest_limit is not None and len(max(lines, key=len)) > shortest_limit):
             lines.pop()
-            mended = [_mend(line, issues, keeps_nul, marks_infinity, longest) for line in lines]
+            mended = [_mend(line, issues, stores_nul, marks_infinity, longest) for line in lines]
             block = Block(b"\n".join(mended) + b"\n", block.rows)
         yield block
 
@@ -266,7 +243,7 @@ def hashed(blocks: Iterator[Block], positions: Sequence[int], salt: str) -> Iter
 def _mend(
     line: bytes,
     issues: Issues,
-    keeps_nul: bool,
+    stores_nul: bool,
     marks_infinity: bool,
     longest: Mapping[Kind, int],
 ) -> bytes:
@@ -276,25 +253,25 @@ def _mend(
     for position, value in enumerate(fields):
         column = columns[position]
         if value.startswith(b"\\?"):
-            reason, kept = REASONS[value[2:].decode()], NULL
+            reason, new = REASONS[value[2:].decode()], NULL
         elif marks_infinity and column.type.kind in _DATED and value.lstrip(b"-+").isalpha():
-            reason, kept = REASONS["I"], NULL
-        elif not keeps_nul and b"\0" in value:
-            reason, kept = NUL_REMOVED, value.replace(b"\0", b"")
+            reason, new = REASONS["I"], NULL
+        elif not stores_nul and b"\0" in value:
+            reason, new = NUL_REMOVED, value.replace(b"\0", b"")
         elif _is_longer(value, column.type.kind, longest):
-            reason, kept = TOO_LONG.format(longest[column.type.kind]), NULL
+            reason, new = TOO_LONG.format(longest[column.type.kind]), NULL
         else:
             continue
         original = original or list(fields)
         issues.add(column, reason, _key_of(original, issues.table))
-        fields[position] = kept
+        fields[position] = new
     return b"\t".join(fields)
 
 
 def _is_longer(value: bytes, kind: Kind, longest: Mapping[Kind, int]) -> bool:
     """Whether a field, unescaped, has more bytes than a value of its type can have."""
     limit = longest.get(kind)
-    # An escape is longer than what it stands for.
+    # Without its escapes, the value is never longer than the field.
     if limit is None or len(value) <= limit:
         return False
     if kind is Kind.BINARY:

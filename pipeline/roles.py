@@ -24,8 +24,8 @@ from typing import Any
 import psycopg
 
 from loader.config import find_config
-from loader.destinations.base import literal, quote
 from loader.destinations.postgres_views import functions
+from loader.dialects.standard import literal, quote
 from loader.errors import LoadError
 from pipeline.warehouse import (
     ProfileError,

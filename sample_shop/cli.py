@@ -56,6 +56,7 @@ SHOWN_EVENTS = 20
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     summary, _, rest = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
+        prog="python -m sample_shop",
         description=summary,
         epilog=rest,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -159,6 +160,6 @@ def main(arguments: list[str] | None = None) -> int:
         for name, rows in written.items():
             print(f"{name:<14}{rows:>12,} rows")
     except ShopError as error:
-        print(f"sample_source: {error}", file=sys.stderr)
+        print(f"sample_shop: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     return 0

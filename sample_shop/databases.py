@@ -19,15 +19,15 @@ CONNECT_SECONDS = 10
 
 
 class ShopError(Exception):
-    """What went wrong and what to do about it, in one sentence for the user."""
+    """An error for the user: one sentence that says what failed and what to do."""
 
 
 class UsageError(ShopError):
-    """The arguments cannot be right, whatever the database holds."""
+    """The arguments are wrong, whatever the database holds."""
 
 
 class Database(ABC):
-    """An open connection with a transaction under way.
+    """An open connection with a transaction in progress.
 
     `place` names the database in messages, without user and password.
     """
@@ -42,11 +42,11 @@ class Database(ABC):
 
     @abstractmethod
     def insert(self, table: Table, rows: Sequence[Row]) -> None:
-        """Add many rows, the fastest way there is without a file on the server."""
+        """Add many rows, in the fastest way that needs no file on the server."""
 
     @abstractmethod
     def table_names(self) -> set[str]:
-        """The tables and views in the place where unqualified names lead."""
+        """The tables and views that unqualified names can refer to."""
 
     @abstractmethod
     def commit(self) -> None:
@@ -54,18 +54,18 @@ class Database(ABC):
 
     @abstractmethod
     def rollback(self) -> str:
-        """Undo the transaction as far as the database can; returns how things are now, in words."""
+        """Undo the transaction as far as the database can; returns the new state, in words."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
 
     @abstractmethod
     def begin_load(self) -> None:
-        """Relax what costs time while rows come in that need no checking."""
+        """Switch off slow checks, while rows are written that need none."""
 
     def shop_tables(self) -> list[str]:
-        """Those of the shop's tables that exist."""
+        """The shop's tables that exist."""
         present = self.table_names()
         return [name for name in TABLES if name in present]
 
@@ -116,7 +116,7 @@ class Sqlite(Database):
 class MySql(Database):
     """MySQL or MariaDB, fed with long `insert` statements.
 
-    Creating and dropping tables commits there, so `rollback` drops a shop that is half made.
+    MySQL commits when tables are created or dropped, so `rollback` drops an unfinished shop.
     """
 
     dialect = "mysql"
@@ -139,7 +139,7 @@ class MySql(Database):
             connect_timeout=CONNECT_SECONDS,
         )
         self.cursor = self.connection.cursor()
-        # So that names are quoted as in standard SQL, and nothing is cut to fit.
+        # Names are quoted as in standard SQL, and a value that is too long is an error.
         self.execute("set session sql_mode = 'STRICT_ALL_TABLES,ANSI_QUOTES'")
 
     def begin_load(self) -> None:
@@ -153,7 +153,7 @@ class MySql(Database):
     def insert(self, table: Table, rows: Sequence[Row]) -> None:
         values = ",".join(f"({','.join(map(self.literal, row))})" for row in rows)
         self.cursor.execute(f'insert into "{table.name}" values {values}')
-        # Nothing to undo here but by dropping the tables, so spare the server a long undo log.
+        # Only dropping the tables undoes this, so a long undo log is of no use.
         self.connection.commit()
 
     def literal(self, value: Value) -> str:
@@ -271,7 +271,7 @@ def copy_text(value: Value) -> str:
 
 @contextmanager
 def session(url: str, *, create: bool) -> Iterator[Database]:
-    """A connection to `url`; what is done with it is committed at the end, or undone on any error.
+    """A connection to `url`; its changes are committed at the end, or undone on any error.
 
     `create` allows an SQLite file to be made. Raises ShopError in place of the drivers' errors.
     """
@@ -291,7 +291,7 @@ def session(url: str, *, create: bool) -> Iterator[Database]:
 def connect(url: str, create: bool) -> Database:
     """Open `url`.
 
-    Raises UsageError when it cannot be read, ShopError when nothing answers there.
+    Raises UsageError when the URL is wrong, ShopError when no server answers.
     """
     source = read_url(url)
     try:
@@ -310,14 +310,14 @@ def connect(url: str, create: bool) -> Database:
 
 
 def read_url(url: str) -> SourceUrl:
-    """Take `url` apart as the loader does, with the checks that need no connection."""
+    """Split `url` as the loader does, with the checks that need no connection."""
     try:
         source = parse_url(url)
     except loader.errors.UsageError as error:
         raise UsageError(str(error)) from error
     if source.scheme not in DATABASES:
         known = ", ".join(f"{scheme}://" for scheme in DATABASES)
-        raise UsageError(f"{source.scheme}:// is no database a shop can be in; use {known}.")
+        raise UsageError(f"{source.scheme}:// is not a database for a shop; use {known}.")
     if source.scheme != "sqlite" and "@" in source.database + "".join(source.options):
         raise UsageError(
             f"Cannot tell where the host of the {source.scheme}:// URL begins: in user and "
@@ -329,13 +329,13 @@ def read_url(url: str) -> SourceUrl:
 
 
 def place_of(source: SourceUrl) -> str:
-    """Where `source` leads, for a message: without user and password."""
+    """The database in a message: without user and password."""
     if source.scheme == "sqlite":
         return f"the SQLite file {source.database}"
     return f"{source.scheme}://{source.address}/{source.database}"
 
 
 def sentence(error: BaseException) -> str:
-    """The first line of the driver's own words, without a full stop."""
+    """The first line of the driver's message, without a full stop."""
     words = str(error.args[-1] if error.args else error).strip()
     return words.partition("\n")[0].rstrip(".") or type(error).__name__

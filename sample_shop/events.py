@@ -17,7 +17,7 @@ from sample_shop.generate import PRICE_STEPS, QUANTITIES, fill, money
 from sample_shop.schema import TABLES
 from sample_shop.words import COUNTRIES, LOCALES, PLACES, REASONS
 
-# Where an order goes from its status; as often as it is named.
+# The next status of an order; a status that is listed twice is twice as likely.
 STEPS = {
     "In Process": ("Shipped",) * 8 + ("On Hold", "Cancelled"),
     "On Hold": ("In Process", "In Process", "Cancelled"),
@@ -31,7 +31,7 @@ RECENT_ORDERS = 60  # those that are paid for
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened: when, of which kind, and in words."""
+    """An event: its day, its kind, and a description."""
 
     day: date
     kind: str
@@ -40,7 +40,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Product:
-    """What an order line needs to know of a product; prices in cents."""
+    """The part of a product that an order line needs; prices in cents."""
 
     code: str
     buy: int
@@ -59,7 +59,7 @@ class Employee:
 
 
 class Player:
-    """Plays events on an open database, and remembers what it would otherwise ask again."""
+    """Plays events on an open database, and caches what it has read."""
 
     def __init__(self, database: Database, seed: int) -> None:
         missing = sorted(set(TABLES) - set(database.shop_tables()))
@@ -102,7 +102,7 @@ class Player:
                 OPEN,
             )
         )
-        # Played twice with one seed, a shop goes on rather than repeating itself.
+        # A second run with the same seed continues with other events.
         self.random = Random(f"{seed}:events:{last}:{count}")
         self.day = date.min
 
@@ -115,7 +115,7 @@ class Player:
         span = max((as_of - first).days, 0)
         start = first if first <= as_of else self.last_day or as_of
         offsets = sorted(self.random.randrange(span + 1) for _ in range(count))
-        # Each kind once, as far as they go; then as often as it happens in life.
+        # Each kind once, while there are enough events; then as often as in a real shop.
         kinds = list(KINDS)
         self.random.shuffle(kinds)
         weights = [KINDS[kind].weight for kind in kinds]
@@ -128,7 +128,7 @@ class Player:
         return events
 
     def happen(self, wanted: str) -> Event:
-        """Play an event of the kind `wanted`, or of another kind where the shop has no room."""
+        """Play an event of the kind `wanted`, or of another kind if that is impossible."""
         others = [kind for kind in KINDS if kind != wanted]
         self.random.shuffle(others)
         for kind in (wanted, *others):
@@ -257,7 +257,7 @@ class Player:
         if not customer:
             return None
         number, name, city, country = customer
-        # A real shop's tables may be in latin1; nobody moves to a place that cannot be stored.
+        # A real shop's tables may be in latin1, so only places that latin1 can store.
         places = [p for p in PLACES if p.city != city.strip() and is_latin1(p.city)]
         same_country = [p for p in places if p.country == country.strip()]
         place = self.random.choice(same_country or places)
@@ -322,7 +322,7 @@ class Player:
 
     def order_deleted(self) -> str | None:
         order = self.any_order(self.first_order)
-        # The last number stays taken, as it would with a counter.
+        # The last number is not used again, as with a counter.
         if not order or order[0] == self.last_order:
             return None
         number = order[0]
@@ -370,7 +370,7 @@ class Player:
 
 @dataclass(frozen=True)
 class Kind:
-    """How often something happens, relatively, and how; None when the shop has no room for it."""
+    """How often an event happens, as a weight, and how; None when the shop does not allow it."""
 
     weight: int
     play: Callable[[Player], str | None]
@@ -390,7 +390,7 @@ KINDS = {
 
 
 def to_cents(value: Decimal | float) -> int:
-    """Money as any driver hands it over; SQLite's floats hold two decimals exactly enough."""
+    """Money from any driver; SQLite's floats are precise enough for two decimals."""
     return round(Decimal(str(value)) * 100)
 
 

@@ -1,7 +1,7 @@
 """The rows of the sample shop, batch by batch, the same for the same plan everywhere.
 
-Nothing is kept but the products and the sales representatives, so memory does not grow with the
-number of orders. Faults are planted at fixed positions, so that they are there at every seed.
+Only products and sales representatives stay in memory, so it does not grow with the number of
+orders. Faults are planted at fixed positions, so that they are there at every seed.
 """
 
 import math
@@ -39,7 +39,7 @@ LEADERS = 6  # employees who do not sell
 FIRST_EMPLOYEE, FIRST_CUSTOMER, FIRST_ORDER = 1001, 201, 10001
 # Weights of the months January to December: gifts are bought in autumn.
 SEASON = (0.9, 0.9, 0.95, 0.95, 1.0, 0.95, 0.9, 0.95, 1.05, 1.2, 1.6, 1.25)
-WEEKEND = 0.35  # of a working day's orders
+WEEKEND = 0.35  # of the orders of a working day
 GROWTH = (0.5, 2.1)  # orders a day at the beginning and at the end, relative
 # Lines per order; on average 9.2.
 LINES_PER_ORDER = (1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 10, 11, 12, 13, 14, 14, 15, 17, 16, 8)
@@ -108,7 +108,7 @@ class Plan:
         }
 
     def random(self, purpose: str) -> Random:
-        """A stream of random numbers of its own, so that tables do not disturb each other."""
+        """A separate stream of random numbers, so that tables do not depend on each other."""
         return Random(f"{self.seed}:{purpose}")
 
 
@@ -213,7 +213,7 @@ def money(cents: int) -> str:
 
 
 def customer_rows(plan: Plan) -> Iterator[Row]:
-    """The customers: first one for each place, then wherever chance puts them."""
+    """The customers: first one for each place, then at random places."""
     random = plan.random("customers")
     sellers = representatives(plan)
     met: set[str] = set()
@@ -224,7 +224,7 @@ def customer_rows(plan: Plan) -> Iterator[Row]:
         prospect = i % 5 == 4
         first, last = random.choice(locale.first), random.choice(locale.last)
         if country.locale not in met:
-            # So that the oddest name of each locale is there at every seed.
+            # Every seed has the oddest name of each locale.
             met.add(country.locale)
             first, last = locale.first[0], locale.last[0]
         rep = random.choice(sellers[country.territory])
@@ -280,7 +280,7 @@ def fill(random: Random, pattern: str) -> str:
 
 
 def sales(plan: Plan, products: list[Row]) -> Iterator[Batch]:
-    """Orders by date, each with its lines and payments: three tables in turns."""
+    """Orders by date, each with its lines and payments: three tables in turn."""
     random = plan.random("orders").random
     add_lines = line_maker(plan, products)
     today = plan.as_of.toordinal()
@@ -345,7 +345,7 @@ def line_maker(plan: Plan, products: list[Row]) -> Callable[[int, list[Row]], in
         [(cents * step // 100, money(cents * step // 100)) for step in PRICE_STEPS]
         for cents in recommended
     ]
-    # A product is in the pool as often as it is liked; one in 110 is never ordered.
+    # The more popular a product, the more often it is in the pool; one in 110 is never ordered.
     pool = [
         i
         for i in range(len(products))
@@ -355,7 +355,7 @@ def line_maker(plan: Plan, products: list[Row]) -> Callable[[int, list[Row]], in
     def add_lines(order: int, lines: list[Row]) -> int:
         wanted = LINES_PER_ORDER[7 * order % len(LINES_PER_ORDER)]
         total = 0
-        # Some are drawn twice and count once: draw a few more than wanted.
+        # Products that are drawn twice count once, so draw a few more than needed.
         drawn = dict.fromkeys(choices(pool, k=wanted + 5))
         for number, product in enumerate(islice(drawn, wanted), start=1):
             quantity = QUANTITIES[int(random() * len(QUANTITIES))]
@@ -384,7 +384,7 @@ def order_status(from_end: int, can_have_shipped: bool) -> str:
 
 
 def order_comment(status: str, k: int) -> str | None:
-    """Why an order is in trouble; else, mostly nothing, and nothing is null or an empty string."""
+    """The reason for an order in trouble; for others mostly no comment: null or an empty string."""
     if status in REASONS:
         return REASONS[status][k % len(REASONS[status])]
     if k % 4 == 1:

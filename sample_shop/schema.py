@@ -5,7 +5,7 @@ from typing import Literal
 
 Dialect = Literal["sqlite", "mysql", "postgresql"]
 
-# What a column's type is called where MySQL's name for it is unknown.
+# Names of types in databases that do not have MySQL's name.
 POSTGRESQL_TYPES = {"int": "integer", "mediumtext": "text", "mediumblob": "bytea"}
 
 

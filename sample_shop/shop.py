@@ -32,7 +32,7 @@ def create_shop(
     tables again.
 
     Raises ShopError when a table of that name is there already and `replace` is false, or when
-    the database fails; UsageError when an argument cannot be right.
+    the database fails; UsageError for a wrong argument.
     """
     if not 1 <= scale <= LARGEST_SCALE:
         raise UsageError(f"The scale is a whole number from 1 to {LARGEST_SCALE:,}, not {scale}.")
@@ -67,7 +67,7 @@ def play_events(url: str, count: int, *, seed: int = 1, as_of: date | None = Non
 
     They happen after the shop's last order, up to `as_of` (default: today); in a shop that is
     already that far, on the day of its last order. From nine events on, each kind happens, where
-    the shop has room for it.
+    the shop allows it.
 
     Raises ShopError when there is no shop or the database fails; UsageError for a bad argument.
     """
@@ -79,7 +79,7 @@ def play_events(url: str, count: int, *, seed: int = 1, as_of: date | None = Non
 
 
 def checked_day(as_of: date | None) -> date:
-    """`as_of`, or today; databases disagree on dates much before or after."""
+    """`as_of`, or today; a limit, because databases differ for dates long before or after."""
     if as_of and not 1900 <= as_of.year <= 2999:
         raise UsageError(f"The day is one from 1900 to 2999, not {as_of}.")
     return as_of or date.today()

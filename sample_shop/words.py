@@ -1,7 +1,7 @@
 """The vocabulary of the sample shop: people, places, products and remarks, all invented.
 
 Countries, territories, product lines and order statuses are spelled as such shops spell them.
-In patterns, `#` stands for a digit and `@` for a capital letter.
+In patterns, `#` is a digit and `@` a capital letter.
 """
 
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Locale:
-    """How people, streets and firms are called; `{last}`, `{word}` and `{n}` are filled in.
+    """Names of people, streets and firms; `{last}`, `{word}` and `{n}` are filled in.
 
-    The first of `first` and `last` make a name that is met in every shop.
+    The first of `first` and `last` together are a name in every shop.
     """
 
     first: tuple[str, ...]
@@ -22,7 +22,7 @@ class Locale:
 
 @dataclass(frozen=True)
 class Country:
-    """A country, how it phones, and the sales territory that looks after it."""
+    """A country, its pattern of phone numbers, and its sales territory."""
 
     locale: str
     phone: str
@@ -150,7 +150,7 @@ COUNTRIES = {
     "New Zealand": Country("english", "+64 9 312 ####", "APAC"),
 }
 
-# The first two share their only postal code. Cities named twice are as wanted as accents are.
+# The first two share their only postal code. Cities of one name are planted, like accents.
 PLACES = (
     Place("Malmö", "Sweden", "22100"),
     Place("Lund", "Sweden", "22100"),
@@ -311,7 +311,7 @@ DETAILS = (
     "Comes with a stand and a certificate. Not a toy: small parts, age 14+.",
 )
 
-# What people type into a comments box. Loaders trip over the odd ones.
+# Comments as people type them. The odd ones are hard for loaders.
 COMMENTS = (
     "Customer asks for delivery before noon.",
     "Leave at the loading dock,\nring twice,\nask for Søren.",

@@ -1,6 +1,6 @@
 """DuckDB as the warehouse: rows are staged in a file beside it, then published in one transaction.
 
-DuckDB lets one process write. So the warehouse is opened for a look at the start and for the
+DuckDB lets one process write. So the warehouse is open only for a moment at the start and for the
 publish at the end, not while the source is being read; the staging file is the lock against a
 second loader.
 """
@@ -16,15 +16,16 @@ import duckdb
 import pyarrow as pa
 
 from ..audit import Record
+from ..dialects.duckdb import SETTINGS, line_sql, lines_of, wire_sql
+from ..dialects.standard import literal, quote
 from ..errors import LoadError
 from ..schema import MAX_DECIMAL_DIGITS, Column, Kind, Table, Type
-from ..wire import ESCAPES, Block, Tally, double_sql, has_escapes
-from . import Changes, Stamp, Within
+from ..wire import ESCAPES, Block, Tally, has_escapes
 from .arrow import fields_of
-from .base import SqlDestination, escaped_sql, literal, quote
+from .base import Changes, Stamp, Within
+from .sql import SqlDestination
 
-SPLIT = "split_part({text}, '{mark}', {n})"
-# The name under which the warehouse is attached, whatever its file is called.
+# The warehouse is attached under this name, whatever its file is called.
 WAREHOUSE = "the_warehouse"
 # Seconds to wait for a reader that has the warehouse open.
 PATIENCE = 10.0
@@ -35,12 +36,12 @@ ROWS_PER_BATCH = 10_000
 class DuckDBDestination(SqlDestination):
     """The warehouse file and, while a load runs, a staging file beside it."""
 
-    keeps_nul = True
-    reads_aside = True
-    takes_parts = True
+    stores_nul = True
+    can_read_back_in_parallel = True
+    stages_in_chunks = True
     name_limit: int | None = None
     largest_scale = MAX_DECIMAL_DIGITS
-    TYPE_NAMES: ClassVar[Mapping[Kind, str]] = {
+    type_names: ClassVar[Mapping[Kind, str]] = {
         Kind.BOOLEAN: "BOOLEAN",
         Kind.SMALLINT: "SMALLINT",
         Kind.INTEGER: "INTEGER",
@@ -63,11 +64,11 @@ class DuckDBDestination(SqlDestination):
         self._existing: dict[str, dict[str, Type | None]] = {}
         self._schemas: dict[str, dict[str, str]] = {}
         self._last: datetime | None = None
-        # Of the table that is being staged.
+        # Rows of the table that is being staged.
         self._rows_read_back = 0
 
     def open(self) -> None:
-        """Take the staging file as a lock, and look at what the warehouse holds."""
+        """Open the staging file, which is the lock, and read the catalog of the warehouse."""
         folder = self.path.resolve().parent
         if not folder.is_dir():
             raise LoadError(
@@ -80,30 +81,22 @@ class DuckDBDestination(SqlDestination):
             )
         with self._doing("opening it"):
             self._connection = self._open_staging()
-            # Staged rows must come back in the order in which they went in.
-            self._run("set preserve_insertion_order = true")
-            self._run("set arrow_large_buffer_size = true")
-            self._run("set enable_progress_bar = false")
-            # A block is too little work to share, and the source wants the other processors.
-            self._run("set threads = 1")
+            for setting in SETTINGS:
+                self._run(f"set {setting}")
             if self.path.exists():
                 with self._warehouse():
                     self._look()
 
     def last_loaded_at(self) -> datetime | None:
-        """The newest stamp in the audit, as of `open`."""
         return self._last
 
     def columns(self, raw_table: str) -> dict[str, Type | None] | None:
-        """Columns and types of a raw table as last looked at, or None when it is not there."""
         return self._existing.get(raw_table)
 
     def schemas(self) -> dict[str, dict[str, str]]:
-        """By raw table: its source columns and how they were declared when last seen."""
         return self._schemas
 
     def newest(self, raw_table: str, column: Column, overlap: int) -> str | None:
-        """The greatest live value of a column, less an overlap."""
         unit = "interval 1 second" if column.type.kind is Kind.TIMESTAMP else "1"
         value = f"max({quote(column.raw_name)})" + (f" - {overlap} * {unit}" if overlap else "")
         where = f"from {self._name(raw_table)} where _deleted_at is null"
@@ -136,7 +129,7 @@ class DuckDBDestination(SqlDestination):
         )
         tally = Tally()
         with self._doing(f"staging the table {table.raw_name}"):
-            # What is not committed stays in memory, so each part is.
+            # Uncommitted rows stay in memory, so each chunk is committed.
             self._run("begin")
             for block in blocks:
                 tally.add(block.data, block.rows)
@@ -156,7 +149,7 @@ class DuckDBDestination(SqlDestination):
         ):
             staged = f"{self._staged(table)} as t limit {rows} offset {first}"
             if self._row_id(table, "t") == "t.rowid":
-                # The same, but it skips what lies before.
+                # The same rows, but without reading those before them.
                 staged = f"{self._staged(table)} where rowid >= {first} and rowid < {last}"
             for lines, count in self._rendered(aside, table, staged, {}):
                 tally.add(lines, count)
@@ -164,7 +157,6 @@ class DuckDBDestination(SqlDestination):
         return tally
 
     def held(self, table: Table) -> Iterator[Block]:
-        """The live rows of the published table, in the types of `table`."""
         relation = f"{self._name(table.raw_name)} where _deleted_at is null"
         with self._doing(f"reading the table {table.raw_name}"), self._warehouse():
             held = self._existing[table.raw_name]
@@ -178,39 +170,30 @@ class DuckDBDestination(SqlDestination):
         relation: str,
         held: Mapping[str, Type | None],
     ) -> Iterator[tuple[memoryview, int]]:
-        fields = ", ".join(
+        fields = [
             f"coalesce({wire_sql(self._as_sent(column, held), column.type)}, '\\N')"
             for column in table.columns
-        )
-        # One call, for a chain of operators is too deep from 500 columns on.
-        line = f"concat_ws(chr(9), {fields}) || chr(10)"
-        result = connection.sql(f"select {line} as line from {relation}")
-        for batch in result.to_arrow_reader(ROWS_PER_BATCH):
-            lines = batch.column(0)
-            _, offsets, data = lines.buffers()
-            if data is not None:
-                ends = memoryview(offsets).cast("q")
-                first, last = ends[lines.offset], ends[lines.offset + len(lines)]
-                yield memoryview(data)[first:last], len(lines)
+        ]
+        result = connection.sql(f"select {line_sql(fields)} from {relation}")
+        return lines_of(result, ROWS_PER_BATCH)
 
     def begin_publish(self) -> None:
         """Open the warehouse and begin the one transaction that readers will see."""
         with self._doing("opening it to publish"):
             self._attach()
-            # A commit only commits; `commit` below writes the file afterwards.
+            # No checkpoint within the commit; `commit` below makes one afterwards.
             self._run("set checkpoint_threshold = '1TB'")
             self._run("reset threads")
             self._run("begin")
             self._run(f"create schema if not exists {WAREHOUSE}.{quote(self.schema)}")
 
     def empty(self, raw_table: str) -> None:
-        """Drop the table: it comes back with its rows, and views find it by its name."""
+        """Drop the table: `publish` creates it again, and views find it by its name."""
         with self._doing(f"emptying the table {raw_table}"):
             self._run(f"drop table {self._name(raw_table)}")
             del self._existing[raw_table]
 
     def evolve(self, raw_table: str, added: Sequence[Column], widened: Mapping[str, Type]) -> None:
-        """Add columns and widen types; nothing is dropped."""
         super().evolve(raw_table, added, widened)
         held = self._existing[raw_table]
         held.update({column.raw_name: column.type for column in added} | dict(widened))
@@ -218,29 +201,28 @@ class DuckDBDestination(SqlDestination):
     def publish(
         self, table: Table, stamp: Stamp, *, keyed: bool, within: Within | None = None
     ) -> Changes:
-        """Apply the difference between the staged and the published rows."""
         if self.columns(table.raw_name) is not None:
             return super().publish(table, stamp, keyed=keyed, within=within)
         return self._publish_first(table, stamp)
 
     def commit(self, records: Sequence[Record]) -> None:
-        """Write the audit, commit, and let go of the warehouse."""
+        """Write the audit, commit, and detach the warehouse."""
         with self._doing("committing the load"):
             self._write(records)
             self._run("commit")
-        # The rows are safe in the log beside the file; to move them into it can wait.
+        # The rows are safe in the log beside the file; moving them into the file can wait.
         with contextlib.suppress(duckdb.Error):
             self._run(f"checkpoint {WAREHOUSE}")
             self._run(f"detach {WAREHOUSE}")
 
     def record_failure(self, records: Sequence[Record]) -> None:
-        """Roll back, then note the failure where earlier runs left an audit."""
+        """Roll back, then record the failure where earlier runs left an audit."""
         if self._connection is None or "_load_runs" not in self._existing:
             return
         for statement in ("rollback", f"detach {WAREHOUSE}"):
             with contextlib.suppress(duckdb.Error):
                 self._run(statement)
-        # The failure itself is what the person hears about; the audit of it is second to that.
+        # An error while recording must not hide the failure itself.
         with contextlib.suppress(duckdb.Error, LoadError), self._warehouse():
             self._write(records)
 
@@ -260,7 +242,7 @@ class DuckDBDestination(SqlDestination):
                 raise LoadError(
                     f"Another load into {self.path} is running: wait until it ends."
                 ) from None
-            # A load that was killed may leave a file that cannot be opened again.
+            # A killed load may leave a file that cannot be opened again.
             self._remove_staging()
             connection = duckdb.connect(str(self.staging_path))
         for (name,) in connection.execute("select table_name from duckdb_tables()").fetchall():
@@ -280,7 +262,7 @@ class DuckDBDestination(SqlDestination):
             self._run(f"detach {WAREHOUSE}")
 
     def _attach(self) -> None:
-        """Open the warehouse for writing; a reader that has it open is waited for."""
+        """Open the warehouse for writing; waits for a reader that has it open."""
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -312,7 +294,7 @@ class DuckDBDestination(SqlDestination):
             self._schemas = self._read_schemas()
 
     def _change_type(self, table: str, column: str, kind: Type) -> None:
-        # Views are bound when they are used, so they follow.
+        # DuckDB binds views when they are used, so they follow the new type.
         self._run(
             f"alter table {self._name(table)} alter column {quote(column)}"
             f" set data type {self.type_name(kind)}"
@@ -321,8 +303,8 @@ class DuckDBDestination(SqlDestination):
     def _row_id(self, table: Table, alias: str) -> str:
         if all(column.raw_name != "rowid" for column in table.columns):
             return f"{alias}.rowid"
-        # A column of that name hides it. Without a key equal rows are then all taken together,
-        # and as many as there should be are inserted again.
+        # A column of that name hides it. Without a key, equal rows then share one identity: all of
+        # them are removed, and the right number is inserted again.
         names = [column.raw_name for column in table.key_columns] or ["rowid"]
         return f"[{', '.join(f'cast({alias}.{quote(name)} as varchar)' for name in names)}]"
 
@@ -373,7 +355,7 @@ class DuckDBDestination(SqlDestination):
 
 
 def _arrow_type(kind: Type) -> pa.DataType:
-    """What the fields of a column are read as; DuckDB casts the text of those not named here."""
+    """The type in which Arrow reads a field; text where DuckDB is to cast it."""
     if kind.kind is Kind.DECIMAL:
         return pa.decimal128(kind.precision, kind.scale)
     plain = {Kind.SMALLINT: pa.int16(), Kind.INTEGER: pa.int32(), Kind.BIGINT: pa.int64()}
@@ -389,14 +371,14 @@ def _value(name: str, kind: Type, type_name: str) -> str:
     if kind.kind is Kind.BINARY:
         return f"unhex(substr({name}, 6))"
     if kind.kind in (Kind.DATE, Kind.TIMESTAMP):
-        # DuckDB wants the era behind the date, in parentheses.
+        # DuckDB expects the era after the date, in parentheses.
         era = f"regexp_replace({name}, '^(\\S+)(.*) BC$', '\\1 (BC)\\2')"
         return f"cast(case when {name} like '%C' then {era} else {name} end as {type_name})"
     return f"cast({name} as {type_name})"
 
 
 def _escaped_value(name: str, kind: Type, type_name: str) -> str:
-    """The same when the block has escapes; the backslash's own comes last."""
+    """The same when the block has escapes; the backslash itself is replaced last."""
     if kind.kind is not Kind.TEXT:
         return _value(name, kind, type_name)
     for plain, escaped in reversed(ESCAPES.items()):
@@ -404,32 +386,7 @@ def _escaped_value(name: str, kind: Type, type_name: str) -> str:
     return name
 
 
-def wire_sql(name: str, kind: Type) -> str:
-    """DuckDB's SQL that renders a stored value for the wire."""
-    if kind.kind is Kind.TEXT:
-        return escaped_sql(name)
-    if kind.kind is Kind.BOOLEAN:
-        return f"case when {name} then 't' when not {name} then 'f' end"
-    if kind.kind is Kind.BINARY:
-        return f"'\\x5Cx' || lower(hex({name}))"
-    if kind.kind in (Kind.DATE, Kind.TIMESTAMP):
-        text = f"cast({name} as varchar)"
-        era = f"regexp_replace({text}, '^(.*) \\(BC\\)(.*)$', '\\1\\2 BC')"
-        return f"case when {name} < date '0001-01-01' then {era} else {text} end"
-    if kind.kind is Kind.DECIMAL and kind.scale == kind.precision:
-        # DuckDB leaves out the zero before the point where no digit can stand.
-        return f"regexp_replace(cast({name} as varchar), '^(-?)\\.', '\\10.')"
-    if kind.kind is Kind.DOUBLE:
-        spelled = double_sql(f"cast(abs({name}) as varchar)", split=SPLIT, integer="integer")
-        return (
-            f"case when isnan({name}) then 'NaN' when {name} = 'inf' then 'Infinity'"
-            f" when {name} = '-inf' then '-Infinity' when {name} is not null then"
-            f" (case when cast({name} as varchar)[1] = '-' then '-' else '' end) || {spelled} end"
-        )
-    return f"cast({name} as varchar)"
-
-
 def _holder(message: str) -> str:
-    """Who holds the file, as far as DuckDB says."""
+    """The process that has the file open, as far as DuckDB names it."""
     start = message.find("(PID ")
     return f" {message[start : message.find(')', start) + 1]}" if start >= 0 else ""

@@ -1,28 +1,37 @@
 """PostgreSQL as the warehouse: COPY in, COPY out to compare, one transaction from lock to audit.
 
-A table that is not there yet is filled in place: the transaction hides it until the commit. One
-that is there keeps its identity, views and grants: rows are staged in a temporary table, then the
-difference is applied.
+A new table is filled in place: the transaction hides it until the commit. An existing table stays,
+with its views and grants: rows are staged in a temporary table, then the difference is applied.
 """
 
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
 from ..audit import Record
+from ..dialects.postgres import (
+    SETTINGS,
+    SPLIT,
+    TYPE_NAMES,
+    blocks_of_copy,
+    connection_problem,
+    connection_warnings,
+    copied_out,
+    is_lost,
+    said,
+)
+from ..dialects.standard import escaped_sql, literal, quote
 from ..errors import LoadError
 from ..schema import BIGINT, INTEGER, MAX_DECIMAL_DIGITS, SMALLINT, Column, Kind, Table, Type
-from ..sources.postgres import SPLIT, connection_problem, copied_out
-from ..urls import is_local, unencrypted
-from ..wire import Block, Tally, blocks_of_copy, double_sql
-from . import Changes, Stamp, Within
-from .base import SqlDestination, escaped_sql, literal, quote
+from ..wire import Block, Tally, double_sql
+from .base import Changes, Stamp, Within
 from .postgres_views import views_aside
+from .sql import SqlDestination
 
 # Seconds to wait for the lock of another loader.
 PATIENCE = 5.0
@@ -32,23 +41,12 @@ PLAIN_INTEGERS = (SMALLINT, INTEGER, BIGINT)
 class PostgresDestination(SqlDestination):
     """One connection and one transaction for the whole run."""
 
-    keeps_nul = False
-    reads_aside = False
-    takes_parts = True
+    stores_nul = False
+    can_read_back_in_parallel = False
+    stages_in_chunks = True
     name_limit: int | None = 63
     largest_scale = MAX_DECIMAL_DIGITS
-    TYPE_NAMES: ClassVar[Mapping[Kind, str]] = {
-        Kind.BOOLEAN: "boolean",
-        Kind.SMALLINT: "smallint",
-        Kind.INTEGER: "integer",
-        Kind.BIGINT: "bigint",
-        Kind.DECIMAL: "numeric",
-        Kind.DOUBLE: "double precision",
-        Kind.DATE: "date",
-        Kind.TIMESTAMP: "timestamp without time zone",
-        Kind.TEXT: "text",
-        Kind.BINARY: "bytea",
-    }
+    type_names = TYPE_NAMES
 
     def __init__(self, raw_schema: str, **connection_options: str) -> None:
         super().__init__(raw_schema)
@@ -56,8 +54,8 @@ class PostgresDestination(SqlDestination):
         self._connection: psycopg.Connection | None = None
         self._fresh: set[str] = set()
         self._changed: set[str] = set()
-        # Of the table that is being staged: rows so far, the place of the last one that was read
-        # back, and whether those after it were sent with escapes.
+        # For the table that is being staged: rows so far, the place of the last row that was read
+        # back, and whether rows after it were sent with escapes.
         self._rows_staged: dict[str, int] = {}
         self._last_row = ""
         self._has_escapes = False
@@ -81,20 +79,16 @@ class PostgresDestination(SqlDestination):
         self._connection = connection
         info = connection.info
         self.description = f"postgres {info.host}:{info.port}/{info.dbname}"
-        if not is_local(info.host) and not connection.pgconn.ssl_in_use:
-            self.warnings.append(unencrypted("warehouse", info.host))
+        self.warnings = connection_warnings(connection, "warehouse")
         with self._doing("beginning the load"):
             for setting in (
-                "datestyle = 'ISO, YMD'",
-                "timezone = 'UTC'",
-                "bytea_output = 'hex'",
-                "extra_float_digits = 1",
+                *SETTINGS,
                 "standard_conforming_strings = on",
                 # Rows come back in the order in which they were staged.
                 "synchronize_seqscans = off",
                 "max_parallel_workers_per_gather = 0",
                 "lock_timeout = '60s'",
-                # The server lets go of a loader that was killed, also in the middle of a statement.
+                # The server ends the session of a killed loader, even in the middle of a statement.
                 "client_connection_check_interval = '1s'",
             ):
                 self._run(f"set {setting}")
@@ -108,7 +102,6 @@ class PostgresDestination(SqlDestination):
             )
 
     def columns(self, raw_table: str) -> dict[str, Type | None] | None:
-        """Columns and types of a raw table, or None when it is not there."""
         rows = self._rows(
             "select a.attname, format_type(a.atttypid, a.atttypmod) from pg_attribute as a"
             f" where a.attrelid = to_regclass({literal(self._name(raw_table))})"
@@ -117,7 +110,6 @@ class PostgresDestination(SqlDestination):
         return {name: self._type_from(text) for name, text in rows} or None
 
     def newest(self, raw_table: str, column: Column, overlap: int) -> str | None:
-        """The greatest live value of a column, less an overlap."""
         unit = "interval '1 second'" if column.type.kind is Kind.TIMESTAMP else "1"
         value = f"max({quote(column.raw_name)})" + (f" - {overlap} * {unit}" if overlap else "")
         with self._doing(f"looking for the newest {raw_table}.{column.raw_name}"):
@@ -128,12 +120,12 @@ class PostgresDestination(SqlDestination):
         return newest  # type: ignore[no-any-return]
 
     def create_staging(self, table: Table, stamp: Stamp) -> None:
-        """The new raw table itself, or a temporary table beside the one there is."""
+        """The raw table itself when it is new, else a temporary table."""
         columns = self.defined({c.raw_name: c.type for c in table.columns})
         with self._doing(f"staging the table {table.raw_name}"):
             if self.columns(table.raw_name) is None:
                 self._fresh.add(table.raw_name)
-                # Whoever may not create schemas may still load into one that is there.
+                # A user who may not create schemas may still load into an existing one.
                 ((missing,),) = self._rows(
                     f"select to_regnamespace({literal(quote(self.schema))}) is null"
                 )
@@ -166,7 +158,7 @@ class PostgresDestination(SqlDestination):
         return tally
 
     def read_back(self, table: Table, rows: int) -> Tally:
-        """All that is new, its lines in one value: COPY would send a message for each row."""
+        """All rows since the last call, as one value: COPY would send a message for each row."""
         tally = Tally()
         with self._doing(f"reading the table {table.raw_name} back"):
             lines = f"string_agg({_line(table, escapes=self._has_escapes)}, E'\\n')"
@@ -184,7 +176,6 @@ class PostgresDestination(SqlDestination):
         return tally
 
     def held(self, table: Table) -> Iterator[Block]:
-        """The live rows of the published table, in the types of `table`."""
         with self._doing(f"reading the table {table.raw_name}"):
             yield from self._rendered(
                 table, f"{self._name(table.raw_name)} where _deleted_at is null"
@@ -200,12 +191,11 @@ class PostgresDestination(SqlDestination):
         )
 
     def begin_publish(self) -> None:
-        """Everything is in one transaction already."""
+        """Nothing to do: everything is in one transaction already."""
 
     def publish(
         self, table: Table, stamp: Stamp, *, keyed: bool, within: Within | None = None
     ) -> Changes:
-        """Apply the difference between the staged and the published rows."""
         name = self._name(table.raw_name)
         if table.raw_name in self._fresh:
             with self._doing(f"publishing the table {table.raw_name}"):
@@ -232,14 +222,14 @@ class PostgresDestination(SqlDestination):
             self._open().autocommit = True
             fresh = {self._name(table) for table in self._fresh}
             for name in sorted(self._changed):
-                # What COPY wrote frozen needs no vacuum.
+                # Rows that COPY wrote frozen need no vacuum.
                 self._run(f"analyze {name}" if name in fresh else f"vacuum (analyze) {name}")
         except psycopg.Error:
-            # House-keeping only: the data is committed, and autovacuum will come by.
+            # Only maintenance: the data is committed, and autovacuum will do the same.
             pass
 
     def record_failure(self, records: Sequence[Record]) -> None:
-        """Roll back, then note the failure where earlier runs left an audit."""
+        """Roll back, then record the failure where earlier runs left an audit."""
         connection = self._connection
         if connection is None or connection.closed:
             return
@@ -249,16 +239,16 @@ class PostgresDestination(SqlDestination):
                 self._write(records)
                 connection.commit()
         except (psycopg.Error, LoadError):
-            # The failure itself is what the person hears about; the audit of it is second to that.
+            # An error while recording must not hide the failure itself.
             pass
 
     def close(self) -> None:
-        """Close the connection; an open transaction is rolled back by that."""
+        """Close the connection, which rolls back an open transaction."""
         if self._connection is not None:
             self._connection.close()
 
     def _lock(self) -> bool:
-        """Take the loader's lock; one that was just killed may hold it for a moment yet."""
+        """Take the loader's lock. A loader that was just killed may hold it for another moment."""
         deadline = time.monotonic() + PATIENCE
         while True:
             ((free,),) = self._rows(
@@ -282,12 +272,12 @@ class PostgresDestination(SqlDestination):
 
     def _create_temporary(self, name: str, query: str) -> str:
         self._run(f"create temporary table {name} on commit drop as {query}")
-        # Of a table without statistics the planner expects little, and would look up each row.
+        # Without statistics the planner expects few rows, and would look up each of them.
         self._run(f"analyze pg_temp.{name}")
         return f"pg_temp.{name}"
 
     def _range_number(self, key: str, kind: Type | None, width: int) -> str:
-        # The quicker one only truncates where both sides are integers.
+        # `/` is faster, but truncates only where both sides are integers.
         return f"{key} / {width}" if kind in PLAIN_INTEGERS else f"div({key}, {width})"
 
     def _insert(
@@ -319,10 +309,10 @@ class PostgresDestination(SqlDestination):
         try:
             yield
         except psycopg.Error as error:
-            if self._open().broken or isinstance(error, psycopg.errors.AdminShutdown):
+            if is_lost(self._open(), error):
                 text = "the connection was lost; nothing was changed"
             else:
-                text = error.diag.message_primary or str(error).strip()
+                text = said(error)
                 if isinstance(error, psycopg.errors.InsufficientPrivilege):
                     text += f"; grant it to the user {self._open().info.user}"
                 elif isinstance(error, psycopg.errors.OutOfMemory):
@@ -336,7 +326,7 @@ class PostgresDestination(SqlDestination):
 def _line(table: Table, *, escapes: bool) -> str:
     """SQL that renders a stored row as it was sent, without its newline.
 
-    `escapes`: some of what was sent is escaped; else nothing of it must need to be.
+    `escapes`: some of the text was sent with escapes; without it, no text needs any.
     """
     fields = []
     for column in table.columns:
@@ -348,7 +338,7 @@ def _line(table: Table, *, escapes: bool) -> str:
         elif column.type.kind is Kind.BOOLEAN:
             field = f"case when {field} then 't' when not {field} then 'f' end"
         fields.append(f"coalesce(({field})::text, '\\N')")
-    # A function takes a hundred arguments.
+    # A function takes at most a hundred arguments.
     while len(fields) > 1:
         fields = [
             f"concat_ws(E'\\t', {', '.join(fields[n : n + 90])})" for n in range(0, len(fields), 90)

@@ -1,8 +1,8 @@
-"""Views that stand in the way of a changed column type are taken away and put back.
+"""Views that block a change of a column's type are dropped and created again.
 
-Two blocks of PL/pgSQL do it. A loader that may drop the views itself runs them as they are. Where
-the views belong to another role, `make roles` has made functions of them that run as that role, and
-that the loader may call: so it needs no right on the views.
+Two blocks of PL/pgSQL do it. A loader that may drop the views itself runs the blocks directly.
+Where the views belong to another role, `make roles` turns the blocks into functions that run as
+that role and that the loader may call, so the loader needs no right on the views.
 """
 
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 import psycopg
 
-from .base import literal, quote
+from ..dialects.standard import literal, quote
 
-# For the variable raw_table: keeps how the views over it are made, and drops them. Views over those
-# views come later in `depth`; owner, grants and comments are kept too.
+# Stores the definitions of all views over the variable raw_table, with owner, grants and comments,
+# and drops the views. Views over views have a greater `depth`.
 SET_ASIDE = """
 declare
     found record;
@@ -95,7 +95,7 @@ PUT_BACK = """
 declare
     statement text;
 begin
-    -- Somebody else's table would be somebody else's statements.
+    -- A table of another role would hold statements of that role.
     if not exists (
         select from pg_class
         where oid = 'pg_temp.views_aside'::regclass and pg_get_userbyid(relowner) = current_user
@@ -118,14 +118,14 @@ SET_ASIDE_FUNCTION, PUT_BACK_FUNCTION = "set_views_aside(regclass)", "put_views_
 
 
 def functions(raw_schema: str) -> dict[str, str]:
-    """By signature: what makes a function that runs as its owner, for the tables of a schema."""
+    """By signature: the statement that creates a function which runs as its owner."""
     schema = literal(quote(raw_schema))
     checked = f"""
 begin
     if not exists (
         select from pg_class where oid = $1 and relnamespace = {schema}::regnamespace
     ) then
-        raise exception '% is no table of %', $1, {schema};
+        raise exception '% is not a table in %', $1, {schema};
     end if;
     {SET_ASIDE.strip()};
 end
@@ -147,8 +147,8 @@ end
 def views_aside(connection: psycopg.Connection, raw_schema: str, table: str) -> Iterator[None]:
     """Drop the views over a table, and create them again afterwards with owner, grants, comments.
 
-    `table` is a quoted name. Raises psycopg.Error for a view that is not to be dropped: a
-    materialized one, which would lose its rows, or somebody else's.
+    `table` is a quoted name. Raises psycopg.Error for a view that must not be dropped: a
+    materialized view, which would lose its rows, or a view of another role.
     """
     schema = quote(raw_schema)
     named = f"select to_regprocedure({literal(f'{schema}.{SET_ASIDE_FUNCTION}')}) is not null"

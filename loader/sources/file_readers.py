@@ -20,7 +20,7 @@ from ..errors import LoadError
 # About how many bytes of a text file become one Arrow table.
 BATCH_BYTES = 1_000_000
 ROWS_PER_BATCH = 10_000
-# A quote that nobody closes would otherwise gather the rest of the file in memory.
+# Otherwise an unclosed quote would collect the rest of the file in memory.
 MAX_RECORD_BYTES = 256 * 1024 * 1024
 
 
@@ -40,15 +40,15 @@ class Reader(Protocol):
     names: list[str]
     # The type of each column in the file's own words (Parquet).
     declared: list[str]
-    # The kinds of value a column of text was written with (number, text, boolean); CSV has no such
-    # distinction, and so none of its columns is listed.
+    # How the values of a column of text are written (number, text, boolean); CSV makes no such
+    # distinction, so none of its columns is listed.
     seen: dict[str, set[str]]
 
     def batches(self) -> Iterator[pa.Table]:
         """The rows in file order, in columns c0, c1, ... as `names` lists them; text as text."""
 
     def place(self, row: int) -> str:
-        """Where a row (counted from 0) stands, for messages: the file and the line."""
+        """The file and the line of a row (counted from 0), for messages."""
 
 
 def open_reader(path: Path, kind: str, options: TextOptions) -> Reader:
@@ -63,8 +63,8 @@ def open_reader(path: Path, kind: str, options: TextOptions) -> Reader:
 class CsvReader:
     """CSV as RFC 4180 says, with a header; fields may be separated by another character.
 
-    Every record is held against that grammar before Arrow takes it apart, because CSV parsers
-    forgive, each in its own way: text behind a closing quote, one field too many, a stray quote.
+    Every record is checked against that grammar before Arrow parses it, because CSV parsers accept
+    mistakes, each in its own way: text after a closing quote, one field too many, a stray quote.
     """
 
     def __init__(self, path: Path, options: TextOptions, default_delimiter: str) -> None:
@@ -120,7 +120,7 @@ class CsvReader:
         start, record = next(self._records(), (0, b""))
         if not start:
             raise LoadError(
-                f"{self.path} is empty, it has not even a header: write the line with the column"
+                f"{self.path} is empty, without a header: write the line with the column"
                 " names, or remove the file."
             )
         names = self._split(start, record)
@@ -129,7 +129,7 @@ class CsvReader:
             if not name:
                 raise LoadError(f"{where}: column {position + 1} of the header has no name.")
             if name in names[:position]:
-                raise LoadError(f"{where}: the column {name} stands twice in the header.")
+                raise LoadError(f"{where}: the column {name} appears twice in the header.")
         other = re.search(r"[,;\t|]", names[0])
         if len(names) == 1 and other and not record.startswith(b'"'):
             raise LoadError(
@@ -139,7 +139,7 @@ class CsvReader:
         return names
 
     def _rows(self) -> Iterator[tuple[int, bytes]]:
-        """The records behind the header, each with its line; empty lines only at the end."""
+        """The records after the header, each with its line; empty lines only at the end."""
         blank = 0
         for start, record in islice(self._records(), 1, None):
             whole = self._record.fullmatch(record) is not None
@@ -181,7 +181,7 @@ class CsvReader:
         )
 
     def _split(self, start: int, record: bytes) -> list[str]:
-        """The fields of one record; raises LoadError at the first that is not well written."""
+        """The fields of one record; raises LoadError at the first malformed one."""
         body = re.sub(rb"\r?\n\Z", b"", record)
         fields: list[str] = []
         position = 0
@@ -201,7 +201,7 @@ class CsvReader:
     def _refuse_field(self, start: int, position: int, before: bytes, found: bytes) -> NoReturn:
         name = f" ({self.names[position - 1]})" if position <= len(self.names) else ""
         if before.startswith(b'"'):
-            what = "has text behind its closing quote: double the quotes that belong to the text"
+            what = "has text after its closing quote: double the quotes that belong to the text"
         elif found == b'"' and before:
             what = "has a quote inside: put the whole field in quotes and double those inside"
         elif found == b'"':
@@ -215,11 +215,11 @@ Row = dict[str, str | bool | None]
 
 
 class Number(str):
-    """A JSON number as it is written, so that no double comes between."""
+    """A JSON number as it is written, so that it is never converted to a double."""
 
 
 class JsonLinesReader:
-    """One JSON object a line. Numbers and nested values are kept as they are written."""
+    """One JSON object a line. Numbers and nested values stay as they are written."""
 
     def __init__(self, path: Path, options: TextOptions) -> None:
         self.path = path
@@ -267,7 +267,7 @@ class JsonLinesReader:
         except json.JSONDecodeError as error:
             reason = f"{error.msg} at character {error.colno}"
         except UnicodeEncodeError:
-            reason = "half of a surrogate pair is no character"
+            reason = "half of a surrogate pair is not a character"
         except RecursionError:
             reason = "the values are nested too deep"
         except ValueError as error:
@@ -277,7 +277,7 @@ class JsonLinesReader:
         raise LoadError(f"{self.path}, line {number}: {reason}.")
 
     def _with_nested_text(self, line: str, values: dict[str, object]) -> Row:
-        """The values of a line, its objects and arrays as the text that stands there."""
+        """The values of a line, with objects and arrays as text."""
         texts: Row = {}
         position = _SPACE.match(line, line.index("{") + 1).end()  # type: ignore[union-attr]
         while len(texts) < len(values):
@@ -320,7 +320,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for n, name in enumerate(names) if name in names[:n])
-        raise ValueError(f"the key {twice} stands twice in one object")
+        raise ValueError(f"the key {twice} appears twice in one object")
     return values
 
 
@@ -329,9 +329,9 @@ def _refuse_constant(word: str) -> NoReturn:
 
 
 class ParquetReader:
-    """Parquet through Arrow, which keeps what DuckDB's own reader rounds.
+    """Parquet through Arrow, which is exact where DuckDB's own reader rounds.
 
-    That is decimals beyond 38 digits (DuckDB makes doubles of them) and nanoseconds with a time
+    These are decimals beyond 38 digits (DuckDB makes doubles of them) and nanoseconds with a time
     zone, or in the old 96-bit form.
     """
 
@@ -346,7 +346,7 @@ class ParquetReader:
         self.declared = [_kind_name(field.type) for field in schema]
         for position, name in enumerate(self.names):
             if name in self.names[:position]:
-                raise LoadError(f"{path}: the column {name} stands twice in the schema.")
+                raise LoadError(f"{path}: the column {name} appears twice in the schema.")
 
     def batches(self) -> Iterator[pa.Table]:
         columns = [f"c{n}" for n in range(len(self.names))]
@@ -378,7 +378,7 @@ def _kind_name(kind: pa.DataType) -> str:
 
 
 def _held_by_duckdb(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column in a type that DuckDB takes over without a loss."""
+    """A column in a type that DuckDB holds exactly."""
     kind = values.type
     if pa.types.is_decimal(kind):
         if kind.precision > 38:
@@ -395,7 +395,7 @@ def _held_by_duckdb(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _lines(path: Path, encoding: str) -> Iterator[tuple[int, bytes]]:
-    """The lines of a text file, packed or not, in UTF-8 and counted from 1."""
+    """The lines of a text file, compressed or not, in UTF-8 and counted from 1."""
     unpack = gzip.open if path.suffix.lower() == ".gz" else open
     try:
         with unpack(path, "rb") as stream:

@@ -35,7 +35,7 @@ PLAIN_TIMESTAMP = rf"{DAY}[ T]{CLOCK}:[0-5][0-9](\.[0-9]{{1,6}})?"
 ZONE = r" ?(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
 ANY_TIMESTAMP = rf"{DAY}([ T]{CLOCK}(:[0-5][0-9](\.[0-9]{{1,6}})?)?({ZONE})?)?"
 BYTES = r"(\\x|0x)?([0-9A-Fa-f]{2})*"
-# Dates that MySQL's dumps hold and no calendar has.
+# Dates in MySQL dumps that do not exist in the calendar.
 ZERO_DATE = r"(0000-[0-9]{2}-[0-9]{2}|[0-9]{4}-00-[0-9]{2}|[0-9]{4}-[0-9]{2}-00)([ T].*)?"
 
 # What an inferred number prints as again; -0 would lose its sign.
@@ -46,7 +46,7 @@ NEGATIVE_ZERO = r"-[0.]+"
 USUAL_DIGITS = 18
 
 
-# DuckDB's name of a column's type -> the loader's; what is not here is kept as text.
+# DuckDB's name of a column's type -> the loader's; other types are loaded as text.
 TYPES = {
     "BOOLEAN": BOOLEAN,
     "TINYINT": SMALLINT,
@@ -70,8 +70,8 @@ TYPES = {
 
 @dataclass(frozen=True)
 class Cell:
-    """SQL of a column of a copied file: its value; a mark where it has none (else null); and
-    whether nanoseconds are lost on the way.
+    """SQL of a column of a copied file: its value; a mark for a lost value (else null); and whether
+    nanoseconds are lost.
     """
 
     value: str
@@ -81,7 +81,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Declared:
-    """What the schema file says of a table: its columns (None: infer them), and its key."""
+    """A table in the schema file: its columns (None: infer them), and its key."""
 
     columns: dict[str, Type] | None
     key: tuple[str, ...]
@@ -130,9 +130,7 @@ def _mapping(value: object, where: str, known: Collection[str] = ()) -> dict[str
         )
     for name in value:
         if known and name not in known:
-            raise LoadError(
-                f"{where}: {name} means nothing here; use {' or '.join(sorted(known))}."
-            )
+            raise LoadError(f"{where}: {name} is not a key here; use {' or '.join(sorted(known))}.")
     return value
 
 
@@ -150,14 +148,14 @@ def _type(text: object, where: str) -> Type:
     words = ", ".join("decimal(p,s)" if k is Kind.DECIMAL else str(k.value) for k in Kind)
     raise LoadError(
         f"{where}: {text} is not a type; use one of {words} (p to {MAX_DECIMAL_DIGITS} digits, s of"
-        " them behind the point)."
+        " them after the point)."
     )
 
 
 def value_sql(text: str, kind: Type) -> str:
     """DuckDB's SQL of a value of a type from its text; null when the text does not fit the type.
 
-    The patterns are there because a cast forgives: it rounds, trims and reads 1e3 as an integer.
+    The patterns are needed because a cast is lenient: it rounds, trims and reads 1e3 as an integer.
     """
     name = str(kind)
     match kind.kind:
@@ -183,7 +181,7 @@ def value_sql(text: str, kind: Type) -> str:
         case Kind.DATE:
             return f"case when {_fits(text, DAY)} then try_cast({_dated(text)} as date) end"
         case Kind.TIMESTAMP:
-            # With a zone it is an instant, kept in UTC.
+            # With a time zone it is an instant, stored in UTC.
             whole = f"case when length({text}) = 16 then {text} || ':00' else {text} end"
             instant = f"cast(try_cast({_dated(text)} as timestamptz) as timestamp)"
             return (
@@ -224,7 +222,7 @@ def of_typed(column: str, type_name: str) -> tuple[Type, Cell]:
 
 
 def _dated(text: str) -> str:
-    """No date where there is no such year: DuckDB takes 0000 for 1 BC."""
+    """Null for the year 0000, which DuckDB reads as 1 BC."""
     return f"(case when {text} not like '0000%' then {text} end)"
 
 
@@ -232,7 +230,7 @@ def _fits(text: str, pattern: str) -> str:
     return f"coalesce(regexp_full_match({text}, '{pattern}'), false)"
 
 
-# What an inferred column is asked, for each of its values.
+# To infer a type: what must be true of each value of the column.
 QUESTIONS: dict[str, Callable[[str], str]] = {
     "boolean": lambda c: f"bool_and({c} in ('true', 'false'))",
     "number": lambda c: f"bool_and({_fits(c, PLAIN_NUMBER)} and not {_fits(c, NEGATIVE_ZERO)})",
@@ -241,21 +239,21 @@ QUESTIONS: dict[str, Callable[[str], str]] = {
         f"bool_and({_fits(c, PLAIN_TIMESTAMP)} and {value_sql(c, TIMESTAMP)} is not null)"
     ),
 }
-# JSON says itself what a number or a text is, and a text of digits stays a text.
+# JSON marks numbers and texts itself, and a text of digits stays a text.
 OF_JSON = {"number": {"number"}, "boolean": {"boolean"}, "text": {"date", "timestamp"}}
 
 
 def infer(
     connection: duckdb.DuckDBPyConnection, relation: str, column: str, seen: Collection[str]
 ) -> Type:
-    """The one type that every value of a column of text has, and would print as again; else text.
+    """The type that every value of a column of text has, and prints the same way again; else text.
 
     `seen` are the kinds of JSON value in it; none for CSV. A column without a value is text.
     """
     left = set(QUESTIONS) if not seen else set()
     if len(seen) == 1:
         left = OF_JSON.get(next(iter(seen)), set())
-    # The first values mostly say no to what the column is not; only the rest is asked of all.
+    # The first values rule out most types; only the others are tried on all values.
     for rows in (f"(select {column} from {relation} limit 1000)", relation):
         asked = sorted(left)
         if not asked:

@@ -1,7 +1,7 @@
 """A folder or glob of CSV, JSON Lines and Parquet files, one for each table.
 
-All files are copied into a database of the run's own first, in memory with a folder to spill to;
-that copy is the snapshot. Types come from the schema file, or from every value of a column.
+All files are first copied into a temporary database in memory, which spills to a folder; the copy
+is the snapshot. Types come from the schema file, or from all values of a column.
 """
 
 import codecs
@@ -19,13 +19,13 @@ from typing import Any, cast
 import duckdb
 import pyarrow as pa
 
-from ..destinations.duckdb import wire_sql
+from ..dialects.duckdb import SETTINGS, line_sql, lines_of, said, wire_sql
 from ..errors import LoadError, UsageError
 from ..ranges import Scope
 from ..schema import NO_VALUES, TEXT, Column, Table, Type
 from ..urls import SourceUrl
 from ..wire import Block, Issues, readable
-from . import Source, Wanted
+from .base import Source, Wanted
 from .file_readers import Reader, TextOptions, open_reader
 from .file_types import Cell, Declared, infer, of_text, of_typed, read_schema
 
@@ -38,7 +38,7 @@ KINDS = {
 OPTIONS = ("schema", "delimiter", "encoding", "null")
 SCHEMA_FILE = "schema.yml"
 NANOSECONDS_CUT = "nanoseconds cut off a timestamp"
-# Bytes of memory for the copies; more only where a single row is so large.
+# Bytes of memory for the copies; more only if a single row needs it.
 MEMORY_LIMIT = 50_000_000
 MEMORY_PER_BYTE_OF_A_ROW = 16
 ROWS_PER_BLOCK = 10_000
@@ -46,7 +46,7 @@ ROWS_PER_BLOCK = 10_000
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file of the source, and the table that it stands for."""
+    """One file of the source, and the name of its table."""
 
     path: Path
     table: str
@@ -54,7 +54,7 @@ class DataFile:
 
     @property
     def state(self) -> tuple[int, ...]:
-        """What changes when the file does; nothing when it is gone."""
+        """Changes when the file does; empty when it is gone."""
         try:
             stat = self.path.stat()
         except OSError:
@@ -63,12 +63,12 @@ class DataFile:
 
 
 def open_source(url: SourceUrl) -> "FileSource":
-    """List the files. Raises UsageError for an option that cannot be, LoadError without files."""
+    """List the files. Raises UsageError for a wrong option, LoadError when there are no files."""
     return FileSource(url)
 
 
 class FileSource(Source):
-    """The files that were there at the start, and copies of those that were asked for."""
+    """The files that exist at the start, and copies of the chosen ones."""
 
     marks_infinity = False
 
@@ -82,21 +82,15 @@ class FileSource(Source):
         self._connection = duckdb.connect(config={"temp_directory": str(self._spill.path)})
         self._memory = 0
         self._allow(MEMORY_LIMIT)
-        # Each thread has buffers of its own, and it is the reading of the files that takes time.
-        self._execute("set threads = 1")
-        # Rows must be read in the order in which they were copied.
-        self._execute("set preserve_insertion_order = true")
-        self._execute("set arrow_large_buffer_size = true")
-        self._execute("set timezone = 'UTC'")
-        self._execute("set enable_progress_bar = false")
+        for setting in (*SETTINGS, "timezone = 'UTC'"):
+            self._execute(f"set {setting}")
 
     def close(self) -> None:
-        """Drop the copies; safe to call twice."""
         self._connection.close()
         self._spill.remove()
 
     def tables(self, wanted: Wanted) -> list[Table]:
-        """Copy the files and find their types; a file that nobody wants is listed, not read."""
+        """Copy the chosen files and find their types; other files are listed, not read."""
         names = wanted({file.table: False for file in self._files})
         chosen = [file for file in self._files if file.table in names]
         before = {file: file.state for file in chosen}
@@ -105,12 +99,12 @@ class FileSource(Source):
             try:
                 found[file.table] = self._table(f"copy_{number}", file)
             except (duckdb.Error, pa.ArrowException) as error:
-                raise LoadError(f"{file.path} cannot be read: {_said(error)}.") from None
+                raise LoadError(f"{file.path} cannot be read: {said(error)}.") from None
         for file in chosen:
             if file.state != before[file]:
                 raise LoadError(
-                    f"{file.path} changed while the files were read, so they are no snapshot: load"
-                    " again when nobody writes them any more."
+                    f"{file.path} changed while the files were read, so they are not a snapshot:"
+                    " load again when no program writes them."
                 )
         return [found.get(f.table) or Table(f.table, f.table.lower(), ()) for f in self._files]
 
@@ -124,14 +118,10 @@ class FileSource(Source):
         try:
             self._count_losses(table, where, parameters, issues)
             lines = self._execute(_lines_sql(table, table.columns, where), parameters)
-            for batch in lines.to_arrow_reader(ROWS_PER_BLOCK):
-                column_data = batch.column(0)
-                _, offsets, data = column_data.buffers()
-                ends = memoryview(offsets).cast("q")
-                first, end = ends[column_data.offset], ends[column_data.offset + len(batch)]
-                yield Block(bytes(memoryview(data)[first:end]), len(batch))
+            for data, rows in lines_of(lines, ROWS_PER_BLOCK):
+                yield Block(bytes(data), rows)
         except duckdb.Error as error:
-            raise LoadError(f"Reading the table {table.name} failed: {_said(error)}.") from None
+            raise LoadError(f"Reading the table {table.name} failed: {said(error)}.") from None
 
     def _read_schema(self) -> tuple[Path, dict[str, Declared]]:
         given = self.url.options.get("schema")
@@ -160,7 +150,7 @@ class FileSource(Source):
                 raise LoadError(f"{where}: the key names {name}, which {file.path} does not have.")
         if not reader.names:
             raise LoadError(
-                f"{file.path} has no rows, so that nothing says what columns it has: list them in"
+                f"{file.path} has no rows, so its columns are not known: list them in"
                 f" {self._schema_path}."
             )
         described = self._execute(f"describe {copy}").fetchall()
@@ -174,7 +164,7 @@ class FileSource(Source):
                 kind, cell = of_typed(here, stored[here])
                 said = reader.declared[position]
                 if kind is TEXT and said.startswith("decimal"):
-                    note = f"{said} kept as text: more than 38 digits"
+                    note = f"{said} loaded as text: more than 38 digits"
             elif declared.columns is not None:
                 kind = declared.columns[name]
                 cell, said = of_text(here, kind), str(kind)
@@ -218,7 +208,7 @@ class FileSource(Source):
             self._execute(f"set memory_limit = '{memory} bytes'")
 
     def _widen(self, copy: str, before: int, now: int) -> None:
-        """Add columns of text: keys that the lines so far did not have."""
+        """Add columns of text: keys that earlier lines did not have."""
         if before == 0 and now > 0:
             self._execute(f"create or replace table {copy} (c0 varchar)")
             before = 1
@@ -228,7 +218,7 @@ class FileSource(Source):
     def _check_columns(
         self, copy: str, file: DataFile, reader: Reader, columns: dict[str, Type], where: str
     ) -> None:
-        """Both must name the same columns, but for keys that no line of JSON has today."""
+        """Both must name the same columns, except for keys that no line of JSON has today."""
         if file.kind == "parquet":
             raise LoadError(f"{where}: a Parquet file has types of its own, leave out its columns.")
         for name in reader.names:
@@ -273,7 +263,7 @@ class FileSource(Source):
         if not table.key:
             return
         values = ", ".join(cells[name].value for name in table.key)
-        # Counting can spill to disk; gathering rows cannot, so only those of the keys at fault.
+        # Counting can spill to disk, collecting rows cannot: so only rows of duplicate keys are.
         copy = table.detail["copy"]
         twice = self._execute(
             f"select min(rowid, 2) as rows from {copy} where ({values}) in"
@@ -318,9 +308,9 @@ class FileSource(Source):
 
 
 class _SpillFolder:
-    """A folder for what does not fit in memory; it is locked as long as the load lives.
+    """A folder for what does not fit in memory; it is locked while the load runs.
 
-    The folders of loads that were killed are not locked, and removed.
+    Folders of killed loads are not locked, and the next load removes them.
     """
 
     def __init__(self) -> None:
@@ -334,7 +324,7 @@ class _SpillFolder:
         self._lock = _lock(self.path)
 
     def remove(self) -> None:
-        """Remove it; safe to call twice."""
+        """Remove the folder; safe to call twice."""
         shutil.rmtree(self.path, ignore_errors=True)
         if self._lock is not None:
             os.close(self._lock)
@@ -379,7 +369,7 @@ def _files(pattern: str) -> list[DataFile]:
         file = DataFile(path, path.name[: -len(ending)], KINDS[ending])
         if file.table in found:
             raise LoadError(
-                f"{found[file.table].path} and {path} both stand for the table {file.table}: move"
+                f"{found[file.table].path} and {path} are both the table {file.table}: move"
                 " one away."
             )
         found[file.table] = file
@@ -395,7 +385,7 @@ def _folder(pattern: str) -> Path:
 def _text_options(url: SourceUrl) -> TextOptions:
     for name in url.options:
         if name not in OPTIONS:
-            raise UsageError(f"?{name}= is no option of {url}; use {', '.join(OPTIONS)}.")
+            raise UsageError(f"?{name}= is not an option of {url}; use {', '.join(OPTIONS)}.")
     delimiter = url.options.get("delimiter", "")
     if delimiter.lower() == "tab":
         delimiter = "\t"
@@ -413,32 +403,28 @@ def _text_options(url: SourceUrl) -> TextOptions:
         plain = False
     if not plain:
         raise UsageError(
-            f"?encoding={encoding} is not known, or has other lines than ASCII has: name another,"
+            f"?encoding={encoding} is not known, or differs from ASCII: name another,"
             " or convert the files to UTF-8."
         )
     return TextOptions(delimiter, encoding, url.options.get("null", ""))
 
 
 def _lines_sql(table: Table, columns: tuple[Column, ...], where: str) -> str:
-    """SQL of rows as they travel."""
+    """SQL of rows as wire text."""
     cells = _cells(table)
     values = ", ".join(
         f"{cells[column.name].value} as v{n}, {cells[column.name].mark} as m{n}"
         for n, column in enumerate(columns)
     )
-    fields = ", ".join(
+    fields = [
         f"coalesce(m{n}, {wire_sql(f'v{n}', column.type)}, '\\N')"
         for n, column in enumerate(columns)
-    )
+    ]
     return (
-        f"select concat_ws(chr(9), {fields}) || chr(10)"
+        f"select {line_sql(fields)}"
         f" from (select {values} from {table.detail['copy']} where {where}) as cells"
     )
 
 
 def _cells(table: Table) -> dict[str, Cell]:
     return cast(dict[str, Cell], table.detail["cells"])
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")

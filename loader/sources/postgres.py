@@ -6,9 +6,17 @@ from typing import Any
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
-from psycopg.pq import ExecStatus
-from psycopg.pq.abc import PGresult
 
+from ..dialects.postgres import (
+    SETTINGS,
+    SPLIT,
+    blocks_of_copy,
+    connection_problem,
+    connection_warnings,
+    copied_out,
+    is_lost,
+    said,
+)
 from ..errors import LoadError, UsageError
 from ..ranges import Digest, Digests, Partition, Scope, cut
 from ..schema import (
@@ -27,11 +35,9 @@ from ..schema import (
     decimal_type,
     integer_type,
 )
-from ..urls import SourceUrl, is_local, unencrypted
-from ..wire import Block, Issues, blocks_of_copy, double_sql
-from . import Wanted
-
-SPLIT = "split_part({text}, '{mark}', {n})"
+from ..urls import SourceUrl
+from ..wire import Block, Issues, double_sql
+from .base import Source, Wanted
 
 TYPES = {
     "bool": BOOLEAN,
@@ -45,7 +51,7 @@ TYPES = {
     "timestamp": TIMESTAMP,
     "timestamptz": TIMESTAMP,
     "bytea": BINARY,
-    # Cents of the server's currency; its text depends on the locale, its value does not.
+    # Two decimals, whatever the currency; its text depends on the locale, its value does not.
     "money": Type(decimal_type(19, 2).kind, 19, 2),
 }
 
@@ -92,7 +98,7 @@ def open_source(url: SourceUrl) -> "PostgresSource":
     return PostgresSource(url)
 
 
-class PostgresSource:
+class PostgresSource(Source):
     """One connection in one REPEATABLE READ, READ ONLY transaction."""
 
     marks_infinity = True
@@ -101,20 +107,11 @@ class PostgresSource:
         self.url = url
         self.schema = url.options.get("schema", "public")
         self._connection = _connect(url)
-        self.warnings: list[str] = []
-        host = self._connection.info.host
-        if not is_local(host) and not self._connection.pgconn.ssl_in_use:
-            self.warnings.append(unencrypted("source", host))
+        self.warnings = connection_warnings(self._connection, "source")
         self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         self._connection.read_only = True
         try:
-            for setting in (
-                "datestyle = 'ISO, YMD'",
-                "intervalstyle = 'iso_8601'",
-                "timezone = 'UTC'",
-                "bytea_output = 'hex'",
-                "extra_float_digits = 1",
-            ):
+            for setting in (*SETTINGS, "intervalstyle = 'iso_8601'"):
                 self._connection.execute(sql.SQL(f"set local {setting}"))
             exists = self._connection.execute(
                 "select 1 from pg_namespace where nspname = %s", [self.schema]
@@ -128,7 +125,6 @@ class PostgresSource:
             )
 
     def close(self) -> None:
-        """End the transaction and the connection."""
         self._connection.close()
 
     def tables(self, wanted: Wanted) -> list[Table]:
@@ -148,7 +144,7 @@ class PostgresSource:
             kind = _type_of(base, modifier)
             note = None
             if base == "numeric" and kind is TEXT:
-                note = f"{declared} kept as text: no precision of at most 38 digits"
+                note = f"{declared} loaded as text: no precision of at most 38 digits"
             by_table.setdefault(name, []).append(
                 Column(
                     column,
@@ -188,7 +184,7 @@ class PostgresSource:
         return cut(key, low, high, rows)
 
     def digests(self, table: Table, partition: Partition) -> Digests | None:
-        """One query; the server sends a count and an md5 for each range."""
+        """One query returns a count and an md5 for each range."""
         # Each field with its length, so that no two rows give one line.
         line = sql.SQL(" || ").join(
             sql.SQL("coalesce(length({0}::text) || ':' || {0}::text, '-')").format(
@@ -214,7 +210,7 @@ class PostgresSource:
         return {number: Digest(rows, value) for number, rows, value in found}
 
     def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
-        """The rows of a table as the server's COPY writes them, respelled for the wire."""
+        """The rows of a table from the server's COPY, respelled for the wire."""
         where: sql.Composable = sql.SQL("")
         if scope.after is not None:
             where = sql.SQL(" where {} > {}").format(
@@ -256,10 +252,10 @@ class PostgresSource:
         return row
 
     def _failed(self, doing: str, error: psycopg.Error) -> LoadError:
-        if self._connection.broken or isinstance(error, psycopg.errors.AdminShutdown):
+        if is_lost(self._connection, error):
             text = f"the connection to {self.url.address} was lost"
         else:
-            text = error.diag.message_primary or str(error).strip()
+            text = said(error)
             if isinstance(error, psycopg.errors.InsufficientPrivilege):
                 text += f"; grant SELECT on it to the user {self.url.user}"
         return LoadError(f"PostgreSQL source, {doing}: {text}.")
@@ -289,41 +285,8 @@ def _connect(url: SourceUrl) -> psycopg.Connection:
         ) from None
 
 
-def copied_out(connection: psycopg.Connection, statement: str) -> Iterator[memoryview]:
-    """The rows of a `copy ... to stdout`, each as it comes.
-
-    Straight from libpq: psycopg's own loop costs more than the server's work on the row.
-    """
-    pgconn = connection.pgconn
-    result: PGresult | None = pgconn.exec_(statement.encode())
-    while result is not None and result.status == ExecStatus.COPY_OUT:
-        size, row = pgconn.get_copy_data(0)
-        while size > 0:
-            yield row
-            size, row = pgconn.get_copy_data(0)
-        result = pgconn.get_result()
-    if result is not None and result.status != ExecStatus.COMMAND_OK:
-        raise psycopg.errors.error_from_result(result, encoding="utf-8")
-    while pgconn.get_result() is not None:
-        pass
-
-
-def connection_problem(error: Exception) -> str:
-    """What went wrong when connecting, in one line that ends with what to check."""
-    text = " ".join(str(error).split())
-    if "password" in text or "authentication" in text:
-        return "user or password was refused: check both, and pg_hba.conf on the server."
-    if "does not exist" in text:
-        return text.rsplit("FATAL: ", 1)[-1].strip() + ": check the database and user name."
-    if "Connection refused" in text or "No such file" in text or "timeout" in text.lower():
-        return "nothing answers there: check host and port, and that the server runs."
-    if "resolve host" in text or "translate host" in text:
-        return "the host name is unknown: check its spelling."
-    return text.rsplit("failed: ", 1)[-1].removeprefix("FATAL: ").strip()
-
-
 def _type_of(base: str, modifier: int | None) -> Type:
-    """The warehouse type of a base type; what is unknown arrives as the server prints it."""
+    """The warehouse type of a base type; unknown types arrive as the server prints them."""
     if base == "numeric":
         if modifier is None or modifier < 4:
             return TEXT
@@ -340,7 +303,7 @@ def _type_of(base: str, modifier: int | None) -> Type:
 
 
 def _field(column: Column, table: Table) -> sql.Composable:
-    """SQL for a value's one spelling; COPY escapes it."""
+    """SQL for the spelling of a value; COPY escapes it."""
     name = sql.Identifier(column.name)
     base = table.detail[column.name]
     if base in ("float4", "float8"):

@@ -1,4 +1,4 @@
-"""SQLite: one read transaction. Values are checked one by one, for the file enforces no types."""
+"""SQLite: one read transaction. Each value is checked, because the file enforces no types."""
 
 import re
 import sqlite3
@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote as percent_encoded
 
+from ..dialects.standard import quote
 from ..errors import LoadError
 from ..ranges import Scope
 from ..schema import (
@@ -26,7 +27,7 @@ from ..schema import (
 )
 from ..urls import SourceUrl
 from ..wire import BLOCK_BYTES, Block, Issues, binary_field, double_field, escape
-from . import Source, Wanted
+from .base import Source, Wanted
 
 Value = int | float | str | bytes | None
 
@@ -56,7 +57,7 @@ class SQLiteSource(Source):
             raise LoadError(f"There is no SQLite file {path}: check the path in the source URL.")
         try:
             self._connection = sqlite3.connect(
-                f"file:{quote(str(path))}?mode=ro",
+                f"file:{percent_encoded(str(path))}?mode=ro",
                 uri=True,
                 isolation_level=None,
                 timeout=30,
@@ -69,39 +70,36 @@ class SQLiteSource(Source):
             raise LoadError(f"The SQLite file {path} cannot be read: {error}.") from None
 
     def close(self) -> None:
-        """End the transaction and close the file."""
         self._connection.close()
 
     def tables(self, wanted: Wanted) -> list[Table]:
-        """The tables of the file, and the views that `wanted` asks for."""
-        rows = self._connection.execute(
-            "select name, type from sqlite_master where type in ('table', 'view')"
-            " and name not like 'sqlite\\_%' escape '\\' order by name"
-        ).fetchall()
-        chosen = wanted({str(name): kind == "view" for name, kind in rows})
-        tables = []
-        for raw_name, kind in rows:
-            name = str(raw_name)
-            if kind == "view" and name not in chosen:
-                continue
-            try:
-                tables.append(self._table(name))
-            except sqlite3.Error as error:
-                raise LoadError(f"The SQLite table {name} cannot be read: {error}.") from None
+        name = "sqlite_master"
+        try:
+            rows = self._connection.execute(
+                "select name, type from sqlite_master where type in ('table', 'view')"
+                " and name not like 'sqlite\\_%' escape '\\' order by name"
+            ).fetchall()
+            is_view = {str(name): kind == "view" for name, kind in rows}
+            chosen = wanted(is_view)
+            tables = []
+            for name in is_view:
+                if name in chosen or not is_view[name]:
+                    tables.append(self._table(name))
+        except sqlite3.Error as error:
+            raise LoadError(f"The SQLite table {name} cannot be read: {error}.") from None
         return tables
 
     def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
-        """The rows of a table; what does not fit its column is loaded as null and counted."""
         where, parameters = "", []
         if scope.after is not None:
-            where, parameters = f" where {_quote(scope.after[0].name)} > ?", [scope.after[1]]
-        names = ", ".join(_quote(column.name) for column in table.columns)
+            where, parameters = f" where {quote(scope.after[0].name)} > ?", [scope.after[1]]
+        names = ", ".join(quote(column.name) for column in table.columns)
         writers = [_writer(column.type) for column in table.columns]
         key_positions = [table.columns.index(column) for column in table.key_columns]
         lines: list[str] = []
         size = 0
         try:
-            query = f"select {names} from {_quote(table.name)}{where}"
+            query = f"select {names} from {quote(table.name)}{where}"
             for row in self._connection.execute(query, parameters):
                 fields = []
                 for position, value in enumerate(row):
@@ -129,7 +127,7 @@ class SQLiteSource(Source):
     def _table(self, name: str) -> Table:
         columns = []
         key: list[tuple[int, str, bool]] = []
-        query = f"pragma table_xinfo({_quote(name)})"
+        query = f"pragma table_xinfo({quote(name)})"
         for _, column, declared, not_null, _, key_position, hidden in self._connection.execute(
             query
         ):
@@ -138,7 +136,7 @@ class SQLiteSource(Source):
             kind = _type_of(declared)
             columns.append(Column(column, column.lower(), declared, kind, not not_null))
             if key_position:
-                # An INTEGER PRIMARY KEY is the rowid; any other may hold nulls unless it says not.
+                # An INTEGER PRIMARY KEY is the rowid. Other keys may hold nulls if not declared so.
                 key.append((key_position, column, bool(not_null) or declared.upper() == "INTEGER"))
         usable = bool(key) and all(never_null for _, _, never_null in key)
         names = tuple(column for _, column, _ in sorted(key)) if usable else ()
@@ -146,7 +144,7 @@ class SQLiteSource(Source):
 
 
 def _type_of(declared: str) -> Type:
-    """The type that a declaration means; the file may hold anything beside it."""
+    """The type that a declaration means; single values may have another one."""
     base, _, arguments = declared.lower().partition("(")
     base = base.strip()
     digits = [int(number) for number in re.findall(r"\d+", arguments)]
@@ -158,7 +156,7 @@ def _type_of(declared: str) -> Type:
         return DATE
     if base in ("datetime", "timestamp", "timestamptz"):
         return TIMESTAMP
-    # SQLite's own rules of affinity, in their order; its integers have 64 bits by any name.
+    # SQLite's rules of affinity, in their order; its integers always have 64 bits.
     if "int" in base:
         return BIGINT
     if any(word in base for word in ("char", "clob", "text")):
@@ -197,7 +195,7 @@ def _boolean(value: Value) -> str:
 
 
 def _decimal(value: Value, kind: Type) -> str:
-    """A decimal of the declared scale. SQLite keeps fractions as doubles of 15 decimal digits."""
+    """A decimal of the declared scale. SQLite stores fractions as doubles of 15 decimal digits."""
     if isinstance(value, float):
         text = format(value, ".15g")
     elif isinstance(value, int | str):
@@ -272,7 +270,7 @@ def _text(value: Value) -> str:
 
 
 def _decode(value: bytes) -> str | bytes:
-    """Text as the file holds it; bytes where it is not UTF-8, so that the column's type decides."""
+    """Text; or bytes where it is not UTF-8, so that the type of the column decides."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -281,7 +279,3 @@ def _decode(value: bytes) -> str | bytes:
 
 def _block(lines: list[str]) -> Block:
     return Block(("\n".join(lines) + "\n").encode(), len(lines))
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

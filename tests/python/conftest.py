@@ -218,33 +218,46 @@ def redshift_database(request: pytest.FixtureRequest, postgres: PostgresServer) 
     return name
 
 
-@pytest.fixture(params=["duckdb", "postgres", "redshift"])
-def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Open, Ask]:
-    """How to open each destination, with the raw schema `raw`, and how to ask or change it."""
-    if request.param == "duckdb":
-        path = tmp_path / "warehouse.duckdb"
+def _duckdb(request: pytest.FixtureRequest, folder: Path) -> tuple[Open, Ask]:
+    path = folder / "warehouse.duckdb"
 
-        def ask_duckdb(sql: str) -> list[tuple[Any, ...]]:
-            with duckdb.connect(str(path)) as connection:
-                rows: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
-            return rows
+    def ask(sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(path)) as connection:
+            rows: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
+        return rows
 
-        return lambda: DuckDBDestination("raw", path), ask_duckdb
+    return lambda: DuckDBDestination("raw", path), ask
+
+
+def _postgres(request: pytest.FixtureRequest, folder: Path) -> tuple[Open, Ask]:
     server: PostgresServer = request.getfixturevalue("postgres")
-    if request.param == "redshift":
-        opened = request.getfixturevalue("redshift")
-        database = request.getfixturevalue("redshift_database")
-        # By INSERT, which is quicker for few rows; what is COPY's own has tests of its own.
-        return lambda: opened(s3=None), lambda sql: server.execute(sql, database)
     url = server.create_database(own(f"warehouse_{abs(hash(request.node.name)) % 10**8}"))
     options = {k: str(v) for k, v in psycopg.conninfo.conninfo_to_dict(url).items()}
 
-    def ask_postgres(sql: str) -> list[tuple[Any, ...]]:
+    def ask(sql: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(url) as connection:
             cursor = connection.execute(sql.encode())
             return cursor.fetchall() if cursor.description else []
 
-    return lambda: PostgresDestination("raw", **options), ask_postgres
+    return lambda: PostgresDestination("raw", **options), ask
+
+
+def _redshift(request: pytest.FixtureRequest, folder: Path) -> tuple[Open, Ask]:
+    server: PostgresServer = request.getfixturevalue("postgres")
+    opened = request.getfixturevalue("redshift")
+    database = request.getfixturevalue("redshift_database")
+    # By INSERT, which is quicker for few rows; what is COPY's own has tests of its own.
+    return lambda: opened(s3=None), lambda sql: server.execute(sql, database)
+
+
+# A new destination is one row here, and then has all that is tested of each.
+WAREHOUSES = {"duckdb": _duckdb, "postgres": _postgres, "redshift": _redshift}
+
+
+@pytest.fixture(params=WAREHOUSES)
+def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Open, Ask]:
+    """How to open each destination, with the raw schema `raw`, and how to ask or change it."""
+    return WAREHOUSES[request.param](request, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -19,18 +19,18 @@ from ...schema import Column, Kind, Table, Type
 from ...wire import ESCAPES, Block, binary_field, has_escapes
 from ..arrow import fields_of
 
-# After compression. Small enough that a table of any size has several files for the slices to
-# share, large enough that opening them costs little.
+# After compression. Small enough that the slices share the files of any larger table, large enough
+# that opening them costs little.
 FILE_BYTES = 16_000_000
-# Of Arrow's memory; what is written together is compressed together.
+# Arrow's memory for a group of rows; a group is compressed together.
 GROUP_BYTES = 16_000_000
-# How a run's folder is called: its batch.
+# The name of a run's folder: its batch.
 BATCH = re.compile(r"\d{8}T\d{12}Z_[0-9a-f]{4}")
 EPOCH_DAY = datetime(1970, 1, 1).toordinal()
 
 
 class StagingFiles:
-    """The folder of one warehouse below `url` (s3://bucket/prefix), and in it one for each run."""
+    """The folder of one warehouse below `url` (s3://bucket/prefix); it has one folder per run."""
 
     def __init__(self, url: str, region: str | None = None, profile: str | None = None) -> None:
         parts = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([\w.=/-]*))?", url)
@@ -46,7 +46,7 @@ class StagingFiles:
         self._s3: Any = None
 
     def open(self, warehouse: str) -> None:
-        """Find the credentials. `warehouse` names the folder, which no other warehouse uses."""
+        """Find the credentials. `warehouse` names a folder that no other warehouse uses."""
         self._root = "/".join(filter(None, [self._prefix, warehouse])) + "/"
         with self._doing("opening it"):
             session = boto3.Session(profile_name=self._profile, region_name=self._region)
@@ -79,7 +79,7 @@ class StagingFiles:
         self._remove(f"{self._root}{batch}/", lambda _: True)
 
     def remove_older(self, batch: str) -> None:
-        """Remove what runs into this warehouse left that began before this one and were killed."""
+        """Remove the files of killed runs into this warehouse that began before this one."""
 
         def is_older(key: str) -> bool:
             run = key[len(self._root) :].partition("/")[0]
@@ -112,7 +112,7 @@ class StagingFiles:
 
 
 def _problem(error: BotoCoreError | ClientError) -> str:
-    """What S3 or its client has to say, and what to do."""
+    """What S3 or its client says, and what to do."""
     said = " ".join(str(error).split()).rstrip(".")
     if not isinstance(error, ClientError):
         return said
@@ -156,7 +156,7 @@ def _files(table: Table, blocks: Iterator[Block]) -> Iterator[pa.Buffer]:
 
 def _begin(schema: pa.Schema) -> tuple[pa.BufferOutputStream, pq.ParquetWriter]:
     sink = pa.BufferOutputStream()
-    # Redshift misreads timestamps that are 64-bit numbers with only a logical type; INT96 it knows.
+    # Redshift misreads 64-bit timestamps with only a logical type, but reads INT96 right.
     writer = pq.ParquetWriter(
         sink, schema, version="1.0", use_deprecated_int96_timestamps=True, store_schema=False
     )
@@ -201,7 +201,7 @@ def arrow_rows(
 
 
 def _converted(fields: pa.ChunkedArray, kind: Kind, escapes: bool) -> pa.ChunkedArray:
-    """What is text on the wire, in its own type."""
+    """Fields that are text on the wire, in their own type."""
     if kind is Kind.BOOLEAN:
         return pc.equal(fields, "t")
     if kind is Kind.TEXT and escapes:
@@ -213,7 +213,7 @@ def _converted(fields: pa.ChunkedArray, kind: Kind, escapes: bool) -> pa.Chunked
         return pa.chunked_array([pa.array(values, pa.large_binary())])
     elif kind in (Kind.DATE, Kind.TIMESTAMP):
         target = pa.date32() if kind is Kind.DATE else pa.timestamp("us")
-        # Four digits of the year, then a dash, and no BC: what Arrow reads. Others are few.
+        # Arrow reads a year of four digits and no BC. Other values are rare.
         if pc.all(pc.match_substring_regex(fields, r"^\d{4}-[^C]*$")).as_py() is not False:
             return pc.cast(fields, target)
         moments = [v if v is None else _moment(v, kind) for v in fields.to_pylist()]
@@ -223,7 +223,7 @@ def _converted(fields: pa.ChunkedArray, kind: Kind, escapes: bool) -> pa.Chunked
 
 
 def _moment(text: str, kind: Kind) -> int:
-    """Days or microseconds since 1970 of a date or timestamp of any year, as it travels."""
+    """Days or microseconds since 1970, from the wire text of a date or timestamp of any year."""
     text, before_christ, _ = text.partition(" BC")
     date, _, time = text.partition(" ")
     year, month, day = map(int, date.split("-"))

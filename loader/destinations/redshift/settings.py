@@ -1,6 +1,6 @@
 """The environment variables of a warehouse in Amazon Redshift: what they mean, which are missing.
 
-They are those that the output `redshift` of profiles.example.yml reads; the README has a table.
+The output `redshift` of profiles.example.yml reads the same ones; docs/redshift.md lists them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SSL_MODES = ("verify-full", "verify-ca")
 
 
 def missing_settings(environment: Mapping[str, str]) -> list[str]:
-    """One sentence for each variable without which nobody can log in; empty when all are there."""
+    """One sentence for each missing or wrong variable; empty when all are right."""
     found = {name: value for name, value in environment.items() if value}
     needed = {
         "REDSHIFT_HOST": "the endpoint of the workgroup or cluster, without port and database",
@@ -61,7 +61,7 @@ def missing_settings(environment: Mapping[str, str]) -> list[str]:
 
 
 def driver_parameters(settings: Mapping[str, str]) -> dict[str, Any]:
-    """The parameters of redshift_connector.connect that the variables stand for.
+    """The parameters of redshift_connector.connect, from the variables.
 
     Raises UsageError that says, in one line, what is missing.
     """
@@ -101,7 +101,7 @@ def redshift_destination(raw_schema: str, connection: Mapping[str, Any]) -> Reds
         from .destination import RedshiftDestination
         from .files import StagingFiles
     except ImportError as error:
-        raise UsageError(f"{error.name} is not there. {MORE_PACKAGES}") from None
+        raise UsageError(f"{error.name} is not installed. {MORE_PACKAGES}") from None
     url, region = os.environ.get("REDSHIFT_S3_STAGING"), connection.get("region")
     files = StagingFiles(url, region, os.environ.get("AWS_PROFILE") or None) if url else None
     role = os.environ.get("REDSHIFT_IAM_ROLE", "")

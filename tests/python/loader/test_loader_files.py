@@ -302,8 +302,8 @@ BAD_CSV: dict[str, tuple[bytes, str]] = {
     "behind a quoted newline": (b'a,b\n"1\n\n",2\n3\n', "t.csv, line 5: 1 fields"),
     "empty line between": (b"a,b\n1,2\n\n3,4\n", "t.csv, line 3: the line is empty."),
     "never closed": (b'a,b\n1,"2\n3,4\n', "line 2: field 2 (b) opens a quote that is never"),
-    "text behind quotes": (b'a,b\n1,"2"x\n', "line 2: field 2 (b) has text behind its closing"),
-    "blank behind quotes": (b'a,b\n"1" ,2\n', "line 2: field 1 (a) has text behind its closing"),
+    "text behind quotes": (b'a,b\n1,"2"x\n', "line 2: field 2 (b) has text after its closing"),
+    "blank behind quotes": (b'a,b\n"1" ,2\n', "line 2: field 1 (a) has text after its closing"),
     "blank before quotes": (b'a,b\n 1, "2"\n', "line 2: field 2 (b) has a quote inside"),
     "stray quote": (b'a,b\n12" x,2\n3,4\n', "line 2: field 1 (a) has a quote inside"),
     "two stray quotes": (b'a,b\n1,x"y"\n', "line 2: field 2 (b) has a quote inside"),
@@ -311,9 +311,9 @@ BAD_CSV: dict[str, tuple[bytes, str]] = {
     "old Mac": (b"a,b\r1,2\r", "line 1: field 2 has a carriage return outside quotes"),
     "not utf-8": (b"a,b\n1,2\n3,x\xe9y\n", "line 3: the byte 0xE9 at character 4 is not utf-8"),
     "utf-16": ("a,b\n".encode("utf-16"), "line 1: the byte 0xFF at character 1 is not utf-8"),
-    "zero bytes": (b"", "t.csv is empty, it has not even a header"),
+    "zero bytes": (b"", "t.csv is empty, without a header"),
     "nameless": (b"a,,c\n1,2,3\n", "line 1: column 2 of the header has no name."),
-    "named twice": (b"a,b,a\n1,2,3\n", "line 1: the column a stands twice in the header."),
+    "named twice": (b"a,b,a\n1,2,3\n", "line 1: the column a appears twice in the header."),
     "named alike": (b"a,A\n1,2\n", "The columns a and A of t have one name in lower case (a)"),
     "other delimiter": (b"a;b\n1;2\n", "the header is one column 'a;b'; if ';' separates"),
     "reserved": (b"a,_loaded_at\n1,2\n", "t._loaded_at has the name of a column that the loader"),
@@ -397,12 +397,12 @@ BAD_JSON: dict[str, tuple[bytes, str]] = {
     "two on a line": (b'{"a": 1} {"a": 2}\n', "t.jsonl, line 1: Extra data at character 10."),
     "over two lines": (b'{"a":\n1}\n', "t.jsonl, line 1: Expecting value"),
     "no object": (b'{"a": 1}\n\n[1]\n', "t.jsonl, line 3: the line is not a JSON object."),
-    "named twice": (b'{"a": 1, "a": 2}\n', "t.jsonl, line 1: the key a stands twice"),
+    "named twice": (b'{"a": 1, "a": 2}\n', "t.jsonl, line 1: the key a appears twice"),
     "no number": (b'{"a": NaN}\n', "t.jsonl, line 1: NaN is not JSON."),
     "half a pair": (b'{"a": "\\ud800"}\n', "t.jsonl, line 1: half of a surrogate pair"),
     "not utf-8": (b'{"a": "\xff"}\n', "t.jsonl, line 1: the byte 0xFF at character 8"),
     "deep": (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", "nested too deep"),
-    "no rows": (b"", "t.jsonl has no rows, so that nothing says what columns it has"),
+    "no rows": (b"", "t.jsonl has no rows, so its columns are not known"),
 }
 
 
@@ -495,7 +495,7 @@ def test_parquet_values_arrive_as_they_are_stored(dump: Dump) -> None:
         ("day", "infinite or not a number, loaded as null"): (1, "2"),
         ("nanos", "nanoseconds cut off a timestamp"): (1, "1"),
         ("zoned_nanos", "nanoseconds cut off a timestamp"): (2, "1"),
-        ("widest", "decimal(50,2) kept as text: more than 38 digits"): (2, None),
+        ("widest", "decimal(50,2) loaded as text: more than 38 digits"): (2, None),
     }
 
 
@@ -504,7 +504,7 @@ def test_parquet_that_is_none_or_holds_a_name_twice(dump: Dump) -> None:
     assert dump.refusal().startswith("t.parquet cannot be read as Parquet: ")
     one = pa.array([1])
     pq.write_table(pa.Table.from_arrays([one, one], ["a", "a"]), dump.folder / "t.parquet")
-    assert dump.refusal() == "t.parquet: the column a stands twice in the schema."
+    assert dump.refusal() == "t.parquet: the column a appears twice in the schema."
     text = pa.Array.from_buffers(
         pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")]
     )
@@ -614,9 +614,9 @@ def test_zero_dates_are_null_and_counted(dump: Dump) -> None:
 SCHEMAS = {
     "tables: [": "is not YAML: ",
     "": "there must be names with something below each",
-    "orders: {}": "orders means nothing here; use tables.",
+    "orders: {}": "orders is not a key here; use tables.",
     "tables: {u: {columns: {a: text}}}": "lists the table u, but",
-    "tables: {t: {colums: {a: text}}}": "table t: colums means nothing here; use columns or key.",
+    "tables: {t: {colums: {a: text}}}": "table t: colums is not a key here; use columns or key.",
     "tables: {t: {columns: {a: int, b: text}}}": "table t, column a: int is not a type; use one of",
     "tables: {t: {columns: {a: 'decimal(39,2)', b: text}}}": "decimal(39,2) is not a type",
     "tables: {t: {columns: {a: 'decimal(2,3)', b: text}}}": "decimal(2,3) is not a type",
@@ -759,8 +759,8 @@ def test_which_files_are_read(dump: Dump, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [
-        (["t.csv", "t.jsonl"], "t.csv and t.jsonl both stand for the table t"),
-        (["t.csv", "t.csv.gz"], "t.csv and t.csv.gz both stand for the table t"),
+        (["t.csv", "t.jsonl"], "t.csv and t.jsonl are both the table t"),
+        (["t.csv", "t.csv.gz"], "t.csv and t.csv.gz are both the table t"),
         (["t.csv", "T.csv"], "The tables T and t of the source have one name in lower case (t)"),
         (["t.csv", "u.csv.part"], "u.csv.part is not a file that can be read"),
         (["t.csv", "u.csv.zip"], "u.csv.zip is not a file that can be read"),
@@ -793,7 +793,7 @@ def test_a_file_that_is_written_while_it_is_read(dump: Dump) -> None:
     finally:
         done.set()
         writer.join()
-    assert said.startswith("t.csv changed while the files were read, so they are no snapshot")
+    assert said.startswith("t.csv changed while the files were read, so they are not a snapshot")
 
 
 def test_a_load_appends_behind_a_cursor(dump: Dump) -> None:
@@ -869,11 +869,11 @@ def _cli(*arguments: str, cwd: Path, **environment: str) -> subprocess.Completed
     [
         ("file://dump", 2, "The file source names no folder"),
         ("file:///", 2, "The file source names no folder"),
-        ("file:///dump?separator=;", 2, "?separator= is no option of file:///dump; use schema,"),
+        ("file:///dump?separator=;", 2, "?separator= is not an option of file:///dump; use"),
         ("file:///dump?delimiter=||", 2, "?delimiter=||: fields are separated by one ASCII"),
         ('file:///dump?delimiter="', 2, "fields are separated by one ASCII character"),
         ("file:///dump?encoding=latin-99", 2, "?encoding=latin-99 is not known"),
-        ("file:///dump?encoding=utf-16", 2, "?encoding=utf-16 is not known, or has other lines"),
+        ("file:///dump?encoding=utf-16", 2, "?encoding=utf-16 is not known, or differs from"),
         ("file:///dump?encoding=hex", 2, "?encoding=hex is not known"),
         ("file:///elsewhere", 1, "There is no file elsewhere"),
         ("file:///dump/*.tsv", 1, "There is no file dump/*.tsv"),

@@ -255,7 +255,7 @@ def test_a_table_without_snapshots_is_named(mariadb: MariaDBServer, tmp_path: Pa
     )
     result = load(url, DuckDBDestination("raw", tmp_path / "w.duckdb"))
     assert len(result.warnings) == 1
-    assert "a is kept by MyISAM" in result.warnings[0]
+    assert "a has the engine MyISAM" in result.warnings[0]
 
 
 def test_one_snapshot_of_all_tables(mariadb: MariaDBServer, tmp_path: Path) -> None:

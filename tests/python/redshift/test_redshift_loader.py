@@ -223,7 +223,7 @@ def test_what_is_too_long_is_loud(shop: Shop, redshift: Opened, s3: str, fast: b
     ) == [
         ("b", f"longer than {longest_binary:,} bytes, loaded as null", 1, "7"),
         ("t", "longer than 65,535 bytes, loaded as null", 3, "3"),
-        ("wide", "decimal(50,2) kept as text: wider than 38 digits", 7, None),
+        ("wide", "decimal(50,2) loaded as text: wider than 38 digits", 7, None),
     ]
 
 
@@ -420,8 +420,8 @@ def test_errors_are_sentences(
             redshift(url)
     with pytest.raises(UsageError, match="but not REDSHIFT_IAM_ROLE"):
         redshift(s3, role="")
-    wider = {**RedshiftDestination.TYPE_NAMES, Kind.INTEGER: "bigint"}
-    monkeypatch.setattr(RedshiftDestination, "TYPE_NAMES", wider)
+    wider = {**RedshiftDestination.type_names, Kind.INTEGER: "bigint"}
+    monkeypatch.setattr(RedshiftDestination, "type_names", wider)
     with pytest.raises(
         LoadError, match=r"copying the table events from s3://staging/loads/.*: column n is of type"
     ):

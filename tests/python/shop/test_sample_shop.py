@@ -623,7 +623,7 @@ SECRET = "s3cr3t"
     ("arguments", "code", "words"),
     [
         ("shop.sqlite", 2, "not a URL"),
-        ("oracle://u:s3cr3t@host/db", 2, "oracle:// is no database a shop can be in"),
+        ("oracle://u:s3cr3t@host/db", 2, "oracle:// is not a database for a shop"),
         ("sqlite://shop.sqlite", 2, "sqlite:///shop.sqlite"),
         ("mysql://u:s3cr3t@host", 2, "names no database"),
         ("mysql://u:s3cr3t/x@host/db", 2, "percent-encoded"),

@@ -1,4 +1,4 @@
-"""Rows travel in parts that are read back one by one; digests are cut out of what travels."""
+"""Rows travel in chunks that are read back one by one; digests are cut out of what travels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from loader import DuckDBDestination, PostgresDestination, load, wire
 from loader.ranges import Digest, Digests, Partition, digests_of
 from loader.schema import BIGINT, Column
-from loader.wire import Block, parts
+from loader.wire import Block, chunks
 from tools.servers import PostgresServer
 
 KEY = Column("id", "id", "bigint", BIGINT, nullable=False)
@@ -43,18 +43,18 @@ def _compare_digests(chosen: random.Random) -> None:
     assert digests_of(b"".join(lines), 1, partition) == expected
 
 
-def test_parts_are_all_there_is_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "PART_BYTES", 10)
+def test_chunks_are_all_there_is_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "CHUNK_BYTES", 10)
     blocks = [Block(b"x" * size, 1) for size in (4, 4, 4, 30, 1, 10, 9, 1, 5)]
-    found = [list(part) for part in parts(iter(blocks))]
-    assert [block for part in found for block in part] == blocks
-    assert [sum(len(block.data) for block in part) for part in found] == [12, 30, 11, 10, 5]
-    assert list(parts(iter([]))) == []
+    found = [list(chunk) for chunk in chunks(iter(blocks))]
+    assert [block for chunk in found for block in chunk] == blocks
+    assert [sum(len(block.data) for block in chunk) for chunk in found] == [12, 30, 11, 10, 5]
+    assert list(chunks(iter([]))) == []
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    """Some thousand rows; every third part of a kilobyte has escapes and nulls."""
+    """Some thousand rows; every third of a kilobyte has escapes and nulls."""
     with sqlite3.connect(tmp_path / "shop.sqlite") as connection:
         connection.execute("create table notes (id integer primary key, text text, done boolean)")
         connection.executemany(
@@ -71,10 +71,10 @@ def shop(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 EXPECTED = "select count(*), count(text), sum(id), sum(length(text)) from raw.notes"
 
 
-def test_many_parts_arrive_in_duckdb(
+def test_many_chunks_arrive_in_duckdb(
     shop: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "PART_BYTES", 1_000)
+    monkeypatch.setattr(wire, "CHUNK_BYTES", 1_000)
     monkeypatch.setattr("loader.sources.sqlite.BLOCK_BYTES", 300)
     for statement in ("select 1", "update notes set text = text || 'é' where id % 3 = 0"):
         shop.execute(statement)
@@ -85,15 +85,15 @@ def test_many_parts_arrive_in_duckdb(
         assert found == shop.execute(EXPECTED.replace("raw.", "")).fetchone()
 
 
-def test_many_parts_arrive_in_postgres(
+def test_many_chunks_arrive_in_postgres(
     shop: sqlite3.Connection,
     tmp_path: Path,
     postgres: PostgresServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(wire, "PART_BYTES", 1_000)
+    monkeypatch.setattr(wire, "CHUNK_BYTES", 1_000)
     monkeypatch.setattr("loader.sources.sqlite.BLOCK_BYTES", 300)
-    url = postgres.create_database("many_parts")
+    url = postgres.create_database("many_chunks")
     for statement in ("select 1", "update notes set text = text || 'é' where id % 3 = 0"):
         shop.execute(statement)
         shop.commit()

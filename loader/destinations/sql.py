@@ -1,0 +1,243 @@
+"""What the warehouses share: plain SQL for publishing, for the audit and for the state.
+
+PostgreSQL, DuckDB and Amazon Redshift read this SQL alike. A destination adds how it runs a
+statement, what its types are called and where its rows are staged.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, ClassVar
+
+from ..audit import STATE_TABLES, TABLES, Record
+from ..dialects.standard import literal, quote
+from ..ranges import Digest, State, difference
+from ..schema import TEXT, Column, Kind, Table, Type
+from .base import Changes, Destination, Stamp, Within
+from .merge import Merge
+
+
+class SqlDestination(Destination):
+    """The part of a destination that is plain SQL."""
+
+    type_names: ClassVar[Mapping[Kind, str]]
+    # What follows the columns in the statement that creates a raw table.
+    table_options: ClassVar[str] = ""
+
+    def __init__(self, raw_schema: str) -> None:
+        self.schema = raw_schema
+        self.longest: Mapping[Kind, int] = {}
+        self._states: dict[str, State] = {}
+
+    @abstractmethod
+    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run a query."""
+
+    @abstractmethod
+    def _run(self, sql: str) -> int:
+        """Run a statement; returns how many rows it wrote."""
+
+    @abstractmethod
+    def _insert(
+        self, table: str, columns: Mapping[str, Type], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Write rows into one of the loader's own tables."""
+
+    def _name(self, table: str) -> str:
+        """The quoted name of a raw table."""
+        return f"{quote(self.schema)}.{quote(table)}"
+
+    @abstractmethod
+    def _staged(self, table: Table) -> str:
+        """The quoted name of what was staged for a table."""
+
+    @abstractmethod
+    def _doing(self, what: str) -> AbstractContextManager[None]:
+        """Turns the driver's errors into a LoadError that says what was being done."""
+
+    @abstractmethod
+    def _row_id(self, table: Table, alias: str) -> str:
+        """SQL of an identity for each row of a table, different even for equal rows."""
+
+    @abstractmethod
+    def _create_temporary(self, name: str, query: str) -> str:
+        """Store the rows of a query for this run; returns the name of the table."""
+
+    @abstractmethod
+    def _range_number(self, key: str, kind: Type | None, width: int) -> str:
+        """SQL of a key's range number: division towards zero."""
+
+    @abstractmethod
+    def _change_type(self, table: str, column: str, kind: Type) -> None:
+        """Widen a column; views on the table keep working."""
+
+    def last_loaded_at(self) -> datetime | None:
+        if not self.columns("_load_runs"):
+            return None
+        ((newest,),) = self._rows(f"select max(started_at) from {self._name('_load_runs')}")
+        return newest  # type: ignore[no-any-return]
+
+    def state(self, raw_table: str) -> State | None:
+        return self._states.get(raw_table)
+
+    def schemas(self) -> dict[str, dict[str, str]]:
+        return self._read_schemas() if self.columns("_load_schema_changes") else {}
+
+    def publish(
+        self, table: Table, stamp: Stamp, *, keyed: bool, within: Within | None = None
+    ) -> Changes:
+        with self._doing(f"publishing the table {table.raw_name}"):
+            merge = self._merge(table, stamp, within)
+            if keyed:
+                inserted, updated, deleted = merge.by_key()
+            elif within is not None:
+                inserted, updated, deleted = merge.append(), 0, 0
+            else:
+                inserted, updated, deleted = merge.by_whole_rows()
+            return Changes(inserted, updated, deleted, self.live_rows(table.raw_name))
+
+    def _merge(self, table: Table, stamp: Stamp, within: Within | None) -> Merge:
+        return Merge(self, table, stamp, within)
+
+    def _publish_first(self, table: Table, stamp: Stamp) -> Changes:
+        """Create the raw table from all staged rows."""
+        name = self._name(table.raw_name)
+        with self._doing(f"publishing the table {table.raw_name}"):
+            self._run(
+                f"create table {name} ({self._columns_of(table)},"
+                f" _loaded_at {self.type_names[Kind.TIMESTAMP]} not null,"
+                f" _batch_id {self.type_name(TEXT)} not null,"
+                f" _deleted_at {self.type_names[Kind.TIMESTAMP]}){self.table_options}"
+            )
+            rows = self._run(
+                f"insert into {name} select *, {literal(stamp.loaded_at)},"
+                f" {literal(stamp.batch_id)}, null from {self._staged(table)}"
+            )
+        return Changes(inserted=rows, live=rows)
+
+    def live_rows(self, raw_table: str) -> int:
+        """Rows that have no tombstone."""
+        sql = f"select count(*) from {self._name(raw_table)} where _deleted_at is null"
+        ((rows,),) = self._rows(sql)
+        return int(rows)
+
+    def evolve(self, raw_table: str, added: Sequence[Column], widened: Mapping[str, Type]) -> None:
+        with self._doing(f"changing the columns of {raw_table}"):
+            for column in added:
+                self._run(
+                    f"alter table {self._name(raw_table)} add column {quote(column.raw_name)}"
+                    f" {self._column_type(column)}"
+                )
+            for name, kind in widened.items():
+                self._change_type(raw_table, name, kind)
+
+    def empty(self, raw_table: str) -> None:
+        with self._doing(f"emptying the table {raw_table}"):
+            self._run(f"delete from {self._name(raw_table)}")
+
+    def save_state(self, raw_table: str, before: State | None, now: State | None) -> None:
+        with self._doing(f"storing the state of {raw_table}"):
+            self._create_tables(STATE_TABLES)
+            of_table = f"where table_name = {literal(raw_table)}"
+            if (before and (before.fingerprint, before.width)) != (
+                now and (now.fingerprint, now.width)
+            ):
+                self._run(f"delete from {self._name('_load_state')} {of_table}")
+                if now is not None:
+                    row = (raw_table, now.fingerprint, now.width)
+                    self._insert("_load_state", STATE_TABLES["_load_state"], [row])
+            deleted, stored = difference(before, now)
+            for start in range(0, len(deleted), 10_000):
+                numbers = ", ".join(map(str, deleted[start : start + 10_000]))
+                self._run(
+                    f"delete from {self._name('_load_ranges')} {of_table} and number in ({numbers})"
+                )
+            if stored:
+                rows = [(raw_table, n, digest.rows, digest.value) for n, digest in stored.items()]
+                self._insert("_load_ranges", STATE_TABLES["_load_ranges"], rows)
+
+    def _read_states(self) -> dict[str, State]:
+        """All stored states by raw table."""
+        states = {
+            table: State(mark, int(width))
+            for table, mark, width in self._rows(
+                f"select table_name, fingerprint, width from {self._name('_load_state')}"
+            )
+        }
+        for table, number, rows, value in self._rows(
+            f"select table_name, number, row_count, digest from {self._name('_load_ranges')}"
+        ):
+            if table in states:
+                states[table].digests[number] = Digest(rows, value)
+        return states
+
+    def _read_schemas(self) -> dict[str, dict[str, str]]:
+        """By raw table: its source columns and how they were declared when last seen."""
+        schemas: dict[str, dict[str, str]] = {}
+        for table, column, declared in self._rows(
+            "select table_name, column_name, declared_after from"
+            " (select *, row_number() over (partition by table_name, column_name"
+            " order by batch_id desc) as age"
+            f" from {self._name('_load_schema_changes')}) as changes where age = 1"
+        ):
+            if declared is not None:
+                schemas.setdefault(table, {})[column] = declared
+        return schemas
+
+    def _write(self, records: Sequence[Record]) -> None:
+        """Write audit rows."""
+        self._create_tables(TABLES)
+        for table, columns in TABLES.items():
+            rows = [record.row for record in records if record.table == table]
+            if rows:
+                self._insert(table, columns, rows)
+
+    def _create_tables(self, tables: Mapping[str, Mapping[str, Type]]) -> None:
+        for table, columns in tables.items():
+            self._run(f"create table if not exists {self._name(table)} ({self.defined(columns)})")
+
+    def defined(self, columns: Mapping[str, Type]) -> str:
+        return ", ".join(f"{quote(name)} {self.type_name(kind)}" for name, kind in columns.items())
+
+    def _columns_of(self, table: Table) -> str:
+        return ", ".join(f"{quote(c.raw_name)} {self._column_type(c)}" for c in table.columns)
+
+    def _column_type(self, column: Column) -> str:
+        """The warehouse's name of a column's type."""
+        return self.type_name(column.type)
+
+    def _as_sent(self, column: Column, held: Mapping[str, Type | None]) -> str:
+        """SQL of a stored column in the type in which the source sends it."""
+        name, kind = quote(column.raw_name), held.get(column.raw_name, column.type)
+        return name if kind is None else self._cast(name, kind, column.type)
+
+    def _cast(self, value: str, before: Type, after: Type) -> str:
+        """SQL of a value in another type."""
+        return value if before == after else f"cast({value} as {self.type_name(after)})"
+
+    def _equal(self, left: str, right: str, kind: Type) -> str:
+        """SQL for whether two values are the same; neither is null."""
+        return f"{left} = {right}"
+
+    def _differ(self, left: str, right: str, kind: Type) -> str:
+        """SQL for whether two values are not the same; null is the same as null."""
+        return f"{left} is distinct from {right}"
+
+    def type_name(self, kind: Type) -> str:
+        """The warehouse's name of a type."""
+        name = self.type_names[kind.kind]
+        if kind.kind is Kind.DECIMAL:
+            return f"{name}({kind.precision}, {kind.scale})"
+        return name
+
+    def _type_from(self, text: str) -> Type | None:
+        """A type of the catalog as the loader's, or None for one that it never creates."""
+        base, _, arguments = text.partition("(")
+        for kind, name in self.type_names.items():
+            if kind is Kind.DECIMAL and base == name and arguments:
+                precision, scale = arguments.rstrip(")").split(",")
+                return Type(kind, int(precision), int(scale))
+            if text == name and kind is not Kind.DECIMAL:
+                return Type(kind)
+        return None

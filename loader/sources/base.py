@@ -1,0 +1,54 @@
+"""The contract of a source: what a run asks of it, in this order."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+from ..ranges import Digests, Partition, Scope
+from ..schema import Table
+from ..urls import SourceUrl
+from ..wire import Block, Issues
+
+# From the names of all tables (True: a view), those that will be loaded.
+Wanted = Callable[[Mapping[str, bool]], Collection[str]]
+
+
+class Source(ABC):
+    """A database or folder in one consistent snapshot, open from creation to `close`.
+
+    Every method raises LoadError, in one sentence, when the source refuses.
+    """
+
+    url: SourceUrl
+    # What a person should know about the connection.
+    warnings: list[str]
+    # NaN and infinity arrive as words in decimal and date columns.
+    marks_infinity: bool
+
+    @abstractmethod
+    def tables(self, wanted: Wanted) -> list[Table]:
+        """Every base table, and the views that are wanted. Calls `wanted` once.
+
+        A table that is not wanted may come without columns, where reading them costs a lot.
+        """
+
+    def partition(self, table: Table) -> Partition | None:
+        """How the table can be cut into key ranges that the source digests, or None.
+
+        None also where reading costs no more than digesting.
+        """
+        return None
+
+    def digests(self, table: Table, partition: Partition) -> Digests | None:
+        """Rows and digest of every key range that has rows; None where it would cost too much."""
+        return None
+
+    @abstractmethod
+    def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
+        """The rows that are asked for; what a type cannot hold is marked, or counted in `issues`.
+
+        With a partition and all its ranges, the digests go into `scope.digests`.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the snapshot and the connection; safe to call twice."""

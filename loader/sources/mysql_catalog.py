@@ -1,0 +1,150 @@
+"""The tables of a MySQL database as its catalog describes them."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..schema import MAX_DECIMAL_DIGITS, TEXT, Column, Table
+from .base import Wanted
+from .mysql_values import GEOMETRIES, type_of
+
+Rows = Callable[[str], list[tuple[Any, ...]]]
+
+# Storage engines whose tables take part in a consistent snapshot.
+SNAPSHOT_ENGINES = {"InnoDB", "ROCKSDB", "ndbcluster"}
+
+# Tables of which the user may read single columns only.
+SEEN_BY_COLUMN = """
+select distinct c.table_name from information_schema.column_privileges as c
+inner join (
+    select concat("'", substring_index(current_user(), '@', 1), "'@'",
+        substring_index(current_user(), '@', -1), "'") as grantee
+) as me on c.grantee = me.grantee
+where
+    c.table_schema = database()
+    and not exists (
+        select 1 from information_schema.user_privileges as u
+        where u.grantee = me.grantee and u.privilege_type = 'SELECT'
+    )
+    and not exists (
+        select 1 from information_schema.schema_privileges as s
+        where
+            s.grantee = me.grantee and s.privilege_type = 'SELECT'
+            and database() like s.table_schema
+    )
+    and not exists (
+        select 1 from information_schema.table_privileges as t
+        where
+            t.grantee = me.grantee and t.privilege_type = 'SELECT'
+            and t.table_schema = c.table_schema and t.table_name = c.table_name
+    )
+"""
+
+
+def read_tables(rows: Rows, wanted: Wanted, warnings: list[str]) -> list[Table]:
+    """Base tables of the database, and the views that `wanted` asks for; adds to `warnings`.
+
+    `rows` runs a query.
+    """
+    found = rows(
+        "select table_name, table_type, engine, table_rows from information_schema.tables"
+        " where table_schema = database() and table_type in ('BASE TABLE', 'VIEW')"
+        " order by table_name"
+    )
+    chosen = wanted({name: kind == "VIEW" for name, kind, _, _ in found})
+    columns: dict[str, list[Column]] = {}
+    details: dict[str, dict[str, dict[str, Any]]] = {}
+    shown_in_part = {name for (name,) in rows(SEEN_BY_COLUMN)}
+    for name, position, column, details_of in _columns(rows):
+        columns.setdefault(name, []).append(column)
+        details.setdefault(name, {})[column.name] = details_of
+        if position > len(columns[name]):
+            # The catalog hides a column that the user may not read, but still counts its position.
+            shown_in_part.add(name)
+    keys = _keys(rows, columns)
+    tables = []
+    for name, table_type, engine, estimate in found:
+        if table_type == "VIEW" and name not in chosen:
+            continue
+        if name in chosen and engine is not None and engine not in SNAPSHOT_ENGINES:
+            warnings.append(
+                f"The source table {name} has the engine {engine}, which has no snapshots: a load"
+                " may see a part of the changes that are made meanwhile."
+            )
+        index, key = keys.get(name, ("", ()))
+        tables.append(
+            Table(
+                name,
+                name.lower(),
+                tuple(columns.get(name, ())),
+                key,
+                estimate,
+                name in shown_in_part,
+                {"columns": details.get(name, {}), "key": index},
+            )
+        )
+    return tables
+
+
+def _columns(rows: Rows) -> Iterator[tuple[str, int, Column, dict[str, Any]]]:
+    found = rows(
+        "select table_name, ordinal_position, column_name, data_type, column_type, is_nullable,"
+        " numeric_precision, numeric_scale, character_octet_length, datetime_precision,"
+        " character_maximum_length"
+        " from information_schema.columns where table_schema = database()"
+        " order by table_name, ordinal_position"
+    )
+    for name, position, column, base, declared, nullable, *numbers in found:
+        precision, scale, octets, fraction, length = numbers
+        kind = type_of(base, declared, precision, scale)
+        note = None
+        if base == "decimal" and kind is TEXT:
+            note = f"{declared} loaded as text: wider than {MAX_DECIMAL_DIGITS} digits"
+        detail = {"base": base, "length": octets or 0, "fraction": fraction or 0}
+        if base in GEOMETRIES:
+            detail["length"] = 2**32 - 1
+        yield (
+            name,
+            position,
+            Column(
+                column,
+                column.lower(),
+                declared,
+                kind,
+                nullable == "YES",
+                note,
+                length=length if kind is TEXT else None,
+            ),
+            detail,
+        )
+
+
+def _keys(rows: Rows, columns: dict[str, list[Column]]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Index and columns of each table's primary key, or else of its first unique key.
+
+    A unique key with nulls or prefixes of columns does not tell rows apart.
+    """
+    found = rows(
+        "select table_name, index_name, column_name, sub_part"
+        " from information_schema.statistics where table_schema = database() and non_unique = 0"
+        " order by table_name, index_name <> 'PRIMARY', index_name, seq_in_index"
+    )
+    never_null = {
+        (table, column.name)
+        for table, all_ in columns.items()
+        for column in all_
+        if not column.nullable
+    }
+    indexes: dict[str, dict[str, list[str]]] = {}
+    unfit: set[tuple[str, str]] = set()
+    for table, index, column, prefix in found:
+        indexes.setdefault(table, {}).setdefault(index, []).append(column)
+        if prefix is not None or (table, column) not in never_null:
+            unfit.add((table, index))
+    keys = {}
+    for table, by_name in indexes.items():
+        usable = [
+            (index, tuple(names)) for index, names in by_name.items() if (table, index) not in unfit
+        ]
+        if usable:
+            keys[table] = usable[0]
+    return keys
