@@ -13,14 +13,13 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import duckdb
-from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-from dbt.cli.main import dbtRunner
 
-PROJECT = Path(__file__).resolve().parents[1]
+from pipeline.dbt_runner import close_connections, run_dbt
+from pipeline.project import PROJECT
+
 PAGE = PROJECT / "docs" / "questions.md"
 ANALYSES = PROJECT / "analyses"
 COMPILED = PROJECT / "target" / "compiled" / "classicmodels" / "analyses"
@@ -83,9 +82,9 @@ def as_text(column: str, value: Any) -> str:
 def main() -> int:
     """Ask all questions and write the page; 1 where dbt or the warehouse cannot answer."""
     os.chdir(PROJECT)
-    done = dbtRunner().invoke(["--quiet", "compile", "--select", "path:analyses"])
-    DuckDBConnectionManager.close_all_connections()  # dbt's own would stand in the way
-    if not done.success:
+    compiled = run_dbt("--quiet", "compile", "--select", "path:analyses")
+    close_connections()  # dbt holds the file, which is read below
+    if not compiled:
         print("questions: dbt cannot compile the analyses; `make build` first.", file=sys.stderr)
         return 1
     path = os.environ.get("DUCKDB_PATH") or "warehouse.duckdb"

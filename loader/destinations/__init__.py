@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..audit import Record
+from ..config import TARGETS
+from ..errors import UsageError
 from ..ranges import Partition, State
 from ..schema import Column, Kind, Table, Type
 from ..wire import Block, Tally
@@ -117,3 +119,25 @@ class Destination(Protocol):
 
     def close(self) -> None:
         """Let go of everything; safe to call twice."""
+
+
+def open_destination(kind: str, raw_schema: str, connection: Mapping[str, Any]) -> Destination:
+    """The destination of a kind of warehouse; `connection` is what its driver needs.
+
+    For "duckdb" that is a `path`, for "postgres" parameters of libpq (those that are left out come
+    from the environment), for "redshift" parameters of its driver. Raises UsageError.
+    """
+    # Each driver is imported only where it is needed.
+    if kind == "duckdb":
+        from .duckdb import DuckDBDestination
+
+        return DuckDBDestination(raw_schema, connection["path"])
+    if kind == "postgres":
+        from .postgres import PostgresDestination
+
+        return PostgresDestination(raw_schema, **{n: str(v) for n, v in connection.items()})
+    if kind == "redshift":
+        from .redshift.settings import redshift_destination
+
+        return redshift_destination(raw_schema, connection)
+    raise UsageError(f"The target {kind} is unknown: use {' or '.join(TARGETS)}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from pages.files import filled
+from pages.files import filled, replace_file
 from pages.report import text
 from pages.report.customers import customers_section
 from pages.report.figures import DAYS, Figures, State
@@ -25,6 +25,11 @@ ABOUT = (
     " warehouse; the catalog describes every column. No personal data is in this page.",
     "As of another day: make build AS_OF_DATE=2026-11-20. Written anew: make report.",
 )
+
+
+def write_page(page: Path, figures: Figures, written_at: datetime) -> None:
+    """Write the page; `written_at` is UTC. Raises OSError."""
+    replace_file(page, render(figures, written_at))
 
 
 def render(figures: Figures, written_at: datetime) -> str:
