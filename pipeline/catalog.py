@@ -92,9 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     port = options.port
     try:
-        server = ThreadingHTTPServer(
-            ("127.0.0.1", port), partial(_Quiet, directory=str(site(MADE)))
-        )
+        handler = partial(_Quiet, directory=str(site(MADE)))
+        server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     except (OSError, OverflowError) as error:
         warn(f"port {port} cannot be used ({error}); try make docs PORT={port + 1}.")
         return 1

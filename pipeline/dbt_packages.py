@@ -14,7 +14,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import requests
 import yaml
 
 from pipeline.dbt_runner import run_dbt
@@ -75,6 +74,8 @@ def _fingerprint(project: Path, origin: str) -> str:
 
 def _probe(packages: list[tuple[str, str]]) -> str | None:
     """Ask the hub for every package and its archive; return what is wrong, or None."""
+    import requests  # only here, because it is slow to import
+
     hub = os.environ.get("DBT_PACKAGE_HUB_URL") or "https://hub.getdbt.com/"
     archives: list[str] = []
 
@@ -105,7 +106,7 @@ def _fails_within(seconds: float, ask: Any) -> bool:
     def attempt() -> None:
         try:
             ask()
-        except (requests.RequestException, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):  # requests' errors are OSErrors
             return
         succeeded.set()
 

@@ -4,10 +4,10 @@
     python scripts/roles.py --apply  runs them, all or none of them
 
 There are four roles. The loader writes the raw schema. The transformer reads it and builds all
-other schemas. The reporter reads the columns of the marts that are not personal. The privileged reporter
-reads all columns of the marts. dbt_project.yml has their names. They cannot log in and have no
-password: people create their own users and grant them a role (docs/operations.md). A second run
-changes nothing. Exit status: 0 done, 1 not.
+other schemas. The reporter reads the columns of the marts that are not personal. The privileged
+reporter reads all columns of the marts. dbt_project.yml has their names. They cannot log in and
+have no password: people create their own users and grant them a role (docs/operations.md). A second
+run changes nothing. Exit status: 0 done, 1 not.
 """
 
 from __future__ import annotations

@@ -350,7 +350,7 @@ def test_build_that_ends_early_is_red_above_what_was_before(copy: Path, page: Pa
     page.goto((copy / "target" / "site" / "index.html").as_uri())
     expect(page.locator("#run-title")).to_have_text("Last build: FAILED")
     expect(page.locator("#run")).to_contain_text(said.removeprefix("make build: "))
-    expect(page.locator("#run")).to_contain_text("What follows is of the build before it.")
+    expect(page.locator("#run")).to_contain_text("Everything below is from the build before it.")
     assert len(cells(page, "marts")) > 20
 
 

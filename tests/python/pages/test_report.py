@@ -514,8 +514,8 @@ def asked_of(warehouse: Warehouse) -> set[str]:
 
 
 def test_page_names_the_marts_that_it_reads(warehouses: dict[str, Warehouse]) -> None:
-    (about,) = (line for line in ABOUT if line.startswith("Asked of "))
-    listed = about.removeprefix("Asked of ").partition(" in the warehouse")[0]
+    (about,) = (line for line in ABOUT if line.startswith("The figures come from "))
+    listed = about.removeprefix("The figures come from ").partition(" in the warehouse")[0]
     assert asked_of(warehouses["duckdb"]) == {
         f"marts.{name}" for name in re.split(", | and ", listed)
     }
