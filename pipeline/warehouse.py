@@ -122,7 +122,7 @@ class Warehouse(ABC):
             with self._open() as ask:
                 yield ask
         except (duckdb.Error, psycopg.Error, LoadError) as error:
-            said = str(error).strip().partition("\n")[0].rstrip(".")
+            said = str(error).strip().partition("\n")[0].rstrip(".!")
             raise WarehouseError(f"The warehouse {self.place} cannot be read: {said}.") from None
 
 
