@@ -1,6 +1,6 @@
 # Everything here is an ordinary command; `make -n <target>` shows it.
-# SOURCE, TARGET, DUCKDB_PATH, PG* and REDSHIFT_* reach the commands through the environment, where `make` puts
-# what stands on its own command line. A dollar sign in a URL is %24.
+# SOURCE, TARGET, DUCKDB_PATH, PG* and REDSHIFT_* reach the commands through the environment. `make` also puts
+# the variables of its own command line there. A dollar sign in a URL is %24.
 
 VENV ?= .venv
 BI_VENV ?= .venv-bi
@@ -16,15 +16,15 @@ help: ## show this list
 	@echo '  make build SOURCE=mysql://user:password@host:3306/shop TARGET=postgres'
 	@echo '      SOURCE       the shop: mysql://, postgresql://, sqlite:/// or file:/// (default: a sample shop)'
 	@echo '      SOURCE_PASSWORD  its password, to keep it out of the URL'
-	@echo '      LOAD_CONFIG  a file with what a team keeps about its shop (default: loader.yml, if there)'
+	@echo '      LOAD_CONFIG  a file with team settings for the shop (default: loader.yml, if it exists)'
 	@echo '      TARGET       the warehouse: duckdb (default), postgres or redshift'
 	@echo '      DUCKDB_PATH  the file of the DuckDB warehouse (default: warehouse.duckdb)'
-	@echo '      TESTS        all (rows are tested) or new (of large tables only rows that no green build has'
-	@echo '                   tested; default of a shop with a million rows)'
-	@echo '      AS_OF_DATE   the day that the marts take for today, 2026-11-20 (default: today)'
+	@echo '      TESTS        all: test all rows; new: in large tables, test only rows that no green build has'
+	@echo '                   tested (default for a shop with a million rows)'
+	@echo '      AS_OF_DATE   the day that the marts take for today, such as 2026-11-20 (default: today)'
 	@echo '      PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE   the PostgreSQL warehouse'
-	@echo '      BI_PGUSER BI_PGPASSWORD   who reads PostgreSQL for make bi (default: as above)'
-	@echo '      REDSHIFT_HOST REDSHIFT_USER REDSHIFT_PASSWORD ...   Amazon Redshift: see README.md'
+	@echo '      BI_PGUSER BI_PGPASSWORD   the login with which make bi reads PostgreSQL (default: as above)'
+	@echo '      REDSHIFT_HOST REDSHIFT_USER REDSHIFT_PASSWORD ...   Amazon Redshift: see docs/redshift.md'
 
 build: runtime-environment ## load the shop, build and test all models, write the pages in target/site
 	@$(PYTHON_IN_VENV) scripts/build.py
@@ -32,7 +32,7 @@ build: runtime-environment ## load the shop, build and test all models, write th
 roles: runtime-environment ## print who may see what as SQL: roles and their rights (APPLY=1 runs it)
 	@$(PYTHON_IN_VENV) scripts/roles.py $(if $(filter-out 0,$(APPLY)),--apply)
 
-report: runtime-environment ## write target/site/report.html anew: sales and receivables, one page, no service
+report: runtime-environment ## write target/site/report.html: sales and receivables, one page, no service
 	@$(PYTHON_IN_VENV) scripts/report.py
 
 test: dev-environment ## run the tests of every change: at most 10 minutes on two cores (PYTEST=... for options)
@@ -50,7 +50,7 @@ redshift-check: dev-environment ## run those of the tests that stand for Amazon 
 # A process that has no tests left takes some of another one's.
 SIDE_BY_SIDE = $(PYTHON_IN_VENV) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-metrics: metrics-environment ## list the metrics, or ask for them (QUERY="--metrics revenue --group-by metric_time__year")
+metrics: metrics-environment ## list the metrics, or query them (QUERY="--metrics revenue --group-by metric_time__year")
 	@$(PYTHON_IN_VENV) scripts/metrics.py $(QUERY)
 
 docs: PORT ?= 8080
@@ -98,7 +98,7 @@ pin = $(PYTHON_IN_VENV) -m uv pip compile --quiet --universal --generate-hashes 
 	--no-header --no-emit-index-url --python-version 3.11 --upgrade $(2) requirements/$(1).in \
 	--output-file requirements/$(1).txt
 
-# Another warehouse, other packages.
+# Redshift needs more packages.
 runtime-environment:
 	@sh scripts/environment.sh requirements/$(if $(filter redshift,$(TARGET)),redshift,runtime).txt
 

@@ -8,20 +8,12 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from . import (
-    DuckDBDestination,
-    LoadError,
-    LoadResult,
-    Options,
-    PostgresDestination,
-    UsageError,
-    load,
-)
+from . import LoadError, LoadResult, Options, UsageError, load
 from .config import TARGETS, Config, find_config
-from .destinations import Destination
-from .destinations.redshift.settings import driver_parameters, redshift_destination
+from .destinations import Destination, open_destination
+from .destinations.redshift.settings import driver_parameters
 from .options import MODES, POLICIES
 from .plan import Plan, refuse_unfit
 from .progress import Bar, Lines, Progress
@@ -335,13 +327,12 @@ def _options(given: argparse.Namespace, config: Options) -> Options:
 def _destination(given: argparse.Namespace, config: Config) -> Destination:
     schema = given.raw_schema or config.raw_schema or "raw_classicmodels"
     target = given.target or config.target or "duckdb"
-    if target not in TARGETS:
-        raise UsageError(f"The target {target} is unknown: use {' or '.join(TARGETS)}.")
-    if target == "redshift":
-        return redshift_destination(schema, driver_parameters(os.environ))
-    if target == "postgres":
-        return PostgresDestination(schema)
-    return DuckDBDestination(schema, given.duckdb_path)
+    connection: dict[str, Any] = {}  # for PostgreSQL: the libpq variables say everything
+    if target == "duckdb":
+        connection = {"path": given.duckdb_path}
+    elif target == "redshift":
+        connection = driver_parameters(os.environ)
+    return open_destination(target, schema, connection)
 
 
 def run() -> NoReturn:

@@ -1,10 +1,11 @@
-"""The diagram of the marts, which dbterd makes of what dbt knows of the project.
+"""The diagram of the marts, which dbterd draws from dbt's artifacts.
 
     python scripts/catalog.py --diagram    writes it into README.md and docs/diagram.md
 
-dbterd's own algorithms read a test with one parent, or foreign keys in contracts; here one test
-looks at all parents of a fact, and contracts have no foreign keys. So it gets an algorithm of ours,
-and does the rest: reading the artifacts, choosing marts, writing Mermaid and JSON.
+dbterd's own algorithms read a test with one parent, or foreign keys in contracts. In this project
+one test checks all parents of a fact, and contracts have no foreign keys. So this module gives
+dbterd an algorithm of its own. dbterd does the rest: it reads the artifacts, chooses the marts and
+writes Mermaid and JSON.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ from dbterd.api import DbtErd
 from dbterd.core.models import Column, Ref, Table
 from dbterd.core.registry.decorators import register_algo
 
-from pages.files import filled, replace_file
+from pages.files import replace_file, write_page
 
 ALGORITHM = "parents"
 STAR = ["wildcard:*.dim_*", "wildcard:*.fact_*"]
-# Between these two lines of a page stands what is drawn of the project.
+# A drawing is between these two lines of a document.
 DRAWN = re.compile(r"(<!-- diagram -->\n).*?(<!-- end -->)", re.DOTALL)
 
-Place = tuple[str, str]  # unique_id of a mart, name of its column
+Place = tuple[str, str]  # unique_id of a mart, and the name of a column in it
 
 
-@register_algo(ALGORITHM, description="Parents as this project's tests name them")
-class ParentsAlgo(TestRelationshipAlgo):  # type: ignore[misc] # theirs has no types
+@register_algo(ALGORITHM, description="Parents that this project's tests name")
+class ParentsAlgo(TestRelationshipAlgo):  # type: ignore[misc] # the base class has no types
     """Marts with their keys, and where each key leads."""
 
     def get_tables(self, manifest: Any, catalog: Any, **kwargs: Any) -> list[Table]:
-        """The marts, with keys only: their other columns are in the catalog, sixty of one mart."""
+        """The marts, with keys only: the catalog shows their other columns, up to sixty a mart."""
         parents = parents_of(manifest)
         keys = parents.keys() | set(parents.values())
         primary = {(node, key) for node, keys in primary_keys(manifest).items() for key in keys}
@@ -44,7 +45,7 @@ class ParentsAlgo(TestRelationshipAlgo):  # type: ignore[misc] # theirs has no t
             node = manifest.nodes.get(table.node_name)
             if is_mart(node):
                 table.columns = [
-                    # Types as in the contract: those of the catalog differ between warehouses.
+                    # The contract's types: the catalog's types differ between warehouses.
                     Column(
                         name, column.data_type, is_primary_key=(table.node_name, name) in primary
                     )
@@ -55,7 +56,7 @@ class ParentsAlgo(TestRelationshipAlgo):  # type: ignore[misc] # theirs has no t
         return tables
 
     def get_relationships(self, manifest: Any, **kwargs: Any) -> list[Ref]:
-        """Every key that leads to another row; any number of rows to one."""
+        """Every key that leads to another row, each as many-to-one."""
         return [
             Ref(
                 name=".".join(child),
@@ -69,7 +70,7 @@ class ParentsAlgo(TestRelationshipAlgo):  # type: ignore[misc] # theirs has no t
 
 
 def primary_keys(manifest: Any) -> dict[str, list[str]]:
-    """By model, the columns that tell its rows apart; of several such sets the shortest."""
+    """By model, the columns that identify a row; the shortest set where there are several."""
     keys: dict[str, list[str]] = {}
     for node, test in tests(manifest, "primary_key"):
         columns = test.kwargs["columns"]
@@ -79,11 +80,11 @@ def primary_keys(manifest: Any) -> dict[str, list[str]]:
 
 
 def parents_of(manifest: Any) -> dict[Place, Place]:
-    """Each key of a mart with the key that it leads to: of another mart, or of another row.
+    """Each key of a mart with the key that it leads to, in another mart or another row.
 
-    Tests name the parents, each in one mart. A key is called alike everywhere and leads to the same
-    parent, so this also holds for views and marts that only pass it on; a key that no test names
-    leads to the mart that it is the primary key of.
+    Tests name the parents, each in one mart. A key has the same name and the same parent
+    everywhere, so a view or mart that passes it on needs no test. A key that no test names leads to
+    the mart whose primary key it is.
     """
     tested: dict[Place, Place] = {}
     for node, test in tests(manifest, "relationships"):
@@ -95,7 +96,7 @@ def parents_of(manifest: Any) -> dict[Place, Place]:
     primary = {(node, keys[0]) for node, keys in primary_keys(manifest).items() if len(keys) == 1}
     named = {column: (node, column) for node, column in primary}
     named |= {column: to for (_, column), to in tested.items() if to in primary}
-    # Versions share a key; it leads to what has one row for it.
+    # Versions share a key; it leads to the mart that has one row for it.
     tested |= {
         place: named[to[1]] for place, to in tested.items() if to not in primary and to[1] in named
     }
@@ -112,12 +113,12 @@ def parents_of(manifest: Any) -> dict[Place, Place]:
 
 def is_mart(node: Any) -> bool:
     """Whether others may read a model."""
-    access = getattr(node, "access", None)  # text or an enumeration, as dbterd could read it
+    access = getattr(node, "access", None)  # dbterd reads a text or an enumeration
     return getattr(access, "value", access) == "public"
 
 
 def tests(manifest: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The generic tests of a name: the model that each looks at, and what it was given."""
+    """The generic tests with a name: the model that each checks, and its arguments."""
     for node in manifest.nodes.values():
         test = getattr(node, "test_metadata", None)
         if test and test.name == name and node.attached_node:
@@ -125,16 +126,16 @@ def tests(manifest: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def parent(manifest: Any, reference: str) -> str:
-    """The unique_id of what a test calls ref('...')."""
+    """The unique_id of the model that a test names as ref('...')."""
     found = re.fullmatch(r"ref\(\s*['\"](\w+)['\"]\s*\)", reference.strip())
     ids = [i for i in manifest.nodes if found and i.endswith(f".{found[1]}")]
     if len(ids) != 1:
-        raise ValueError(f"a test names the parent {reference}, which is no model of the project")
+        raise ValueError(f"a test names the parent {reference}, which is not a model here")
     return str(ids[0])
 
 
 def draw(target: Path, form: str, **options: Any) -> str:
-    """The diagram of the artifacts in a folder as dbterd writes it in a form: mermaid, json."""
+    """The diagram of the artifacts in a folder, in one of dbterd's forms: mermaid, json."""
     diagram = DbtErd(
         artifacts_dir=target,
         target=form,
@@ -161,8 +162,8 @@ def write_documents(project: Path, target: Path) -> None:
 def write_diagram(target: Path, page: Path) -> None:
     """Draw the page of the diagram from the artifacts in a folder.
 
-    Facts and dimensions and what is made of both stand in a column each, with their keys; the page
-    itself draws the lines between them, and lists them for those who do not see it.
+    Facts, dimensions and the marts built on them have a column each, and each mart shows its keys.
+    The page's script draws the lines between them; a table lists them for those who cannot see it.
     """
     diagram = json.loads(draw(target, "json"))
     nodes = json.loads((target / "manifest.json").read_text("utf-8"))["nodes"]
@@ -183,4 +184,4 @@ def write_diagram(target: Path, page: Path) -> None:
                 }
             )
         columns[place].append({"id": mart["id"], "name": name, "keys": keys})
-    replace_file(page, filled(Path(__file__).with_name("diagram.html"), columns=columns))
+    write_page(page, Path(__file__).with_name("diagram.html"), columns=columns)

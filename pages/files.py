@@ -1,4 +1,4 @@
-"""How a page is made: from a template, in one step, with nothing to fetch."""
+"""How a page is made: from a template, in one step, with nothing to fetch; and where pages are."""
 
 from __future__ import annotations
 
@@ -9,8 +9,23 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
+def site(target: Path) -> Path:
+    """The folder of the pages, below dbt's target folder."""
+    return target / "site"
+
+
+def artifacts(target: Path) -> Path:
+    """The folder with dbt's artifacts of the last build, below dbt's target folder."""
+    return target / "built"
+
+
+def write_page(page: Path, template: Path, **values: Any) -> None:
+    """Write a page from a template with values in it. Raises OSError."""
+    replace_file(page, filled(template, **values))
+
+
 def filled(template: Path, **values: Any) -> str:
-    """A template with values in it, which are escaped; it may include others of its folder."""
+    """A template with escaped values in it; it may use other templates of its folder."""
     environment = Environment(
         loader=FileSystemLoader(template.parent),
         autoescape=True,

@@ -8,18 +8,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-# Neither reports its use, from here or from the page, nor asks for a newer version of itself.
+# dbt-colibri and its page report no use and ask for no newer version.
 SILENT = {"DISABLE_COLIBRI_TELEMETRY": "1", "DBT_COLIBRI_NO_VERSION_CHECK": "1"}
 
 
 class LineageError(RuntimeError):
-    """There is no lineage; the text says why."""
+    """The lineage could not be drawn; the text says why."""
 
 
 def write_lineage(target: Path, page: Path) -> str:
     """Draw the page of the lineage from the artifacts in a folder.
 
-    Returns which columns could not be followed, empty when all could. Raises LineageError.
+    Returns which columns could not be traced; empty when all could. Raises LineageError.
     """
     with tempfile.TemporaryDirectory(dir=target) as folder:
         command = [sys.executable, "-m", "dbt_colibri.cli.cli", "generate", "--disable-telemetry"]
@@ -36,8 +36,8 @@ def write_lineage(target: Path, page: Path) -> str:
         said = [line.strip() for line in done.stdout.splitlines() if line.strip()]
         made = Path(folder) / "index.html"
         if done.returncode or not made.is_file():
-            raise LineageError(f"dbt-colibri failed: {said[-1] if said else 'it says nothing'}")
+            raise LineageError(f"dbt-colibri failed: {said[-1] if said else 'without a message'}")
         page.parent.mkdir(exist_ok=True)
         made.replace(page)
     lost = [line.removeprefix("[ERROR] ") for line in said if line.startswith("[ERROR]")]
-    return f"{len(lost)} columns could not be followed, the first: {lost[0]}" if lost else ""
+    return f"{len(lost)} columns could not be traced, the first is {lost[0]}" if lost else ""

@@ -3,8 +3,8 @@
     python scripts/catalog.py              draw what is older than the last build, and serve
     python scripts/catalog.py --diagram    only draw the diagrams of README.md and docs/diagram.md
 
-`make build` writes the other pages. These two take longer than all of those together, and packages
-that a build can do without, so they are drawn when somebody wants to see them.
+`make build` writes the other pages. These two take longer than all of those together and need more
+packages, so they are drawn when somebody wants to see them.
 """
 
 from __future__ import annotations
@@ -17,60 +17,59 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from pages.catalog import ARTIFACTS
+from pages.files import artifacts, site
 from pages.start import write_start_page
-
-PROJECT = Path(__file__).resolve().parents[1]
-TARGET = PROJECT / "target"
-SITE = TARGET / "site"
+from pipeline.project import MADE, PROJECT
 
 
 class _Quiet(SimpleHTTPRequestHandler):
     def handle(self) -> None:
-        # A browser may leave a page before it has all of it.
+        # A browser may leave a page before it is complete.
         with contextlib.suppress(ConnectionError):
             super().handle()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its name there)
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
         pass
 
 
-def draw_lineage() -> None:
-    """Draw the page of the lineage, and say what it lacks. Raises whatever dbt-colibri raises."""
+def draw_lineage(target: Path) -> None:
+    """Draw the page of the lineage, and warn of what it lacks. Raises what dbt-colibri raises."""
     from pages.lineage import write_lineage
 
-    if lost := write_lineage(TARGET / "built", SITE / "lineage.html"):
-        warn(f"of the lineage, {lost}")
+    if lost := write_lineage(artifacts(target), site(target) / "lineage.html"):
+        warn(f"the lineage is incomplete: {lost}")
 
 
-def draw_diagram() -> None:
-    """Draw the page of the diagram. Raises whatever dbterd raises."""
-    # Imported here, because that takes seconds.
+def draw_diagram(target: Path) -> None:
+    """Draw the page of the diagram. Raises what dbterd raises."""
+    # This import takes seconds.
     from pages.diagram import write_diagram
 
-    write_diagram(TARGET / "built", SITE / "diagram.html")
+    write_diagram(artifacts(target), site(target) / "diagram.html")
 
 
-def draw() -> None:
-    """Draw the pages that are older than what they show; one that fails is left out, and said."""
-    made = [TARGET / "built" / name for name in ("manifest.json", "catalog.json")]
+def draw(target: Path) -> None:
+    """Draw the pages that are older than what they show. It warns of a page that fails."""
+    made = [artifacts(target) / name for name in ARTIFACTS]
     if not all(file.is_file() for file in made):
         return
     newest = max(file.stat().st_mtime for file in made)
     for name, task in (("lineage", draw_lineage), ("diagram", draw_diagram)):
-        page = SITE / f"{name}.html"
+        page = site(target) / f"{name}.html"
         if page.is_file() and page.stat().st_mtime >= newest:
             continue
         print(f"Drawing the {name} ...", flush=True)
         try:
-            task()
-        except Exception as error:  # theirs: whatever it is, the other pages are good
+            task(target)
+        except Exception as error:  # whatever their error is, the other pages are good
             said = " ".join(str(error).split()) or type(error).__name__
             warn(f"there is no new {name}: {said[:300]}")
-    write_start_page(TARGET)
+    write_start_page(target)
 
 
 def warn(text: str) -> None:
-    """Tell a person what is missing."""
+    """Say what is missing."""
     print(f"make docs: {text}", file=sys.stderr)
 
 
@@ -80,24 +79,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--diagram", action="store_true", help="draw those of README.md and docs/")
     options = parser.parse_args(arguments)
-    if not (SITE / "index.html").is_file():
+    if not (site(MADE) / "index.html").is_file():
         warn("there is nothing to show yet; run make build first.")
         return 1
     if options.diagram:
         try:
             from pages.diagram import write_documents
         except ImportError:
-            warn("dbterd, which draws, is not installed yet; run make docs once.")
+            warn("dbterd, which draws the diagrams, is not installed; run make docs once.")
             return 1
-        write_documents(PROJECT, TARGET)
+        write_documents(PROJECT, MADE)
         return 0
     port = options.port
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=str(SITE)))
+        handler = partial(_Quiet, directory=str(site(MADE)))
+        server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     except (OSError, OverflowError) as error:
         warn(f"port {port} cannot be used ({error}); try make docs PORT={port + 1}.")
         return 1
-    draw()
+    draw(MADE)
     print(f"All pages are at http://localhost:{port} (Ctrl-C ends it).", flush=True)
     with server:
         try:

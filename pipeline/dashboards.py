@@ -1,15 +1,15 @@
 """Open the dashboards of bi/superset in Apache Superset, on this machine only: `make bi`.
 
-TARGET, DUCKDB_PATH and the libpq variables lead to the warehouse as for make build; BI_PGUSER and
+TARGET, DUCKDB_PATH and the libpq variables name the warehouse as for make build; BI_PGUSER and
 BI_PGPASSWORD log in to PostgreSQL as another user, who may only read. BI_VENV is the environment
-that has Superset (default: .venv-bi). What Superset keeps lies in .superset, for its owner alone.
+that has Superset (default: .venv-bi). Superset's own data is in .superset; only its owner can read
+it.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import hashlib
 import json
 import os
@@ -21,20 +21,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import duckdb
-import psycopg
 import yaml
 
 from loader import UsageError
-from loader.config import find_config
-from pipeline.warehouse import ProfileError, Target, ensure_profile, resolve_target
+from pipeline.project import PROJECT
+from pipeline.warehouse import ProfileError, Warehouse, WarehouseError, chosen_warehouse
 
-PROJECT = Path(__file__).resolve().parents[1]
 STATE = PROJECT / ".superset"
 SUPERSET = PROJECT / "bi" / "superset"
-# Each in the form in which SQLAlchemy tells its kinds of databases apart.
-DIALECTS = {"duckdb": "duckdb", "postgres": "postgresql+psycopg2"}
-# What is in the shell for another Superset or server must not open this one to others.
+# The shell's settings for another Superset or server must not open this one to others.
 FOREIGN = ("SUPERSET_", "FLASK_", "GUNICORN_", "TALISMAN_")
 
 
@@ -42,57 +37,35 @@ class DashboardError(RuntimeError):
     """The dashboards cannot be opened; the text says why and what to do."""
 
 
-def warehouse() -> Target:
-    """Where the dashboards read from. Raises DashboardError, ProfileError, UsageError."""
-    name = os.environ.get("TARGET") or find_config().target
-    target = resolve_target(PROJECT, ensure_profile(PROJECT), name)
-    if target.kind not in DIALECTS:
+def readable_warehouse() -> Warehouse:
+    """The warehouse with its reader's login, after a look at its marts.
+
+    Raises DashboardError, ProfileError, UsageError.
+    """
+    warehouse = chosen_warehouse().for_reader(os.environ)
+    if not warehouse.dialect:
         raise DashboardError(
-            f"The dashboards read DuckDB or PostgreSQL, not {target.kind}: set TARGET to one of"
+            f"The dashboards read DuckDB or PostgreSQL, not {warehouse.kind}: set TARGET to one of"
             " these."
         )
-    if target.kind == "duckdb":
-        return dataclasses.replace(target, connection={"path": str(Path(target.place).resolve())})
-    given = {
-        "user": os.environ.get("BI_PGUSER"),
-        "password": os.environ.get("BI_PGPASSWORD"),
-    }
-    reader = {name: value for name, value in given.items() if value}
-    return dataclasses.replace(target, connection={**target.connection, **reader})
-
-
-def refuse_unreadable(target: Target, marts: str) -> None:
-    """Raise DashboardError unless the warehouse is there and has marts to read."""
-    query = f'select as_of_date from "{marts}".sales_last_30_days limit 1'
     try:
-        if target.kind == "postgres":
-            with psycopg.connect(**target.connection, connect_timeout=10) as postgres:
-                postgres.execute(query.encode())
-        elif not Path(target.place).is_file():
-            raise DashboardError(
-                f"There is no warehouse at {target.place}: run make build first, or set"
-                " DUCKDB_PATH."
-            )
-        else:
-            with duckdb.connect(target.place, read_only=True) as file:
-                file.execute(query)
-    except (psycopg.errors.UndefinedTable, duckdb.CatalogException):
+        with warehouse.reading() as ask:
+            ask(f'select as_of_date from "{warehouse.marts}".sales_last_30_days limit 1')
+    except WarehouseError as error:
         raise DashboardError(
-            f"The warehouse {target.place} has no {marts}.sales_last_30_days: run make build first."
+            f"{error} Run make build first, or set {warehouse.variable} to another warehouse."
         ) from None
-    except (psycopg.Error, duckdb.Error) as error:
-        said = str(error).strip().partition("\n")[0]
-        raise DashboardError(f"The warehouse {target.place} cannot be read: {said}") from None
+    return warehouse
 
 
-def assets(kind: str, marts: str) -> dict[str, str]:
-    """The files of bi/superset by path, for a warehouse of this kind and its schema of marts."""
+def assets(dialect: str, marts: str) -> dict[str, str]:
+    """The files of bi/superset by path, for a dialect of SQLAlchemy's and the schema of marts."""
     found = {}
     for path in sorted(SUPERSET.rglob("*.yaml")):
         content = yaml.safe_load(path.read_text("utf-8"))
         if path.parent.name == "databases":
             place = content["sqlalchemy_uri"].partition(":")[2]
-            content["sqlalchemy_uri"] = f"{DIALECTS[kind]}:{place}"
+            content["sqlalchemy_uri"] = f"{dialect}:{place}"
         elif path.parent.name == "datasets":
             content["schema"] = marts
             if content["sql"]:
@@ -102,7 +75,7 @@ def assets(kind: str, marts: str) -> dict[str, str]:
 
 
 def prepare(python: Path, environment: dict[str, str], files: dict[str, str]) -> None:
-    """Bring Superset's own database up to date, unless all is as it was the last time.
+    """Bring Superset's own database up to date, unless nothing changed since the last time.
 
     Raises DashboardError.
     """
@@ -114,7 +87,7 @@ def prepare(python: Path, environment: dict[str, str], files: dict[str, str]) ->
     if mark.is_file() and mark.read_text("ascii") == wanted:
         return
     if not mark.exists():
-        # What an interrupted first time left, which may be half a database.
+        # An interrupted first run may have left half a database.
         (STATE / "superset.db").unlink(missing_ok=True)
         print("Preparing Superset, which takes a minute the first time ...", flush=True)
     else:
@@ -134,7 +107,7 @@ def prepare(python: Path, environment: dict[str, str], files: dict[str, str]) ->
         print(f"User admin, password {done.stdout.decode().strip()}  (shown this once)", flush=True)
     if done.returncode:
         raise DashboardError(
-            f"Superset could not be prepared; {log} says why. To start anew: rm -r {STATE}"
+            f"Superset could not be prepared; see {log}. To start from the beginning: rm -r {STATE}"
         )
     mark.write_text(wanted, "ascii")
 
@@ -152,7 +125,7 @@ def refuse_taken(port: int) -> None:
 
 
 def secret_key() -> None:
-    """Make the key that signs sessions, once, readable for its owner only."""
+    """Make the key that signs sessions, once; only its owner can read it."""
     with contextlib.suppress(FileExistsError):
         file = os.open(STATE / "secret_key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(file, "w") as key:
@@ -160,16 +133,14 @@ def secret_key() -> None:
 
 
 def serve(port: int) -> None:
-    """Prepare what is needed and become the server. Raises DashboardError and those of `warehouse`.
+    """Prepare Superset and become its server. Raises DashboardError, ProfileError, UsageError.
 
-    Becoming it leaves no process between make and the server that could die without it.
+    This process becomes the server: a process in between could end without it.
     """
     python = (Path(os.environ.get("BI_VENV") or PROJECT / ".venv-bi") / "bin" / "python").absolute()
     if not python.is_file():
         raise DashboardError(f"There is no Superset in {python.parents[1]}: run make bi.")
-    target = warehouse()
-    marts = target.marts
-    refuse_unreadable(target, marts)
+    warehouse = readable_warehouse()
     refuse_taken(port)
     os.umask(0o077)
     STATE.mkdir(exist_ok=True)
@@ -178,12 +149,12 @@ def serve(port: int) -> None:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)},
         "SUPERSET_HOME": str(STATE),
-        "BI_WAREHOUSE": json.dumps({"kind": target.kind, "connection": target.connection}),
+        "BI_WAREHOUSE": json.dumps({"kind": warehouse.kind, "connection": warehouse.connection}),
         "BI_PORT": str(port),
     }
-    prepare(python, environment, assets(target.kind, marts))
+    prepare(python, environment, assets(warehouse.dialect, warehouse.marts))
     log = STATE / "superset.log"
-    print(f"Starting Superset on {target.kind}: {target.place} (log: {log}) ...", flush=True)
+    print(f"Starting Superset on {warehouse.kind}: {warehouse.place} (log: {log}) ...", flush=True)
     os.chdir(SUPERSET)
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), sys.stderr.fileno())
     gunicorn = ["-m", "gunicorn", "--config", "gunicorn.conf.py", "superset.app:create_app()"]

@@ -1,7 +1,7 @@
 """Install the dbt packages that packages.yml names: from the hub, or the subset in bundled/.
 
-`dbt deps` alone needs many seconds and a traceback to say that there is no network. Here the hub is
-asked first, for a bounded time; where it does not answer, the macros that this project calls come
+Without a network, `dbt deps` takes many seconds and ends with a traceback. This module asks the hub
+first, for a limited time. Where the hub does not answer, the macros that this project calls come
 from bundled/, which has them under the same names.
 """
 
@@ -14,9 +14,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import requests
 import yaml
-from dbt.cli.main import dbtRunner
+
+from pipeline.dbt_runner import run_dbt
 
 HUB_SECONDS = 2.0  # for the hub's answer, and once more for the first bytes of a package
 STAMP = ".installed"
@@ -27,10 +27,10 @@ class PackageError(RuntimeError):
 
 
 def install_packages(project: Path) -> str:
-    """Make dbt_packages/ hold what packages.yml names; return one line that says where it is from.
+    """Install what packages.yml names into dbt_packages/; return one line about its origin.
 
-    Does nothing when it already does, wherever it came from. Raises PackageError when the hub
-    cannot be used and a package is not in bundled/.
+    Does nothing when it is installed, whatever its origin. Raises PackageError when the hub cannot
+    be used and a package is not in bundled/.
     """
     packages = _packages(project)
     names = ", ".join(f"{hub_name.rpartition('/')[2]} {version}" for hub_name, version in packages)
@@ -63,7 +63,7 @@ def _folder(hub_name: str) -> str:
 
 
 def _fingerprint(project: Path, origin: str) -> str:
-    """What dbt_packages/ was made from: changes with packages.yml and, if used, with bundled/."""
+    """Identifies the content of dbt_packages/: packages.yml and, if it was used, bundled/."""
     digest = hashlib.sha256((project / "packages.yml").read_bytes())
     if origin == "bundled":
         for path in sorted((project / "bundled").rglob("*")):
@@ -74,6 +74,8 @@ def _fingerprint(project: Path, origin: str) -> str:
 
 def _probe(packages: list[tuple[str, str]]) -> str | None:
     """Ask the hub for every package and its archive; return what is wrong, or None."""
+    import requests  # only here, because it is slow to import
+
     hub = os.environ.get("DBT_PACKAGE_HUB_URL") or "https://hub.getdbt.com/"
     archives: list[str] = []
 
@@ -98,13 +100,13 @@ def _probe(packages: list[tuple[str, str]]) -> str | None:
 
 
 def _fails_within(seconds: float, ask: Any) -> bool:
-    """Run `ask` with a deadline of its own: a name lookup takes no notice of requests' timeout."""
+    """Run `ask` with its own deadline: requests' timeout does not limit a name lookup."""
     succeeded = threading.Event()
 
     def attempt() -> None:
         try:
             ask()
-        except (requests.RequestException, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):  # requests' errors are OSErrors
             return
         succeeded.set()
 
@@ -115,10 +117,8 @@ def _fails_within(seconds: float, ask: Any) -> bool:
 
 
 def _dbt_deps(project: Path) -> str | None:
-    result = dbtRunner().invoke(
-        ["deps", "--project-dir", str(project), "--log-level", "none", "--quiet"]
-    )
-    return None if result.success else "dbt deps failed (logs/dbt.log says why)"
+    succeeded = run_dbt("deps", "--project-dir", str(project), "--log-level", "none", "--quiet")
+    return None if succeeded else "dbt deps failed (see logs/dbt.log)"
 
 
 def _copy_bundled(project: Path, packages: list[tuple[str, str]], problem: str) -> None:
@@ -129,7 +129,7 @@ def _copy_bundled(project: Path, packages: list[tuple[str, str]], problem: str) 
             f"{problem}, and {', '.join(missing)} of packages.yml is not in bundled/. "
             "Connect to the network, or remove it from packages.yml."
         )
-    # In target/, so that what an interrupted build leaves is ignored by git and removed by clean.
+    # In target/: git ignores the remains of an interrupted build, and make clean removes them.
     fresh = project / "target" / f"dbt_packages.{os.getpid()}"
     for name, _ in packages:
         shutil.copytree(project / "bundled" / _folder(name), fresh / _folder(name))

@@ -1,13 +1,13 @@
-"""What `make roles` runs: who may see what in the warehouse that TARGET names.
+"""Who may see what in the warehouse that TARGET names: what `make roles` runs.
 
     python scripts/roles.py          prints the statements that give the roles their rights
     python scripts/roles.py --apply  runs them, all or none of them
 
-Four roles: the loader writes the raw schema, the transformer reads it and builds all others, the
-reporter reads the columns of the marts that are not personal, the privileged reporter reads all of
-them. Their names stand in dbt_project.yml. None of them can log in, and none has a password: people
-make users of their own and grant them a role (docs/operations.md). What is there already is not
-made again, so a second run changes nothing. Exit status: 0 done, 1 not.
+There are four roles. The loader writes the raw schema. The transformer reads it and builds all
+other schemas. The reporter reads the columns of the marts that are not personal. The privileged
+reporter reads all columns of the marts. dbt_project.yml has their names. They cannot log in and
+have no password: people create their own users and grant them a role (docs/operations.md). A second
+run changes nothing. Exit status: 0 done, 1 not.
 """
 
 from __future__ import annotations
@@ -15,30 +15,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
-from loader.config import find_config
 from loader.destinations.postgres_views import functions
 from loader.dialects.standard import literal, quote
 from loader.errors import LoadError
-from pipeline.warehouse import (
-    ProfileError,
-    Target,
-    ensure_profile,
-    own_schemas,
-    project_settings,
-    resolve_target,
-    schema_name,
-)
-
-PROJECT = Path(__file__).resolve().parents[1]
-Ask = Callable[[str], list[tuple[Any, ...]]]
+from pipeline.project import PROJECT, own_schemas, project_settings, schema_name
+from pipeline.warehouse import Ask, ProfileError, Warehouse, chosen_warehouse
 
 
 class RolesError(RuntimeError):
@@ -47,7 +34,7 @@ class RolesError(RuntimeError):
 
 @dataclass(frozen=True)
 class Names:
-    """What the project calls its roles and schemas."""
+    """The names of the project's roles and schemas."""
 
     loader: str
     transformer: str
@@ -55,7 +42,7 @@ class Names:
     privileged_reporter: str
     raw: str
     marts: str
-    others: tuple[str, ...]  # what dbt builds beside the marts
+    others: tuple[str, ...]  # the schemas that dbt builds beside the marts
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -78,7 +65,7 @@ def names(project: Path, default_schema: str) -> Names:
 
 
 def postgres_statements(ask: Ask, known: Names) -> Iterator[str]:
-    """What PostgreSQL needs, as it is now."""
+    """The statements that this PostgreSQL database still needs."""
     loader, transformer = quote(known.loader), quote(known.transformer)
     reporters = f"{quote(known.reporter)}, {quote(known.privileged_reporter)}"
     raw, marts = quote(known.raw), quote(known.marts)
@@ -87,12 +74,12 @@ def postgres_statements(ask: Ask, known: Names) -> Iterator[str]:
         if role not in there:
             yield f"create role {quote(role)} nologin"
 
-    # Who is not above all rights has to be one of them for a moment, to act for them.
-    ((database, is_above),) = ask(
+    # Non-superusers must join the roles temporarily, to act for them.
+    ((database, is_superuser),) = ask(
         "select current_database(), rolsuper from pg_roles where rolname = current_user"
     )
     ours = {name for (name,) in ask("select rolname from pg_roles where pg_has_role(oid, 'usage')")}
-    joined = [] if is_above else [r for r in (known.loader, known.transformer) if r not in ours]
+    joined = [] if is_superuser else [r for r in (known.loader, known.transformer) if r not in ours]
     for role in joined:
         yield f"grant {quote(role)} to current_user"
 
@@ -108,7 +95,7 @@ def postgres_statements(ask: Ask, known: Names) -> Iterator[str]:
         f"alter default privileges for role {loader} in schema {raw}"
         f" grant select on tables to {transformer}"
     )
-    # A function's owner must be allowed to create it where it is.
+    # A function's owner needs the right to create it in its schema.
     yield f"grant create on schema {raw} to {transformer}"
     for function, definition in functions(known.raw).items():
         yield definition
@@ -122,7 +109,7 @@ def postgres_statements(ask: Ask, known: Names) -> Iterator[str]:
 
 
 def _owned(ask: Ask, known: Names) -> Iterator[str]:
-    """Schemas are made, or taken from another owner with all that is in them."""
+    """Create the schemas, or take them and their tables from another owner."""
     wanted = {known.raw: known.loader} | dict.fromkeys(known.built, known.transformer)
     listed = ", ".join(map(literal, wanted))
     owners: dict[str, str] = dict(
@@ -148,7 +135,7 @@ def _owned(ask: Ask, known: Names) -> Iterator[str]:
 
 
 def redshift_statements(ask: Ask, known: Names) -> Iterator[str]:
-    """What Amazon Redshift needs, as it is now. Roles own nothing there: users do."""
+    """The statements that this Amazon Redshift database still needs; roles own nothing there."""
 
     def role(name: str) -> str:
         return f"role {quote(name)}"
@@ -166,7 +153,7 @@ def redshift_statements(ask: Ask, known: Names) -> Iterator[str]:
     yield f"revoke temporary on database {quote(database)} from public"
     yield "revoke create on schema public from public"
     yield f"grant usage on schema {quote(known.raw)} to {transformer}"
-    # Also of tables that will be, whoever makes them.
+    # This includes future tables, whoever creates them.
     yield f"grant select for tables in schema {quote(known.raw)} to {transformer}"
     yield (
         f"grant usage on schema {quote(known.marts)} to"
@@ -177,74 +164,64 @@ def redshift_statements(ask: Ask, known: Names) -> Iterator[str]:
 STATEMENTS = {"postgres": postgres_statements, "redshift": redshift_statements}
 
 
-def connected(target: Target) -> Any:
-    """A connection to the warehouse, as the driver has it."""
-    if target.kind == "redshift":
-        import redshift_connector
-
-        return redshift_connector.connect(**target.connection)
-    return psycopg.connect(**target.connection, connect_timeout=10)
-
-
-def said(error: Exception) -> str:
-    """What a driver's error says, in a line."""
+def message_of(error: Exception) -> str:
+    """The message of a driver's error, in one line."""
     first = error.args[0] if error.args else error
     text = str(first.get("M", first)) if isinstance(first, dict) else str(first)
     return text.strip().splitlines()[0].rstrip(".")
 
 
-def needed(target: Target, known: Names, *, apply: bool) -> list[str]:
-    """The statements that the warehouse needs; they are run if `apply`. Raises RolesError."""
-    where, doing = f"{target.kind} {target.place}", ""
+def needed(warehouse: Warehouse, known: Names, *, apply: bool) -> list[str]:
+    """The statements that the warehouse needs; with `apply` they run too. Raises RolesError."""
+    where, doing = f"{warehouse.kind} {warehouse.place}", ""
     try:
-        with closing(connected(target)) as connection:
+        with closing(warehouse.connect()) as connection:
             cursor = connection.cursor()
 
             def ask(sql: str) -> list[tuple[Any, ...]]:
                 cursor.execute(sql)
                 return [tuple(row) for row in cursor.fetchall()]
 
-            statements = list(STATEMENTS[target.kind](ask, known))
+            statements = list(STATEMENTS[warehouse.kind](ask, known))
             for doing in statements if apply else ():
                 cursor.execute(doing)
             connection.commit()
-    except Exception as error:  # each driver has errors of its own
+    except Exception as error:  # each driver has its own errors
         if not doing:
-            raise RolesError(f"{where} cannot be asked: {said(error)}.") from None
+            raise RolesError(f"{where} cannot be asked: {message_of(error)}.") from None
         raise RolesError(
-            f"{where} refused `{doing.partition(' as $')[0]}`: {said(error)}. Nothing was changed:"
-            " run it as an administrator, who may create roles and owns the database and what is"
-            " in it, or is a superuser; or give the printed statements to one."
+            f"{where} refused `{doing.partition(' as $')[0]}`: {message_of(error)}. Nothing was"
+            " changed: run it as an administrator, who may create roles and owns the database and"
+            " what is in it, or as a superuser; or give the printed statements to one."
         ) from None
     return statements
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the statements or run them; a mistake of the user's is one sentence."""
+    """Print the statements or run them; a user's mistake is one sentence."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--apply", action="store_true", help="run the statements")
     options = parser.parse_args(arguments)
     os.chdir(PROJECT)
     try:
-        kind = os.environ.get("TARGET") or find_config().target
-        target = resolve_target(PROJECT, ensure_profile(PROJECT), kind)
-        if target.kind == "duckdb":
+        warehouse = chosen_warehouse()
+        if warehouse.kind not in STATEMENTS:
             raise RolesError(
-                f"DuckDB has no roles: whoever may read {target.place} sees all of it. Give the"
-                " file to those who may (chmod 640), let them open it read-only, or take"
-                " TARGET=postgres or TARGET=redshift for a warehouse that knows who may see what."
+                f"DuckDB has no roles: everybody who may read {warehouse.place} sees all of it."
+                " Give the file to those who may (chmod 640), let them open it read-only, or take"
+                " TARGET=postgres or TARGET=redshift for a warehouse with roles."
             )
-        known = names(PROJECT, target.schema)
-        statements = needed(target, known, apply=options.apply)
+        known = names(PROJECT, warehouse.schema)
+        statements = needed(warehouse, known, apply=options.apply)
     except (LoadError, ProfileError, RolesError) as error:
         print(f"make roles: {error}", file=sys.stderr)
         return 1
     if options.apply:
         print(
-            f"{target.kind} {target.place}: {', '.join(known.roles)} have their rights"
+            f"{warehouse.kind} {warehouse.place}: {', '.join(known.roles)} have their rights"
             f" ({len(statements)} statements). The next dbt build gives the reporters the marts."
         )
     else:
-        print(f"-- For {target.kind} {target.place}; make roles APPLY=1 runs this.\nbegin;")
+        print(f"-- For {warehouse.kind} {warehouse.place}; make roles APPLY=1 runs this.\nbegin;")
         print("".join(f"{statement};\n" for statement in statements) + "commit;")
     return 0

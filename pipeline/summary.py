@@ -1,4 +1,4 @@
-"""What `make build` prints at its end: sizes, revenue, what failed, where things lie."""
+"""What `make build` prints at its end: sizes, revenue, what failed, where the results are."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from decimal import Decimal
 from shlex import quote
 from typing import Any
 
-from pipeline.warehouse import Target
+from pipeline.dbt_runner import Result
+from pipeline.warehouse import Warehouse
 
-GOOD = {"success", "pass", "no-op"}
-PARAGRAPHS = 10
-SAID_LINES = 12  # of what dbt says about one failure; the log has the rest
+PARAGRAPHS = 10  # failures that are described
+MESSAGE_LINES = 12  # of dbt's message about one failure; the log has the rest
 
-# One question for all figures: a second one would cost as much again in dbt's start.
+# One query for all figures: a second one would cost as much again in dbt's start.
 FIGURES = """
 select 'product line' as topic, product_line_at_order as name, sum(revenue_amount) as figure
 from {{ ref('orders_obt') }} group by product_line_at_order
@@ -36,7 +36,7 @@ select 'rows' as topic, '{name}' as name, count(*) as figure from {{{{ ref('{nam
 
 
 def figures_query(marts: Iterable[str]) -> str:
-    """The statement, in dbt's Jinja, that asks the warehouse for everything the summary shows."""
+    """The query, in dbt's Jinja, for everything that the summary shows."""
     return FIGURES + "".join(ROWS.format(name=name) for name in marts)
 
 
@@ -44,7 +44,7 @@ def figures_query(marts: Iterable[str]) -> str:
 class Figure:
     """One number of the summary: rows of a mart, or revenue of a product line or territory.
 
-    Of the topic "data through" the name is the day.
+    For the topic "data through" the name is the day.
     """
 
     topic: str
@@ -52,15 +52,15 @@ class Figure:
     value: Decimal
 
 
-def figures_of(table: Any) -> list[Figure]:
-    """The rows of dbt's answer to `figures_query`, the largest number first."""
-    rows = [
-        Figure(topic, name or "(none)", Decimal(figure or 0)) for topic, name, figure in table.rows
+def figures_of(rows: Iterable[Sequence[Any]]) -> list[Figure]:
+    """The rows of the answer to `figures_query`, the largest number first."""
+    figures = [
+        Figure(topic, name or "(none)", Decimal(figure or 0)) for topic, name, figure in rows
     ]
-    return sorted(rows, key=lambda row: (row.topic, -row.value, row.name))
+    return sorted(figures, key=lambda figure: (figure.topic, -figure.value, figure.name))
 
 
-def figure_lines(figures: Sequence[Figure], results: Sequence[Any]) -> list[str]:
+def figure_lines(figures: Sequence[Figure], results: Sequence[Result]) -> list[str]:
     """Rows per mart beside revenue by product line and by territory."""
     if not figures:
         return []
@@ -80,11 +80,11 @@ def figure_lines(figures: Sequence[Figure], results: Sequence[Any]) -> list[str]
     height = max(len(marts), len(revenue))
     left, right = _column(marts, height), _column(revenue, height)
     lines = [f"  {a}     {b}".rstrip() for a, b in zip(left, right, strict=True)]
-    old = sum(r.node.resource_type == "model" and r.status not in GOOD for r in results)
+    old = sum(r.kind == "model" and not r.is_good for r in results)
     if old:
         lines += [
             "",
-            f"  {old} models were not rebuilt: figures from them are of an earlier build.",
+            f"  {old} models were not rebuilt: their figures come from an earlier build.",
         ]
     return lines
 
@@ -96,90 +96,79 @@ def _column(rows: Sequence[tuple[str, str]], height: int) -> list[str]:
     return lines + [" " * (names + 2 + values)] * (height - len(rows))
 
 
-def count_line(results: Sequence[Any]) -> str:
+def count_line(results: Sequence[Result]) -> str:
     """How many nodes of each kind were built, and how the tests went."""
     kinds = ("model", "seed", "snapshot")
-    built = Counter(r.node.resource_type for r in results if r.status in GOOD)
+    built = Counter(r.kind for r in results if r.is_good)
     parts = [f"{n} {kind}{'s' if n != 1 else ''}" for kind in kinds if (n := built[kind])]
-    tests = [r for r in results if r.node.resource_type in ("test", "unit_test")]
-    passed = sum(r.status in GOOD for r in tests)
+    tests = [r for r in results if r.kind in ("test", "unit_test")]
+    passed = sum(r.is_good for r in tests)
     text = f"{', '.join(parts)}; {passed} of {len(tests)} tests passed"
-    others = Counter(str(r.status) for r in results if r.status not in GOOD)
+    others = Counter(r.status for r in results if not r.is_good)
     return text + "".join(f", {n} {status}" for status, n in sorted(others.items()))
 
 
-def written_line(results: Sequence[Any]) -> str:
-    """How many rows of the marts a build wrote; empty where it made a mart anew, or could not."""
-    answers = [
-        r.adapter_response
-        for r in results
-        if r.node.resource_type == "model" and r.node.config.materialized == "incremental"
-    ]
-    # The macro report_outcome counts; for a table that is made anew dbt says something else.
-    if any(answer.get("code") != "WRITTEN" for answer in answers):
+def written_line(results: Sequence[Result]) -> str:
+    """How many rows of the marts a build wrote; empty where it rebuilt or skipped a mart."""
+    counts = [result.rows_written for result in results if result.is_incremental]
+    written = [count for count in counts if count is not None]
+    if len(written) < len(counts):
         return ""
-    rows = sum(answer["rows_affected"] for answer in answers)
+    rows = sum(written)
     if not rows:
         return "nothing has changed: no row of any mart was written"
     return f"{rows:,} rows of the marts were changed, new or gone"
 
 
-def rebuilt_lines(results: Sequence[Any]) -> list[str]:
+def rebuilt_lines(results: Sequence[Result]) -> list[str]:
     """The marts that were rebuilt because their columns changed, each with what changed."""
-    return [
-        f"{r.node.name} was {r.message}"
-        for r in results
-        if r.node.resource_type == "model" and r.adapter_response.get("code") == "REBUILT"
-    ]
+    return [f"{result.name} was {result.message}" for result in results if result.was_rebuilt]
 
 
 def tested_lines(code_is_good: bool, through: str) -> list[str]:
-    """What tests left out, because an earlier build has found it good."""
+    """Which tests were left out, because an earlier build passed them."""
     lines = ["without unit tests: the code is as it was when they passed"] if code_is_good else []
     if through:
         lines += [f"tests of large tables: of rows loaded after {through} (TESTS=all: of all)"]
     return lines
 
 
-def freshness_line(results: Sequence[Any]) -> str:
+def freshness_line(sources: Sequence[Result]) -> str:
     """How many sources are fresh, and which are not."""
-    stale = [r.node.name for r in results if r.status not in GOOD]
-    fresh = f"{len(results) - len(stale)} of {len(results)} sources are fresh"
+    stale = [source.name for source in sources if not source.is_good]
+    fresh = f"{len(sources) - len(stale)} of {len(sources)} sources are fresh"
     return f"{fresh}; not: {', '.join(stale)}" if stale else fresh
 
 
-def failure_paragraphs(results: Sequence[Any]) -> list[list[str]]:
-    """What failed, what that means and how to look at it; one paragraph each."""
-    failed = [r for r in results if r.status not in GOOD and r.status != "skipped"]
+def failure_paragraphs(results: Sequence[Result]) -> list[list[str]]:
+    """For each failure a paragraph: what failed, what that means, and how to look at it."""
+    failed = [r for r in results if not r.is_good and r.status != "skipped"]
     paragraphs = [_failure_lines(result) for result in failed[:PARAGRAPHS]]
     if len(failed) > PARAGRAPHS:
         paragraphs.append([f"... and {len(failed) - PARAGRAPHS} more: target/run_results.json"])
     return paragraphs
 
 
-def _failure_lines(result: Any) -> list[str]:
-    node = result.node
+def _failure_lines(result: Result) -> list[str]:
     title = "WARNING" if result.status == "warn" else "FAILED"
-    lines = [
-        f"{title}  {node.resource_type.replace('_', ' ')} {node.name} ({node.original_file_path})"
-    ]
-    said = [line.strip() for line in str(result.message or "").splitlines() if line.strip()]
-    if node.description:
-        said.insert(0, " ".join(node.description.split()))
-    lines += [f"    {line}" for line in said[:SAID_LINES]]
+    lines = [f"{title}  {result.kind.replace('_', ' ')} {result.name} ({result.path})"]
+    message = [line.strip() for line in result.message.splitlines() if line.strip()]
+    if result.description:
+        message.insert(0, result.description)
+    lines += [f"    {line}" for line in message[:MESSAGE_LINES]]
     command = f"{environment_prefix()}dbt"
-    if node.resource_type == "source":
-        lines += [f"    again: {command} source freshness -s source:{node.source_name}.{node.name}"]
-    elif node.resource_type == "test" and result.status != "error":
-        lines += [f"    rows:  {command} test -s {node.name} --store-failures"]
-        lines += [f"    query: {node.compiled_path}"] if node.compiled_path else []
+    if result.kind == "source":
+        lines += [f"    again: {command} source freshness -s {result.selector}"]
+    elif result.kind == "test" and result.status != "error":
+        lines += [f"    rows:  {command} test -s {result.selector} --store-failures"]
+        lines += [f"    query: {result.compiled_path}"] if result.compiled_path else []
     else:
-        lines += [f"    again: {command} build -s {node.name}"]
+        lines += [f"    again: {command} build -s {result.selector}"]
     return lines
 
 
-def closing_lines(target: Target, *, sample: bool, green: bool) -> list[str]:
-    """Where things lie, and three commands worth trying next."""
+def closing_lines(warehouse: Warehouse, *, sample: bool, green: bool) -> list[str]:
+    """Where the results are, and three commands to try next."""
     prefix = environment_prefix()
     question = "select * from {{ ref('orders_obt') }}"
     if not green:
@@ -197,7 +186,7 @@ def closing_lines(target: Target, *, sample: bool, green: bool) -> list[str]:
         first,
     ]
     lines = [
-        f"Warehouse  {target.name}: {target.place}",
+        f"Warehouse  {warehouse.name}: {warehouse.place}",
         "Open       target/site/index.html",
         "",
         "Next (dbt and python: after `. .venv/bin/activate`)",
@@ -208,6 +197,6 @@ def closing_lines(target: Target, *, sample: bool, green: bool) -> list[str]:
 
 
 def environment_prefix() -> str:
-    """The variables that a command typed by hand needs to reach the same warehouse; no password."""
+    """The variables with which a command reaches the same warehouse, without a password."""
     names = ("TARGET", "DUCKDB_PATH")
     return "".join(f"{name}={quote(value)} " for name in names if (value := os.environ.get(name)))

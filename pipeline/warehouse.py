@@ -1,37 +1,42 @@
-"""Which warehouse a dbt target means: the profile that dbt finds, and the connection in it."""
+"""The one module that knows which warehouse is meant, and how the warehouses differ.
+
+dbt's profile names the warehouse: `find_warehouse` reads the same output that dbt would use.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
-from argparse import Namespace
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import duckdb
 import psycopg
 import yaml
-from dbt.config.profile import read_profile
-from dbt.config.runtime import load_profile
-from dbt.flags import set_from_args
-from dbt_common.context import set_invocation_context
-from dbt_common.exceptions import DbtBaseException
 
 from loader import LoadError, UsageError
-from loader.config import TARGETS
+from loader.config import TARGETS, find_config
+from loader.destinations import Destination, open_destination
 from loader.destinations.redshift.settings import (
     MORE_PACKAGES,
     driver_parameters,
     redshift_destination,
 )
+from pipeline.dbt_runner import DbtError, Output, read_output, read_profile
+from pipeline.project import PROJECT, own_schemas, schema_name
 
 PROFILE = "classicmodels"
 EXAMPLE = "profiles.example.yml"
-# dbt calls a DuckDB database after its file; DuckDB gives these names to others.
-DUCKDB_KEEPS = ("main", "system", "temp")
+# dbt names a DuckDB database after its file; DuckDB reserves these names.
+DUCKDB_RESERVES = ("main", "system", "temp")
+
+Ask = Callable[[str], list[tuple[Any, ...]]]
 
 
 class ProfileError(RuntimeError):
@@ -43,68 +48,209 @@ class WarehouseError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Target:
-    """One output of the profile and the connection that dbt would open.
+class Warehouse(ABC):
+    """One output of the profile: the warehouse that dbt would open.
 
-    `schema` is its default schema, after which those of the project are called; `options` are what
-    a dbt command needs on its line to use it: nothing for the default output.
+    `name` is the output's name and `schema` its own schema; the names of the project's schemas
+    depend on it. `connection` is what the driver needs. `options` are the options with which a dbt
+    command uses this output; none for the default output.
     """
 
+    kind: ClassVar[str]
+    # The environment variable that names another warehouse of this kind.
+    variable: ClassVar[str]
+    # What SQLAlchemy calls this kind with its driver; empty where Superset cannot read it.
+    dialect: ClassVar[str] = ""
+
     name: str
-    kind: str
     schema: str
     connection: dict[str, Any] = field(repr=False)
     options: tuple[str, ...] = ()
 
     @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where the warehouse is, for people: a path, or host, port and database."""
+
+    @abstractmethod
+    def connect(self) -> Any:
+        """A connection of the driver that can write. Raises the driver's errors."""
+
+    @abstractmethod
+    def _open(self) -> AbstractContextManager[Ask]:
+        """How to ask queries that all see one moment of the warehouse."""
+
+    @classmethod
+    @abstractmethod
+    def connection_of(cls, output: Output, schemas: set[str]) -> dict[str, Any]:
+        """What the driver needs, from an output of this kind. Raises ProfileError.
+
+        `schemas` are those that the project writes to.
+        """
+
+    @property
     def marts(self) -> str:
-        """The schema that others read."""
+        """The schema that people read."""
         return schema_name(self.schema, "marts")
 
     @property
-    def place(self) -> str:
-        """Where the warehouse lies, for people: a path, or host, port and database."""
-        if self.kind == "duckdb":
-            return str(self.connection["path"])
-        database = self.connection["database" if self.kind == "redshift" else "dbname"]
-        return f"{self.connection['host']}:{self.connection['port']}/{database}"
+    def is_made_here(self) -> bool:
+        """Whether `make clean` removes this warehouse."""
+        return False
+
+    def destination(self, raw_schema: str) -> Destination:
+        """Where the loader writes. Raises UsageError."""
+        return open_destination(self.kind, raw_schema, self.connection)
+
+    def for_reader(self, environment: Mapping[str, str]) -> Self:
+        """The same warehouse as the reader of the dashboards opens it, from any folder."""
+        return self
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
-        """The rows of a query; none where the warehouse or a table is not there or not readable."""
+        """The rows of a query; none where the warehouse or a table is missing or unreadable."""
         with contextlib.suppress(WarehouseError), self.reading() as ask:
             return ask(sql)
         return []
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
+    def reading(self) -> Iterator[Ask]:
         """How to ask several queries, which all see one moment of the warehouse.
 
-        Raises WarehouseError where it is not there, or does not answer.
+        Raises WarehouseError where the warehouse is missing or refuses a query.
         """
         try:
-            if self.kind == "redshift":
-                with redshift_destination("", self.connection).asking() as ask:
-                    yield ask
-            elif self.kind == "postgres":
-                with psycopg.connect(**self.connection, connect_timeout=10) as postgres:
-                    postgres.read_only = True
-                    postgres.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-                    yield lambda sql: postgres.execute(sql.encode()).fetchall()
-            elif Path(self.connection["path"]).exists():
-                # Nobody can write while it is open.
-                with duckdb.connect(self.connection["path"], read_only=True) as warehouse:
-                    yield lambda sql: warehouse.execute(sql).fetchall()
-            else:
-                raise WarehouseError(f"There is no warehouse {self.place}.")
+            with self._open() as ask:
+                yield ask
         except (duckdb.Error, psycopg.Error, LoadError) as error:
-            said = str(error).strip().partition("\n")[0].rstrip(".")
-            raise WarehouseError(f"The warehouse {self.place} does not answer: {said}.") from None
+            said = str(error).strip().partition("\n")[0].rstrip(".!")
+            raise WarehouseError(f"The warehouse {self.place} cannot be read: {said}.") from None
+
+
+class DuckDB(Warehouse):
+    """A DuckDB file."""
+
+    kind = "duckdb"
+    variable = "DUCKDB_PATH"
+    dialect = "duckdb"
+
+    @property
+    def place(self) -> str:
+        return str(self.connection["path"])
+
+    @property
+    def is_made_here(self) -> bool:
+        return self.place == "warehouse.duckdb"
+
+    def connect(self) -> Any:
+        return duckdb.connect(self.place)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[Ask]:
+        if not Path(self.place).exists():
+            raise WarehouseError(f"There is no warehouse {self.place}.")
+        # Nobody can write while the file is open.
+        with duckdb.connect(self.place, read_only=True) as file:
+            yield lambda sql: file.execute(sql).fetchall()
+
+    @classmethod
+    def connection_of(cls, output: Output, schemas: set[str]) -> dict[str, Any]:
+        _refuse_unusable_file(output, schemas)
+        return {"path": output.settings["path"]}
+
+    def for_reader(self, environment: Mapping[str, str]) -> Self:
+        return dataclasses.replace(self, connection={"path": str(Path(self.place).resolve())})
+
+
+class Postgres(Warehouse):
+    """A PostgreSQL database."""
+
+    kind = "postgres"
+    variable = "PGDATABASE"
+    dialect = "postgresql+psycopg2"
+
+    @property
+    def place(self) -> str:
+        return "{host}:{port}/{dbname}".format_map(self.connection)
+
+    def connect(self) -> Any:
+        return psycopg.connect(**self.connection, connect_timeout=10)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[Ask]:
+        with self.connect() as postgres:
+            postgres.read_only = True
+            postgres.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            yield lambda sql: postgres.execute(sql.encode()).fetchall()
+
+    @classmethod
+    def connection_of(cls, output: Output, schemas: set[str]) -> dict[str, Any]:
+        names = ("host", "port", "user", "password", "sslmode", "sslcert", "sslkey", "sslrootcert")
+        found = {name: output.settings[name] for name in names} | {"dbname": output.database}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def for_reader(self, environment: Mapping[str, str]) -> Self:
+        given = {"user": environment.get("BI_PGUSER"), "password": environment.get("BI_PGPASSWORD")}
+        reader = {name: value for name, value in given.items() if value}
+        return dataclasses.replace(self, connection={**self.connection, **reader})
+
+
+class Redshift(Warehouse):
+    """An Amazon Redshift database."""
+
+    kind = "redshift"
+    variable = "REDSHIFT_DATABASE"
+
+    @property
+    def place(self) -> str:
+        return "{host}:{port}/{database}".format_map(self.connection)
+
+    def connect(self) -> Any:
+        import redshift_connector
+
+        return redshift_connector.connect(**self.connection)
+
+    def _open(self) -> AbstractContextManager[Ask]:
+        return redshift_destination("", self.connection).asking()
+
+    @classmethod
+    def connection_of(cls, output: Output, schemas: set[str]) -> dict[str, Any]:
+        # The output's fields as the variables from which profiles.example.yml makes them.
+        fields = {
+            "REDSHIFT_HOST": "host",
+            "REDSHIFT_PORT": "port",
+            "REDSHIFT_USER": "user",
+            "REDSHIFT_PASSWORD": "password",
+            "REDSHIFT_METHOD": "method",
+            "REDSHIFT_CLUSTER_ID": "cluster_id",
+            "REDSHIFT_WORKGROUP": "serverless_work_group",
+            "REDSHIFT_SSLMODE": "sslmode",
+            "AWS_REGION": "region",
+            "AWS_PROFILE": "iam_profile",
+        }
+        found = {name: output.settings[place] for name, place in fields.items()}
+        found["REDSHIFT_DATABASE"] = output.database
+        try:
+            return driver_parameters({name: str(v) for name, v in found.items() if v})
+        except UsageError as error:
+            raise ProfileError(str(error)) from None
+
+
+WAREHOUSES = {warehouse.kind: warehouse for warehouse in (DuckDB, Postgres, Redshift)}
+
+
+def chosen_warehouse(target: str | None = None) -> Warehouse:
+    """The warehouse of TARGET, else of `target` or of loader.yml, else the profile's default.
+
+    Raises ProfileError, UsageError.
+    """
+    name = os.environ.get("TARGET") or target or find_config().target
+    return find_warehouse(PROJECT, ensure_profile(PROJECT), name)
 
 
 def ensure_profile(project: Path) -> Path:
-    """Return the folder of the profiles.yml that dbt will read, made from the example if need be.
+    """The folder of the profiles.yml that dbt will read; one is copied from the example if needed.
 
-    Raises ProfileError when there is a profiles.yml that has no profile of this project.
+    Raises ProfileError when there is a profiles.yml without a profile of this project.
     """
     chosen = os.environ.get("DBT_PROFILES_DIR")
     if chosen:
@@ -113,7 +259,7 @@ def ensure_profile(project: Path) -> Path:
         folder = project
     else:
         folder = Path.home() / ".dbt"
-    if _has_profile(folder):
+    if _read_profile(folder) is not None:
         return folder
     if chosen or folder == project:
         raise ProfileError(
@@ -127,134 +273,61 @@ def ensure_profile(project: Path) -> Path:
     return project
 
 
-def _has_profile(folder: Path) -> bool:
+def _read_profile(folder: Path) -> dict[str, Any] | None:
     try:
-        return PROFILE in read_profile(str(folder))
-    except DbtBaseException as error:
+        return read_profile(folder, PROFILE)
+    except DbtError as error:
         raise ProfileError(f"{folder / 'profiles.yml'} is not valid YAML: {error}") from error
 
 
-def resolve_target(project: Path, profiles: Path, name: str | None) -> Target:
-    """Read the profile as dbt does and return the output called `name`, or its default.
+def find_warehouse(project: Path, profiles: Path, name: str | None) -> Warehouse:
+    """The warehouse of the output `name` of the profile, or of its default output.
 
     Raises ProfileError when there is no such output, or its warehouse is not supported.
     """
-    outputs = read_profile(str(profiles))[PROFILE].get("outputs", {})
+    outputs = (_read_profile(profiles) or {}).get("outputs", {})
     if name and name not in outputs:
         example = yaml.safe_load((project / EXAMPLE).read_text("utf-8"))[PROFILE]["outputs"]
         if name in example:
             remedy = f"{EXAMPLE} has it: copy it from there."
         else:
             remedy = f"It has {' and '.join(sorted(outputs))}."
-        raise ProfileError(f"TARGET={name} is no output of {profiles / 'profiles.yml'}. {remedy}")
-    set_invocation_context(dict(os.environ))
-    set_from_args(Namespace(profiles_dir=str(profiles), project_dir=str(project)), None)
+        raise ProfileError(
+            f"TARGET={name} is not an output in {profiles / 'profiles.yml'}. {remedy}"
+        )
     try:
-        profile = load_profile(str(project), {})
-        is_default = name in (None, profile.target_name)
-        if not is_default:
-            profile = load_profile(str(project), {}, target_override=name)
-    except DbtBaseException as error:
-        said = " ".join(str(error).split())
+        output = read_output(project, profiles, name)
+    except DbtError as error:
+        said = str(error)
         if "Could not find adapter type redshift" in said:
             said = MORE_PACKAGES
         raise ProfileError(f"{profiles / 'profiles.yml'}: {said}") from error
-    credentials = profile.credentials
-    if credentials.type not in TARGETS:
+    if output.kind not in WAREHOUSES:
         raise ProfileError(
-            f"The output {profile.target_name} of {profiles / 'profiles.yml'} is of type "
-            f"{credentials.type}; this project loads into {' and '.join(TARGETS)}."
+            f"The output {output.name} of {profiles / 'profiles.yml'} is of type "
+            f"{output.kind}; this project loads into {' and '.join(TARGETS)}."
         )
-    if credentials.type == "duckdb":
-        _refuse_unusable(credentials, own_schemas(project, credentials.schema))
-    return Target(
-        name=profile.target_name,
-        kind=credentials.type,
-        schema=credentials.schema,
-        connection=_connection(credentials),
-        options=() if is_default else ("--target", profile.target_name),
-    )
+    kind = WAREHOUSES[output.kind]
+    connection = kind.connection_of(output, own_schemas(project, output.schema))
+    options = () if output.is_default else ("--target", output.name)
+    return kind(output.name, output.schema, connection, options)
 
 
-def project_settings(project: Path) -> dict[str, Any]:
-    """What dbt_project.yml says."""
-    found: dict[str, Any] = yaml.safe_load((project / "dbt_project.yml").read_text("utf-8"))
-    return found
+def _refuse_unusable_file(output: Output, schemas: set[str]) -> None:
+    """Raise ProfileError for a DuckDB file whose name dbt, the loader and readers cannot all use.
 
-
-def own_schemas(project: Path, default: str) -> set[str]:
-    """The schemas that the project writes to, in a target whose schema is `default`."""
-    settings = project_settings(project)
-    named = {schema_name(default, name) for name in _values(settings, "+schema")}
-    return {settings["vars"]["raw_schema"], *named}
-
-
-def schema_name(default: str, name: str) -> str:
-    """What the schema `name` of the project is called in a target whose schema is `default`.
-
-    As the macro generate_schema_name has it.
+    In a database that has the name of a schema, `marts.orders_obt` can mean either.
     """
-    return name if default in ("main", "public") else f"{default}_{name}"
-
-
-def _values(settings: Any, key: str) -> Iterator[str]:
-    """Every value of a key in nested settings."""
-    if isinstance(settings, dict):
-        for name, value in settings.items():
-            if name == key:
-                yield value
-            else:
-                yield from _values(value, key)
-
-
-def _refuse_unusable(credentials: Any, schemas: set[str]) -> None:
-    """Raise ProfileError where dbt, the loader and readers could not all name a DuckDB warehouse.
-
-    In a database that is called as a schema, `marts.orders_obt` can mean either.
-    """
-    name = credentials.database
-    refused = f"{credentials.path} cannot be the warehouse, "
-    if credentials.path == ":memory:" or name.lower() in DUCKDB_KEEPS or set(name) & {*"'\""}:
+    name, path = output.database, output.settings["path"]
+    refused = f"{path} cannot be the warehouse, "
+    if path == ":memory:" or name.lower() in DUCKDB_RESERVES or set(name) & {*"'\""}:
         raise ProfileError(
-            f"{refused}which needs a file, with a name that has no quotes and is not "
-            f"{', '.join(DUCKDB_KEEPS[:-1])} or {DUCKDB_KEEPS[-1]}, as DuckDB keeps those: set "
-            f"DUCKDB_PATH to another."
+            f"{refused}which needs a file whose name has no quotes and is not "
+            f"{', '.join(DUCKDB_RESERVES[:-1])} or {DUCKDB_RESERVES[-1]}, which DuckDB reserves: "
+            f"set DUCKDB_PATH to another."
         )
     if name.lower() in {schema.lower() for schema in schemas}:
         raise ProfileError(
             f"{refused}as DuckDB would call it {name}, which is one of its schemas, and names such "
             f"as {name}.table would be ambiguous: set DUCKDB_PATH to another."
         )
-
-
-def _redshift_settings(credentials: Any) -> dict[str, str]:
-    """An output of type redshift as the variables that profiles.example.yml makes it from."""
-    fields = {
-        "REDSHIFT_HOST": credentials.host,
-        "REDSHIFT_PORT": credentials.port,
-        "REDSHIFT_DATABASE": credentials.database,
-        "REDSHIFT_USER": credentials.user,
-        "REDSHIFT_PASSWORD": credentials.password,
-        "REDSHIFT_METHOD": credentials.method,
-        "REDSHIFT_CLUSTER_ID": credentials.cluster_id,
-        "REDSHIFT_WORKGROUP": credentials.serverless_work_group,
-        "REDSHIFT_SSLMODE": credentials.sslmode,
-        "AWS_REGION": credentials.region,
-        "AWS_PROFILE": credentials.iam_profile,
-    }
-    return {name: str(value) for name, value in fields.items() if value}
-
-
-def _connection(credentials: Any) -> dict[str, Any]:
-    """What a driver needs to reach the warehouse: a path, or the parameters of its driver."""
-    if credentials.type == "duckdb":
-        return {"path": credentials.path}
-    if credentials.type == "redshift":
-        try:
-            return driver_parameters(_redshift_settings(credentials))
-        except UsageError as error:
-            raise ProfileError(str(error)) from None
-    names = ("host", "port", "user", "password", "sslmode", "sslcert", "sslkey", "sslrootcert")
-    found = {name: getattr(credentials, name) for name in names}
-    found["dbname"] = credentials.database
-    return {name: value for name, value in found.items() if value is not None}

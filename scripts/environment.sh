@@ -1,10 +1,11 @@
 #!/bin/sh
-# Make the virtual environment hold exactly what a requirements file pins.
+# Install what a requirements file pins into the virtual environment.
 #   sh scripts/environment.sh requirements/runtime.txt
-# Does nothing when it already does: a copy of what was installed last is in the environment.
-# The project's own packages are installed too, in editable form: `python -m loader` then runs from
-# any folder. Only Superset's environment does without them.
-# VENV (default .venv) says where it is, PYTHON which interpreter makes it (default: the newest fit).
+# Does nothing when it is installed: the environment has a copy of each installed requirements file.
+# The project's own packages are installed too, in editable form, so that `python -m loader` runs from
+# any folder. Only Superset's environment does not need them.
+# VENV (default .venv) is the environment, PYTHON the interpreter that makes it (default: the newest
+# of 3.11 to 3.13).
 set -eu
 
 requirements=$1
@@ -45,18 +46,18 @@ find_python() {
 
 install_packages() {
     echo "Installing $(grep -c '==' "$requirements") pinned packages into $venv ..."
-    # The file has all that is needed, so pip resolves nothing. It could not either: with hashes it fails
-    # where one package asks for another with extras and a third asks for it without.
+    # The file names every package, so pip resolves nothing. With hashes pip cannot resolve: it fails
+    # where one package requires another with extras and a third requires it without.
     if ! "$venv/bin/python" -m pip install --no-input --disable-pip-version-check \
         --require-hashes --no-deps --requirement "$requirements" >"$log" 2>&1; then
         tail -n 20 "$log" >&2
-        fail "The packages of $requirements could not be installed; pip says above why ($log has all)."
+        fail "The packages of $requirements could not be installed; see pip's message above (all of it: $log)."
     fi
 }
 
 is_right && exit 0
 
-# One at a time: a second make waits for the first and then finds the work done.
+# One at a time: a second make waits for the first and then has nothing to do.
 exec 9<"$requirements"
 if command -v flock >/dev/null; then flock 9; fi
 is_right && exit 0
@@ -64,7 +65,7 @@ is_right && exit 0
 # A half-made environment has no working pip: start again.
 if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ]; then
-        fail "$venv is in the way: it is no virtual environment. Move it, or set VENV to another path."
+        fail "$venv exists but is not a virtual environment. Move it, or set VENV to another path."
     fi
     python=$(find_python)
     "$python" -m venv --clear "$venv" || fail "$python could not make a virtual environment in $venv."
@@ -81,7 +82,7 @@ if ! has_project; then
     "$venv/bin/python" -m pip install --no-input --disable-pip-version-check --no-deps \
         --no-build-isolation --no-index --editable . >"$log" 2>&1 || {
         tail -n 20 "$log" >&2
-        fail "The project's own packages could not be installed; pip says above why."
+        fail "The project's own packages could not be installed; see pip's message above."
     }
     pwd >"$project"
 fi

@@ -1,4 +1,4 @@
-"""`python -m loader`, by the name that cron jobs know."""
+"""`python -m loader`, under the older name that cron jobs use."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`python -m sample_shop`, by its older name."""
+"""`python -m sample_shop`, under its older name."""
 
 import sys
 from pathlib import Path

@@ -1,14 +1,14 @@
-"""Measure the whole way from the shop to the marts at growing sizes, beside plain SQL.
+"""Measure load and build from the shop to the marts at growing sizes, beside plain SQL.
 
     python -m tools.benchmark [--scales 1 10 100] [--targets duckdb] [--runs 1]
 
 For each scale it makes a sample shop in a private PostgreSQL, loads it, and builds the project with
-`dbt build`, each in a process of its own: first into a warehouse without models, then after one
-order in a thousand has changed, then after nothing has; in these two, tests of large tables look at
-what is new, as they do in `make build` of a large shop. Then the SQL that dbt compiled for the
-models runs once more as plain statements, one after the other, without dbt, tests and snapshots'
-bookkeeping apart from their first filling. PostgreSQL as the warehouse is measured up to scale
-1,000. It ends with the aims, the growth between scales, and the slowest nodes.
+`dbt build`, each in its own process. It builds three times: into a warehouse without models, after
+one order in a thousand has changed, and after no change. In the last two, tests of large tables
+look at new rows only, as `make build` of a large shop does. Then the SQL that dbt compiled for the
+models runs as plain statements, one after the other, without dbt and tests; snapshots are only
+filled for the first time. PostgreSQL as the warehouse is measured up to scale 1,000. At the end it
+prints the aims, the growth between scales, and the slowest nodes.
 
 Default: all scales, both warehouses; half an hour or more, 15 GB of disk in the temporary folder.
 """
@@ -43,9 +43,9 @@ from tools.servers import PostgresServer, ServerError
 PROJECT = Path(__file__).resolve().parents[1]
 SCALES = (1, 10, 100, 1_000, 10_000)
 POSTGRES_UP_TO = 1_000
-# Of the shop, its warehouse, a copy of that and the work files, with room to spare.
+# Bytes for the shop, its warehouse, a copy of the warehouse and temporary files, with a margin.
 DISK_PER_SCALE = 1_500_000
-# One order in a thousand, spread over the table; each run takes others.
+# One order in a thousand, spread over the table; each run changes others.
 CHANGED = 'mod("orderNumber", 1000) = {}'
 RAW = "raw_classicmodels"
 
@@ -55,24 +55,24 @@ RAW = "raw_classicmodels"
 
 @dataclass
 class Build:
-    """One `dbt build`: its cost and, by node, the seconds dbt counted for it."""
+    """One `dbt build`: its cost, and the seconds that dbt counted for each node."""
 
     cost: Cost
     nodes: Mapping[str, float]
 
     def seconds(self, *kinds: str) -> float:
-        """The sum over the nodes of some kinds; they run side by side, so it can exceed `cost`."""
+        """The sum over the nodes of some kinds; nodes run in parallel, so it can exceed `cost`."""
         return sum(s for name, s in self.nodes.items() if name.split(".")[0] in kinds)
 
     def slowest(self, count: int) -> list[tuple[str, float]]:
-        """Kind and name of the nodes that took longest, and their seconds."""
+        """Kind, name and seconds of the slowest nodes."""
         found = sorted(self.nodes.items(), key=lambda node: -node[1])[:count]
         return [(" ".join(node.split(".")[::2][:2]), seconds) for node, seconds in found]
 
 
 @dataclass
 class Result:
-    """What was found for one warehouse at one scale. Seconds, and bytes for `size`."""
+    """The result for one warehouse at one scale. Times are seconds, `size` is bytes."""
 
     scale: int
     rows: int
@@ -92,7 +92,7 @@ class Result:
 
 
 class Warehouse(ABC):
-    """Where the shop is loaded to; `environment` leads the loader and dbt there."""
+    """Where the shop is loaded; `environment` names it for the loader and dbt."""
 
     target: str
     environment: Mapping[str, str]
@@ -125,7 +125,7 @@ class DuckDB(Warehouse):
         self.environment = {"DUCKDB_PATH": str(self.path)}
 
     def wipe(self) -> None:
-        # Into a new file, because dropped tables would leave their room in the old one.
+        # Into a new file, because dropped tables leave their space in the old one.
         fresh = self.path.with_name("fresh.duckdb")
         with duckdb.connect() as connection:
             connection.execute(f"attach '{self.path}' as old (read_only)")
@@ -192,7 +192,7 @@ class Postgres(Warehouse):
 
 @dataclass
 class Bench:
-    """The private server, the folder for everything else, and how often each thing is done."""
+    """The private server, the folder for everything else, and the number of runs."""
 
     server: PostgresServer
     folder: Path
@@ -200,7 +200,7 @@ class Bench:
     changes: int = field(default=0)
 
     def make_shop(self, scale: int) -> dict[str, int]:
-        """A sample shop of that size in place of the last one; returns its rows by table."""
+        """Replace the shop by a sample shop of that size; returns its rows by table."""
         self.server.execute("drop database if exists shop")
         self.url = self.server.create_database("shop")
         with shown_progress() as progress:
@@ -210,7 +210,7 @@ class Bench:
         return rows
 
     def measure(self, scale: int, rows: Mapping[str, int], warehouse: Warehouse) -> Result:
-        """Everything about one warehouse at one scale."""
+        """Measure one warehouse at one scale."""
         step = functools.partial(said, f"{warehouse.target}, scale {scale:,}")
         load = step("first load", lambda: self.load(warehouse))
         step("dbt parse", lambda: self.dbt(warehouse, "parse"))
@@ -244,7 +244,7 @@ class Bench:
         return measure(command, variables, self.folder)
 
     def dbt(self, warehouse: Warehouse, *arguments: str, **variables: str) -> Cost:
-        """Run dbt on the warehouse, on this repository's project."""
+        """Run dbt with this repository's project on the warehouse."""
         made = self.made(warehouse)
         command = [sys.executable, "-m", "dbt.cli.main", *arguments]
         command += ["--project-dir", str(PROJECT), "--profiles-dir", str(self.folder)]
@@ -255,8 +255,8 @@ class Bench:
     def build(self, warehouse: Warehouse, tested: str = "") -> Build:
         """What `make build` does after the load: seeds, snapshots, models and tests.
 
-        After a build that was green through the load `tested`, the tests that `make build` would
-        leave out of a large shop are left out here too.
+        `tested` is the load that an earlier green build has tested. With it, this build leaves out
+        the tests that `make build` of a large shop leaves out.
         """
         before = {"TESTED_CODE": "benchmark", "TESTED_THROUGH": tested}
         before["LOADED_THROUGH"] = self.loaded(warehouse)
@@ -266,7 +266,7 @@ class Bench:
         return Build(cost, {r["unique_id"]: r["execution_time"] for r in results["results"]})
 
     def loaded(self, warehouse: Warehouse) -> str:
-        """When the last load began, which is the stamp of its rows."""
+        """When the last load began, which is the _loaded_at of its rows."""
         runs = f"{RAW}._load_runs where status = 'succeeded'"
         ((loaded,),) = warehouse.ask(f"select cast(max(started_at) as varchar(26)) from {runs}")
         return str(loaded)
@@ -282,7 +282,7 @@ class Bench:
         return built[(self.runs - 1) // 2]
 
     def change(self) -> None:
-        """At the source one order in a thousand gets another status, date and quantity."""
+        """Change status, date and quantity of one order in a thousand at the source."""
         which = CHANGED.format(self.changes)
         self.changes += 1
         self.server.execute(
@@ -303,7 +303,7 @@ class Bench:
         for result in results:
             node = nodes.get(result["unique_id"], {"resource_type": "unit_test"})
             if node["resource_type"] == "snapshot":
-                # As dbt ran it, because it adds columns to the select.
+                # The statement that dbt ran, because dbt adds columns to the select.
                 (ran,) = (made / "run").rglob(f"{node['name']}.sql")
                 found.append(ran.read_text("utf-8"))
             elif node["resource_type"] == "model":
@@ -314,7 +314,7 @@ class Bench:
         return found
 
     def plain(self, warehouse: Warehouse, statements: Sequence[str]) -> float:
-        """Seconds that the statements take in a warehouse that holds raw tables and the seeds."""
+        """Seconds of the statements in a warehouse with only raw tables and seeds."""
         warehouse.wipe()
         nodes = json.loads((self.made(warehouse) / "manifest.json").read_text("utf-8"))["nodes"]
         schemas = {n["schema"] for n in nodes.values() if n["resource_type"] in KEPT}
@@ -333,7 +333,7 @@ KEPT = ("model", "snapshot")
 
 
 def said(where: str, what: str, do: Callable[[], Any]) -> Any:
-    """Do something, and say what and how long it took."""
+    """Do something, and print what and how long it took."""
     began = time.monotonic()
     print(f"{where}: {what} ...", file=sys.stderr, end="", flush=True)
     result = do()
@@ -379,7 +379,7 @@ def exponent(small: Result, large: Result, seconds: Callable[[Result], float]) -
 
 
 def report(target: str, results: Sequence[Result]) -> None:
-    """Print what was found for one warehouse."""
+    """Print the results for one warehouse."""
     print(f"\n{target:<36}" + "".join(f"{f'scale {r.scale:,}':>14}" for r in results))
     for name, figure in ROWS:
         print(f"{name:<36}" + "".join(f"{figure(result):>14}" for result in results))
@@ -401,7 +401,7 @@ def report(target: str, results: Sequence[Result]) -> None:
 
 
 def aims(target: str, before: Result | None, result: Result) -> list[tuple[str, str, bool]]:
-    """The aims that one scale is held against: in words, as found, and whether met."""
+    """The aims for one scale: in words, the figure, and whether it is met."""
     found = []
     full, changed = result.full.cost.wall, result.changed.cost.wall
     if result.scale == 1_000:
@@ -427,7 +427,7 @@ def aims(target: str, before: Result | None, result: Result) -> list[tuple[str, 
 
 
 def main() -> None:
-    """Measure every scale, print what was found."""
+    """Measure every scale and print the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -441,7 +441,7 @@ def main() -> None:
     options = parser.parse_args()
     scales = sorted(set(options.scales))
     if scales[0] < 1 or options.runs < 1:
-        parser.error("scales and runs are whole numbers from 1 on")
+        parser.error("scales and runs are whole numbers of at least 1")
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if free < (wanted := scales[-1] * DISK_PER_SCALE):
         raise SystemExit(
@@ -449,7 +449,7 @@ def main() -> None:
             f" {tempfile.gettempdir()} has {free / 1e9:.0f} GB: leave the scale out with --scales,"
             " or set TMPDIR to a larger disk."
         )
-    # Nothing of the caller's shell may lead to a warehouse that is not the benchmark's own.
+    # No variable of the caller's shell may name another warehouse than the benchmark's.
     for name in [name for name in os.environ if name.startswith(("PG", "DBT_"))]:
         del os.environ[name]
     results: dict[str, list[Result]] = {target: [] for target in options.targets}

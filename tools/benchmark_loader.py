@@ -1,12 +1,12 @@
-"""Measure the loader beside the bare pipe and beside what people use today, all in one run.
+"""Measure the loader beside a bare pipe and beside other tools, all in one run.
 
     python -m tools.benchmark_loader [--scale 1000] [--runs 3] [--peers FOLDER]
 
-Builds a sample shop in a private MariaDB, loads it into a private PostgreSQL and into DuckDB, and
-prints for each way: wall and CPU seconds of the client, its peak memory, what the source sent, and
-the ratio of its wall time to that of the bare pipe. The median of the runs counts. With `--peers`
-the tools of benchmark_peers.py are measured too, each in an environment of its own below that
-folder. `--growth` loads a shop of four times the scale once more, for the peak memory.
+It makes a sample shop in a private MariaDB, loads it into a private PostgreSQL and into DuckDB, and
+prints for each way: wall and CPU seconds of the client, its peak memory, the MB that the source
+sent, and the ratio of its wall time to that of the bare pipe. It prints the median of the runs.
+With `--peers` it also measures the tools of benchmark_peers.py, each in its own environment below
+that folder. `--growth` also loads a shop of four times the scale, for the peak memory.
 """
 
 import argparse
@@ -36,7 +36,7 @@ TABLES = (
     "productlines",
     "products",
 )
-# What the clients' text formats do not agree on is taken out of the bare pipe's way.
+# The text formats of the two clients differ for these values, so the bare pipe leaves them out.
 SPECIAL = {
     "orders": "select orderNumber, orderDate, requiredDate, shippedDate, status,"
     ' replace(comments, "\\r", " "), customerNumber from orders',
@@ -48,14 +48,14 @@ SELECTS = [SPECIAL.get(table, f"select * from {table}") for table in TABLES]
 
 @dataclass(frozen=True)
 class Figures:
-    """One run of a command: its cost, and MB that the source sent."""
+    """One run of a command: its cost, and the MB that the source sent."""
 
     cost: Cost
     sent: float
 
 
 class Bench:
-    """The servers, and how commands on them are measured and reported."""
+    """The servers; it measures commands on them and prints the results."""
 
     def __init__(self, folder: Path, mariadb: MariaDBServer, postgres: PostgresServer, runs: int):
         self.folder, self.mariadb, self.postgres, self.runs = folder, mariadb, postgres, runs
@@ -91,11 +91,11 @@ class Bench:
     # -- the ways ----------------------------------------------------------------------------------
 
     def select(self) -> Command:
-        """The server's own client reads everything and throws it away."""
+        """The server's own client reads everything and discards it."""
         return ["sh", "-c", f"{self._client()} -e '{'; '.join(SELECTS)}' > /dev/null"], {}
 
     def pipe(self) -> Command:
-        """The server's own clients, table by table: nothing is typed, checked or made visible."""
+        """The servers' own clients, table by table, without types, checks and publishing."""
         copies = "; ".join(
             f"{self._client()} -e '{select}' | psql -q -c '\\copy piped.{table} from stdin'"
             for table, select in zip(TABLES, SELECTS, strict=True)
@@ -110,7 +110,7 @@ class Bench:
         return [sys.executable, "-m", "loader", *arguments], environment
 
     def peer(self, peer: Peer, folder: Path, target: str) -> Command:
-        """What people use today."""
+        """Another tool."""
         user = PEER, PEER
         where = str(self.folder / "tools.duckdb")
         if target == "postgres":
@@ -119,10 +119,10 @@ class Bench:
         data = {"PEER_DATA": str(self.folder / "peer"), "RUNTIME__DLTHUB_TELEMETRY": "false"}
         return command, data
 
-    # -- what goes before --------------------------------------------------------------------------
+    # -- preparations ------------------------------------------------------------------------------
 
     def empty_pipe(self) -> None:
-        """Tables of text for the pipe to fill."""
+        """Create tables of text for the pipe to fill."""
         statements = ["drop schema if exists piped cascade", "create schema piped"]
         for table in TABLES:
             columns = self.mariadb.execute(
@@ -134,7 +134,7 @@ class Bench:
         self.postgres.execute("; ".join(statements), "warehouse")
 
     def forget(self) -> None:
-        """No warehouse yet."""
+        """Remove the warehouses."""
         self.postgres.execute("drop schema if exists raw_classicmodels cascade", "warehouse")
         self.postgres.execute("drop schema if exists peer cascade", "warehouse")
         for path in (self.duckdb, self.folder / "tools.duckdb"):
@@ -142,7 +142,7 @@ class Bench:
         shutil.rmtree(self.folder / "peer", ignore_errors=True)
 
     def add_peer_user(self) -> None:
-        """A user whose password every tool can read out of a URL."""
+        """Create a user whose password every tool can read from a URL."""
         self.mariadb.execute(
             f"create user {PEER} identified by '{PEER}'; grant select on *.* to {PEER}"
         )
@@ -152,7 +152,7 @@ class Bench:
         )
 
     def change(self) -> None:
-        """One line in ten thousand gets another price, all over the table."""
+        """Change the price of one line in ten thousand, spread over the table."""
         self.mariadb.execute(
             "update orderdetails set priceEach = priceEach + 0.01"
             " where mod(crc32(concat(orderNumber, productCode)), 10000) = 0",
@@ -160,7 +160,7 @@ class Bench:
         )
 
     def grow(self) -> None:
-        """One percent more orders with their lines, behind the others."""
+        """Add one percent more orders with their lines, at the end of the tables."""
         self.mariadb.execute(
             "set @last = (select max(orderNumber) from orders);"
             " set @first = (select min(orderNumber) from orders);"
@@ -182,7 +182,7 @@ class Bench:
 
 
 def main() -> None:
-    """Build the shop, measure everything, print the table."""
+    """Make the shop, measure everything, print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

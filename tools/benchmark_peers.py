@@ -1,7 +1,7 @@
-"""What people use today, as `benchmark_loader.py --peers` measures it: each in its own environment.
+"""The other tools that `benchmark_loader.py --peers` measures, each in its own environment.
 
-sling and ingestr are missing: their packages fetch a program from outside the package index when
-they first run.
+sling and ingestr are not among them: their packages download a program from outside the package
+index when they first run.
 """
 
 import shutil
@@ -21,9 +21,9 @@ pipeline = dlt.pipeline("bench", destination=destination, dataset_name="peer",
                         pipelines_dir=os.environ["PEER_DATA"])
 source = sql_database(url.replace("mysql://", "mysql+pymysql://"), backend="connectorx",
                       backend_kwargs={"return_type": "arrow"})
-# It cannot write bytes that are not UTF-8, so it is spared the table with pictures.
+# It cannot write bytes that are not UTF-8, so it leaves out the table with pictures.
 source = source.with_resources(*(name for name in source.resources if name != "productlines"))
-# Its fast way into PostgreSQL wants Parquet files; into DuckDB it chooses by itself.
+# Its fast way into PostgreSQL needs Parquet files; for DuckDB it chooses by itself.
 kind = {"loader_file_format": "parquet"} if target == "postgres" else {}
 pipeline.run(source, write_disposition="replace", **kind)
 """
@@ -73,7 +73,7 @@ subprocess.run(["pgloader", "/dev/stdin"], input=command, text=True, check=True)
 
 @dataclass(frozen=True)
 class Peer:
-    """A tool: what it needs from the package index, where it loads to, and the script that does."""
+    """A tool: its packages, the warehouses that it can load, and the script that loads."""
 
     name: str
     requirements: tuple[str, ...]
@@ -83,7 +83,7 @@ class Peer:
     def command(
         self, folder: Path, url: str, target: str, where: str, tables: Sequence[str]
     ) -> list[str]:
-        """What loads the tables at a URL; its environment is made below `folder`."""
+        """The command that loads the tables at a URL; it makes its environment below `folder`."""
         home = folder / self.name.partition(" ")[0]
         python = home / "bin" / "python"
         if not python.exists():

@@ -1,4 +1,4 @@
-"""A command in a process of its own, and what it cost."""
+"""Runs a command in its own process and measures its cost."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# A small process between, because a child's peak memory begins with that of its parent.
+# A small process in between, because a child's peak memory starts at that of its parent.
 _LAUNCHER = """
 import os, sys, time
 began = time.monotonic()
@@ -21,7 +21,7 @@ print(status, wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 class CommandError(RuntimeError):
-    """A command that was measured has failed; `said` are the lines that it printed."""
+    """A measured command failed; `said` are the lines that it printed."""
 
     def __init__(self, command: Sequence[str], said: Sequence[str]) -> None:
         super().__init__("\n".join((f"{' '.join(command)} failed:", *said[-30:])))
@@ -30,7 +30,7 @@ class CommandError(RuntimeError):
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run of a command: wall and CPU seconds, peak resident MB."""
+    """The cost of one run of a command: wall and CPU seconds, peak resident MB."""
 
     wall: float
     cpu: float
@@ -38,7 +38,7 @@ class Cost:
 
 
 def measure(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> Cost:
-    """Run a command in a folder, with variables on top of this process's own.
+    """Run a command in a folder, with variables added to the environment of this process.
 
     Raises CommandError when the command fails.
     """

@@ -2,8 +2,8 @@
 
     python -m tools.questions
 
-Asks the DuckDB warehouse that `make build` made. On the page, `<!-- answer: name -->` says which
-file in `analyses/` is asked there; what follows up to `<!-- end -->` is written anew.
+It reads the DuckDB warehouse that `make build` made. On the page, `<!-- answer: name -->` names a
+file in `analyses/`; the text from there to `<!-- end -->` is replaced.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import duckdb
-from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-from dbt.cli.main import dbtRunner
 
-PROJECT = Path(__file__).resolve().parents[1]
+from pipeline.dbt_runner import close_connections, run_dbt
+from pipeline.project import PROJECT
+
 PAGE = PROJECT / "docs" / "questions.md"
 ANALYSES = PROJECT / "analyses"
 COMPILED = PROJECT / "target" / "compiled" / "classicmodels" / "analyses"
@@ -31,7 +30,7 @@ Answer = tuple[Sequence[str], Sequence[Sequence[Any]]]  # names of the columns, 
 
 
 def answered(page: str, answer_of: Callable[[str], Answer]) -> str:
-    """The page with the SQL of each question, as it stands in its file, and the answer to it."""
+    """The page with the SQL of each question, as in its file, and the answer to it."""
 
     def fill(found: re.Match[str]) -> str:
         begin, name, end = found.groups()
@@ -43,7 +42,7 @@ def answered(page: str, answer_of: Callable[[str], Answer]) -> str:
 
 
 def as_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table in Markdown; numbers stand on the right."""
+    """A table in Markdown; numbers are aligned right."""
     cells = [
         [as_text(name, value) for name, value in zip(columns, row, strict=True)] for row in rows
     ]
@@ -70,10 +69,10 @@ def as_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def as_text(column: str, value: Any) -> str:
-    """A value for a reader: thousands apart, except in the number of an order; null is empty."""
+    """A value for a reader, with thousands separators except in order numbers; null is empty."""
     if value is None:
         return ""
-    if isinstance(value, float):  # DuckDB's quotients, which the queries round to one decimal
+    if isinstance(value, float):  # a quotient in DuckDB, which the query rounds to one decimal
         return f"{value:,.1f}"
     if isinstance(value, int | Decimal) and not column.endswith("_number"):
         return f"{value:,}"
@@ -81,12 +80,12 @@ def as_text(column: str, value: Any) -> str:
 
 
 def main() -> int:
-    """Ask all questions and write the page; 1 where dbt or the warehouse cannot answer."""
+    """Answer all questions and write the page; 1 where dbt or the warehouse cannot answer."""
     os.chdir(PROJECT)
-    done = dbtRunner().invoke(["--quiet", "compile", "--select", "path:analyses"])
-    DuckDBConnectionManager.close_all_connections()  # dbt's own would stand in the way
-    if not done.success:
-        print("questions: dbt cannot compile the analyses; `make build` first.", file=sys.stderr)
+    compiled = run_dbt("--quiet", "compile", "--select", "path:analyses")
+    close_connections()  # dbt holds the file, which is read below
+    if not compiled:
+        print("questions: dbt cannot compile the analyses: run make build first.", file=sys.stderr)
         return 1
     path = os.environ.get("DUCKDB_PATH") or "warehouse.duckdb"
     with duckdb.connect(path, read_only=True) as warehouse:

@@ -1,11 +1,11 @@
-"""Verify on a real Amazon Redshift what the tests of this project can only assume.
+"""Check on a real Amazon Redshift what the tests of this project only assume.
 
     python -m tools.redshift_smoke              all checks
     python -m tools.redshift_smoke copy lock    some of them
 
-It reads the variables that TARGET=redshift reads, works in schemas of its own (classicmodels_smoke
-and two more that begin so), which it drops at the end, and prints a line for each check. What to
-expect stands in docs/redshift.md. Exit status: 0 all well, 1 a check failed, or there is no
+It reads the same variables as TARGET=redshift. It works in its own schemas (classicmodels_smoke and
+two more with this prefix), which it drops at the end, and prints a line for each check.
+docs/redshift.md says what to expect. Exit status: 0 all passed, 1 a check failed or there is no
 connection, 2 a variable is missing.
 """
 
@@ -39,13 +39,13 @@ class NothingToCheckError(Exception):
 
 @dataclass
 class Smoke:
-    """The warehouse that is looked at, and connections to it."""
+    """The warehouse that is checked, and connections to it."""
 
     parameters: dict[str, Any]
     _open: list[Any] = field(default_factory=list)
 
     def connect(self) -> Any:
-        """Another connection, which ends with the check."""
+        """A new connection, which is closed after the check."""
         import redshift_connector
 
         connection = redshift_connector.connect(**self.parameters)
@@ -58,7 +58,7 @@ class Smoke:
     def ask(
         connection: Any, sql: str, values: Sequence[Any] | None = None
     ) -> list[tuple[Any, ...]]:
-        """Run a statement; its rows, if it has any."""
+        """Run a statement; returns its rows, if it has any."""
         cursor = connection.cursor()
         cursor.paramstyle = "qmark"
         cursor.execute(sql, values)
@@ -72,7 +72,7 @@ class Smoke:
             connection.rollback()
             said = error.args[0] if error.args else error
             return f"{said.get('C')} {said.get('M')}" if isinstance(said, dict) else str(error)
-        raise AssertionError(f"it took: {sql}")
+        raise AssertionError(f"it accepted: {sql}")
 
     def close(self) -> None:
         """Close all connections."""
@@ -82,7 +82,7 @@ class Smoke:
 
 
 def check_version(smoke: Smoke) -> str:
-    """It is a Redshift."""
+    """The server is a Redshift."""
     ((version,),) = smoke.ask(smoke.connect(), "select version()")
     assert "Redshift" in version, version
     return str(version).rpartition(", ")[2]
@@ -96,7 +96,7 @@ def check_encryption(smoke: Smoke) -> str:
 
 
 def check_text_lengths(smoke: Smoke) -> str:
-    """A varchar's length is in bytes, and what is longer is refused."""
+    """A varchar's length is in bytes, and longer values are refused."""
     connection = smoke.connect()
     smoke.ask(connection, "create table texts (v varchar(4), w varchar(65535))")
     smoke.ask(connection, "insert into texts values (?, ?)", ("éé", "é" * 32_767))
@@ -107,7 +107,7 @@ def check_text_lengths(smoke: Smoke) -> str:
 
 
 def check_trailing_blanks(smoke: Smoke) -> str:
-    """Texts that differ in blanks at their end are equal; their lengths and digests differ."""
+    """Texts that differ only in trailing blanks are equal; their lengths and digests differ."""
     connection = smoke.connect()
     smoke.ask(connection, "create table blanks (a varchar(9), b varchar(9))")
     smoke.ask(connection, "insert into blanks values ('a', 'a ')")
@@ -115,11 +115,11 @@ def check_trailing_blanks(smoke: Smoke) -> str:
         connection, "select a = b, octet_length(a) = octet_length(b), md5(a) = md5(b) from blanks"
     )
     assert found == [(True, False, False)], found
-    return "'a' = 'a ', told apart by octet_length and md5"
+    return "'a' = 'a '; octet_length and md5 differ"
 
 
 def check_numbers(smoke: Smoke) -> str:
-    """Decimals to 38 digits, 37 behind the point; doubles to the last bit, also as text."""
+    """Decimals have 38 digits, 37 behind the point; doubles are exact, also as text."""
     connection = smoke.connect()
     doubles = (0.3, 0.30000000000000004, 1.7976931348623157e308, 2.2250738585072014e-308)
     smoke.ask(connection, "create table numbers (w decimal(38,0), s decimal(38,37), d float8)")
@@ -147,7 +147,7 @@ def check_numbers(smoke: Smoke) -> str:
 
 
 def check_times(smoke: Smoke) -> str:
-    """Microseconds and years before Christ come back as they are rendered."""
+    """Microseconds and years before Christ are rendered exactly."""
     connection = smoke.connect()
     smoke.ask(connection, "create table times (t timestamp, d date)")
     smoke.ask(
@@ -168,7 +168,7 @@ def check_times(smoke: Smoke) -> str:
 
 
 def check_digests(smoke: Smoke) -> str:
-    """The functions with which rows are compared inside."""
+    """The functions that compare rows inside Redshift work like Python's."""
     connection = smoke.connect()
     text, data = "é 🚂\t\\", bytes(range(256)) * 200
     digest = hashlib.md5(text.encode()).hexdigest()
@@ -186,11 +186,11 @@ def check_digests(smoke: Smoke) -> str:
         hashlib.md5(data[1000:9000].hex().encode()).hexdigest(),
     )
     assert found == [expected], found
-    return "md5, strtol, varbyte as Python has them"
+    return "md5, strtol and varbyte are as in Python"
 
 
 def check_parameters(smoke: Smoke) -> str:
-    """One statement takes as many values as the driver allows."""
+    """One statement accepts as many values as the driver allows."""
     connection = smoke.connect()
     smoke.ask(connection, "create table many (n integer)")
     values = ", ".join(["(cast(? as integer))"] * 32_767)
@@ -201,7 +201,7 @@ def check_parameters(smoke: Smoke) -> str:
 
 
 def check_rollback(smoke: Smoke) -> str:
-    """What replaces a column by a wider one can be rolled back, and so can a new table."""
+    """Replacing a column by a wider one can be rolled back, and so can a new table."""
     connection = smoke.connect()
     smoke.ask(connection, "create table wide (n integer, t varchar(5))")
     smoke.ask(connection, "insert into wide values (1, 'x')")
@@ -226,7 +226,7 @@ def check_rollback(smoke: Smoke) -> str:
 
 
 def check_what_commits(smoke: Smoke) -> str:
-    """Why the loader uses neither TRUNCATE nor ALTER COLUMN TYPE."""
+    """TRUNCATE commits, and ALTER COLUMN TYPE fails in a transaction: the loader uses neither."""
     connection = smoke.connect()
     smoke.ask(connection, "create table emptied (t varchar(5))")
     smoke.ask(connection, "insert into emptied values ('x')")
@@ -240,7 +240,7 @@ def check_what_commits(smoke: Smoke) -> str:
 
 
 def check_lock(smoke: Smoke) -> str:
-    """A table that is locked is waited for as long as the time limit allows."""
+    """A statement waits for a locked table up to the time limit."""
     first, second = smoke.connect(), smoke.connect()
     smoke.ask(first, "create table locked (n integer)")
     first.commit()
@@ -254,7 +254,7 @@ def check_lock(smoke: Smoke) -> str:
 
 
 def check_isolation(smoke: Smoke) -> str:
-    """What two writers of the same rows come to; either way no change is lost."""
+    """How two concurrent writers end; no change is lost in either case."""
     first, second = smoke.connect(), smoke.connect()
     smoke.ask(first, "create table counted (n integer)")
     smoke.ask(first, "create table other (n integer)")
@@ -270,12 +270,12 @@ def check_isolation(smoke: Smoke) -> str:
         second.commit()
     except Exception as error:
         assert "1023" in str(error), error
-        return "serializable: error 1023 for the second of two that read what the other writes"
-    return "snapshot: both of two that read what the other writes"
+        return "serializable: the second of two that read what the other writes gets error 1023"
+    return "snapshot: both of two that read what the other writes commit"
 
 
 def check_late_binding(smoke: Smoke) -> str:
-    """A view that is bound late lets a column below it be replaced."""
+    """A column below a late-binding view can be replaced."""
     connection = smoke.connect()
     smoke.ask(connection, "create table below (n integer)")
     smoke.ask(connection, "insert into below values (1)")
@@ -290,23 +290,23 @@ def check_late_binding(smoke: Smoke) -> str:
     smoke.ask(connection, "alter table below rename column m to n")
     connection.commit()
     assert smoke.ask(connection, "select n from above") == [(1,)]
-    return "the view follows"
+    return "the view shows the new column"
 
 
 def check_insert(smoke: Smoke) -> str:
-    """The loader by its slow way, with a few hundred rows."""
+    """The loader without a bucket, with a few hundred rows."""
     return _loads(smoke, f"{SCHEMA}_insert", 300, without_bucket=True)
 
 
 def check_copy(smoke: Smoke) -> str:
-    """The loader by its fast way: every type, changes, wider columns, compared each time."""
+    """The loader with a bucket: every type, changes and wider columns, compared each time."""
     if not os.environ.get("REDSHIFT_S3_STAGING"):
         raise NothingToCheckError("REDSHIFT_S3_STAGING is not set")
     return _loads(smoke, f"{SCHEMA}_copy", ROWS, without_bucket=False)
 
 
 def check_copy_error(smoke: Smoke) -> str:
-    """What COPY says of files that are not there."""
+    """The error of COPY for missing files."""
     url, role = os.environ.get("REDSHIFT_S3_STAGING"), os.environ.get("REDSHIFT_IAM_ROLE")
     if not url or not role:
         raise NothingToCheckError("REDSHIFT_S3_STAGING or REDSHIFT_IAM_ROLE is not set")
@@ -323,7 +323,7 @@ def check_copy_error(smoke: Smoke) -> str:
 
 
 def check_marts(smoke: Smoke) -> str:
-    """How the facts and dimensions of a build lie on the nodes."""
+    """Distribution and sort keys of the facts and dimensions of a build."""
     found = smoke.ask(
         smoke.connect(),
         'select "table", diststyle, sortkey1, tbl_rows from svv_table_info'
@@ -350,7 +350,7 @@ CHECKS: dict[str, Callable[[Smoke], str]] = {
 
 
 def _loads(smoke: Smoke, schema: str, rows: int, *, without_bucket: bool) -> str:
-    """First load, nothing new, changes; source and warehouse compared after each."""
+    """Load first, without a change, and after changes; compare after each load."""
     with _shop(rows) as (url, shop), _bucket_hidden(hidden=without_bucket):
         seen = []
         for change in (
@@ -359,7 +359,7 @@ def _loads(smoke: Smoke, schema: str, rows: int, *, without_bucket: bool) -> str
             "update orders set code = code || ' ' where id <= 10",
             "delete from orders where id = 11; delete from events where rowid = 1;"
             "insert into orders (id) values (0); insert into events values ('new', 1)",
-            # Two columns have to become wider.
+            # Two columns must become wider.
             "create table wider as select * from orders; drop table orders;"
             "create table orders (id integer primary key, code varchar(30), total decimal(20,4),"
             " big decimal(38,10), day timestamp, at timestamp, data blob, paid boolean, w real);"
@@ -385,7 +385,7 @@ def _loads(smoke: Smoke, schema: str, rows: int, *, without_bucket: bool) -> str
 
 @contextmanager
 def _shop(rows: int) -> Iterator[tuple[str, sqlite3.Connection]]:
-    """A source with a column of each type and a table without a key: its URL, and itself."""
+    """A source with a column of each type and a table without a key: URL and connection."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shop.sqlite"
         shop = sqlite3.connect(path, isolation_level=None)
@@ -445,7 +445,7 @@ def _drop(smoke: Smoke, create: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the checks that are named, or all; returns the exit status."""
+    """Run the named checks, or all; returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -456,7 +456,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"there is no check {unknown[0]}; there are {', '.join(CHECKS)}")
     try:
         smoke = Smoke(driver_parameters(os.environ))
-        # Says in a sentence why there is no connection, or no package for one.
+        # This says in one sentence why there is no connection, or which package is missing.
         redshift_destination(SCHEMA, smoke.parameters).ask("select 1")
         _drop(smoke, create=True)
     except LoadError as error:

@@ -1,6 +1,6 @@
 """Private MariaDB and PostgreSQL servers for tests and benchmarks, and the tests' browser.
 
-Each server has a data directory of its own in a temporary folder and a free port on the loopback
+Each server has its own data directory in a temporary folder and a free port on the loopback
 address. It reads no configuration of the machine, shares nothing with a server that already runs
 there, and is stopped and removed on exit:
 
@@ -8,8 +8,8 @@ there, and is stopped and removed on exit:
         url = mariadb.create_database("shop")
         mariadb.execute("create table t (id int primary key)", "shop")
 
-`python -m tools.servers` says which binaries are missing; with `--install` it installs them where
-it may (Debian, as root or with a password-less sudo).
+`python -m tools.servers` names the missing binaries; with `--install` it installs them where it can
+(Debian, as root or with a password-less sudo).
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ from pymysql.constants import CLIENT
 
 HOST = "127.0.0.1"
 USER = "shop"
-# Every character that has a meaning in a URL, so that a path that forgets to decode it fails.
+# All characters with a meaning in a URL, so that code that forgets to decode it fails.
 PASSWORD = "p@ss:w/rd #1%?&"
 START_SECONDS = 60.0
 
 
 class ServerError(RuntimeError):
-    """A private server could not be found, started or used; the text says why."""
+    """A private server is missing or could not be started or used; the text says why."""
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on now."""
+    """Return a free port of the loopback address."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
@@ -74,7 +74,7 @@ def _children(pid: int) -> list[int]:
 
 
 class Program:
-    """What a Debian package brings, and where it lies."""
+    """A program of a Debian package, and where it is installed."""
 
     title: ClassVar[str]
     packages: ClassVar[tuple[str, ...]]
@@ -83,7 +83,7 @@ class Program:
 
     @classmethod
     def find_binaries(cls) -> dict[str, Path]:
-        """Return the programs by name. Raises ServerError that names what is missing."""
+        """Return the programs by name. Raises ServerError that names the missing ones."""
         folders = [p for pattern in cls.search_path for p in _newest_first(pattern)]
         path = os.pathsep.join([*map(str, folders), os.environ.get("PATH", os.defpath)])
         found = {name: shutil.which(name, path=path) for name in cls.binaries}
@@ -106,11 +106,11 @@ class Chromium(Program):
 
 
 class Server(Program, ABC):
-    """A database server that lives as long as its `with` block.
+    """A database server that runs during its `with` block.
 
     `fast` turns off what makes a commit survive a power cut (it still survives `kill()`); pass
-    False to measure a server as it comes. `settings` are server options on top, by their names in
-    the server's manual.
+    False to measure a server with its defaults. `settings` are further server options, by their
+    names in the server's manual.
     """
 
     scheme: ClassVar[str]
@@ -128,7 +128,7 @@ class Server(Program, ABC):
         self._folder: Path | None = None
         self._binaries: dict[str, Path] = {}
 
-    # -- what each server does in its own way ----------------------------------------------------
+    # -- what differs by server ------------------------------------------------------------------
 
     @abstractmethod
     def _initialise(self) -> None:
@@ -156,7 +156,7 @@ class Server(Program, ABC):
     def load_file(self, path: Path | str, database: str) -> None:
         """Run a file of SQL statements with the server's own client. Raises ServerError."""
 
-    # -- what they share -------------------------------------------------------------------------
+    # -- what is common --------------------------------------------------------------------------
 
     @property
     def folder(self) -> Path:
@@ -167,11 +167,11 @@ class Server(Program, ABC):
 
     @property
     def pid(self) -> int | None:
-        """The server's process, None while it does not run."""
+        """The server's process id; None while it does not run."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def start(self) -> None:
-        """Start the server, after `stop()` or `kill()` on the data it had. Raises ServerError."""
+        """Start the server, after `stop()` or `kill()` with its old data. Raises ServerError."""
         if self.pid:
             return
         first = self._folder is None
@@ -186,8 +186,8 @@ class Server(Program, ABC):
         while not self._run(deadline):
             if time.monotonic() > deadline:
                 raise ServerError(f"{self.title} did not start:\n{self._log_tail()}")
-            # Another process took the port meanwhile, or a killed server still holds its memory.
-            # A server that ran before keeps its port, so that its URLs stay true.
+            # Another process took the port, or a killed server still holds its memory.
+            # A server that ran before needs the same port, so that its URLs stay valid.
             if first:
                 self.port = 0
             time.sleep(0.2)
@@ -213,7 +213,7 @@ class Server(Program, ABC):
         self._process = None
 
     def kill(self) -> None:
-        """End the server at once, as a crash would; the data stays for the next `start()`."""
+        """End the server at once, like a crash; the data stays for the next `start()`."""
         if self._process and self._process.poll() is None:
             children = _children(self._process.pid)
             self._process.kill()
@@ -232,7 +232,7 @@ class Server(Program, ABC):
             self._folder = None
 
     def create_database(self, name: str) -> str:
-        """Create an empty database and return its URL; one of that name is dropped first."""
+        """Create an empty database, in place of one with that name, and return its URL."""
         self._create_database(name)
         return self.url(name)
 
@@ -260,7 +260,7 @@ class Server(Program, ABC):
     # -- processes -------------------------------------------------------------------------------
 
     def _owner(self) -> pwd.struct_passwd | None:
-        """The user that the server runs as, when it is not the one that we are."""
+        """The user that the server runs as; None for the current user."""
         return None
 
     def _own(self, path: Path) -> None:
@@ -291,8 +291,8 @@ class Server(Program, ABC):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for the tests, which stop the server in order
-                # The signal comes when the starting *thread* ends: only right for the main one.
+                start_new_session=True,  # Ctrl-C goes to the tests, which stop the server in order
+                # The signal comes when the starting *thread* ends, so only the main one may ask.
                 preexec_fn=_die_with_parent
                 if threading.current_thread() is threading.main_thread()
                 else None,
@@ -323,7 +323,7 @@ def _newest_first(pattern: str) -> Iterator[Path]:
 
 
 class MariaDBServer(Server):
-    """A private MariaDB server. Its ordinary user may use the databases made here, nothing else."""
+    """A private MariaDB server. Its ordinary user may use only the databases made here."""
 
     title = "MariaDB"
     scheme = "mysql"
@@ -338,7 +338,7 @@ class MariaDBServer(Server):
                 "--no-defaults",
                 f"--datadir={self.folder / 'data'}",
                 f"--user={self._system_user()}",
-                # The administrator comes in by the socket, as the user that runs the tests.
+                # The administrator logs in through the socket, as the user that runs the tests.
                 "--auth-root-authentication-method=socket",
                 f"--auth-root-socket-user={self._system_user()}",
                 "--skip-test-db",
@@ -514,7 +514,7 @@ class PostgresServer(Server):
             dbname=database or "postgres",
             autocommit=True,
         ) as connection:
-            # Bytes: the text is the test's own, not composed by the library.
+            # As bytes, because psycopg accepts only literal text as str.
             cursor = connection.execute(sql.encode())
             while cursor.nextset():
                 pass
@@ -543,7 +543,7 @@ PROGRAMS: tuple[type[Program], ...] = (MariaDBServer, PostgresServer, Chromium)
 
 
 def missing_programs() -> dict[type[Program], str]:
-    """The programs that are not here, each with the sentence that says so."""
+    """The missing programs, each with a sentence that says so."""
     missing = {}
     for program in PROGRAMS:
         try:
@@ -554,9 +554,9 @@ def missing_programs() -> dict[type[Program], str]:
 
 
 def install(programs: Sequence[type[Program]]) -> None:
-    """Install the programs' Debian packages, without a server that starts by itself.
+    """Install the programs' Debian packages, without starting a server.
 
-    Raises ServerError where that is not possible: no apt-get, no right to use it, no network.
+    Raises ServerError where that is impossible: no apt-get, no right to use it, no network.
     """
     if not shutil.which("apt-get"):
         raise ServerError("only Debian's packages are installed automatically (no apt-get here)")
@@ -581,8 +581,8 @@ def install(programs: Sequence[type[Program]]) -> None:
         raise ServerError(f"apt-get install {' '.join(packages)} failed: {(said or ['?'])[-1]}")
 
 
-# Debian starts a server, and PostgreSQL makes a first cluster, as soon as a package is installed.
-# Tests bring their own: both are forbidden while the packages are set up, and allowed again after.
+# Debian starts a server, and PostgreSQL makes a first cluster, when their packages are installed.
+# The tests start their own servers, so both are forbidden during the installation.
 _INSTALL = """
 policy=/usr/sbin/policy-rc.d
 cluster=/etc/postgresql-common/createcluster.d/classicmodels.conf
@@ -602,7 +602,7 @@ apt-get install -y -qq --no-install-recommends "$@"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Say which programs are missing; exit status 1 when one is missing in the end."""
+    """Name the missing programs; exit status 1 when one is missing at the end."""
     parser = argparse.ArgumentParser(description="Find the programs that the tests start.")
     parser.add_argument(
         "--install", action="store_true", help="install what is missing (Debian, root or sudo)"

@@ -11,5 +11,5 @@ loglevel = "warning"
 
 
 def post_worker_init(_worker: object) -> None:
-    """Say where it is, as soon as it answers."""
+    """Print the address as soon as the server answers."""
     print(f"The dashboards are at http://localhost:{port} (Ctrl-C ends it).", flush=True)

@@ -2,8 +2,8 @@
 
     python prepare.py < assets.json
 
-Runs in Superset's environment. Reads the assets as one JSON object, path -> YAML, and writes to
-standard output nothing but the password of the user `admin`, when it makes that user.
+It runs in Superset's environment. It reads the assets as one JSON object, path -> YAML. To standard
+output it writes only the password of the user `admin`, when it creates that user.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ADMIN = "admin"
 
 
 def prepare(assets: dict[str, str]) -> str | None:
-    """Bring the state up to date; return the password of a user that was made."""
+    """Bring the state up to date; return the password of a new user."""
     from flask import g
     from flask_migrate import upgrade
     from superset.app import create_app
@@ -46,7 +46,7 @@ def prepare(assets: dict[str, str]) -> str | None:
 
 
 if __name__ == "__main__":
-    with contextlib.redirect_stdout(sys.stderr):  # where Superset says how it is
+    with contextlib.redirect_stdout(sys.stderr):  # Superset's own messages
         made = prepare(json.load(sys.stdin))
     if made:
         print(made)

@@ -1,8 +1,8 @@
-"""Apache Superset for one person on one machine: what `make bi` serves.
+"""The configuration of Apache Superset for one person on one machine, as `make bi` serves it.
 
-Superset imports this module by its name. The environment, which pipeline/dashboards.py sets, says
-where its own state lies (SUPERSET_HOME, a private folder) and how the warehouse is reached
-(BI_WAREHOUSE, JSON: `kind` duckdb or postgres, and `connection`, the parameters of its driver).
+Superset imports this module by its name. pipeline/dashboards.py sets the environment: SUPERSET_HOME
+is the private folder of Superset's own data, BI_WAREHOUSE says how to reach the warehouse (JSON:
+`kind` duckdb or postgres, and `connection`, the parameters of its driver).
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from superset.exceptions import SupersetException
 
 STATE = Path(os.environ["SUPERSET_HOME"])
 WAREHOUSE = json.loads(os.environ["BI_WAREHOUSE"])
-# As databases/warehouse.yaml calls it.
+# The name in databases/warehouse.yaml.
 DATABASE_NAME = "Warehouse"
-# Seconds to wait for a build that has DuckDB's file open.
+# Seconds to wait for a build that has the DuckDB file open.
 PATIENCE = 20.0
 
 # Signs sessions and CSRF tokens, and encrypts what Superset stores.
 SECRET_KEY = (STATE / "secret_key").read_text("ascii")
-# What these sign is switched off; Superset's defaults for them are known to everybody.
+# The features that use these are switched off; Superset's defaults for them are public.
 GUEST_TOKEN_JWT_SECRET = GLOBAL_ASYNC_QUERIES_JWT_SECRET = SECRET_KEY
 SQLALCHEMY_DATABASE_URI = f"sqlite:///{STATE / 'superset.db'}?check_same_thread=false"
 
-# Superset has the next four on by itself; here they cannot be switched off by its environment.
+# These four are Superset's defaults; set here, the environment cannot switch them off.
 WTF_CSRF_ENABLED = True
 TALISMAN_ENABLED = True
 SESSION_COOKIE_HTTPONLY = True
 RATELIMIT_ENABLED = True
-# Chart queries are few and the pages ask for many files; logging in stays at five a second.
+# A page requests many files but few chart queries; logins stay limited to five a second.
 RATELIMIT_APPLICATION = "500 per second"
-# No https on loopback; a cookie for https alone would never be sent.
+# There is no https on loopback, so a cookie for https only would never be sent.
 SESSION_COOKIE_SECURE = False
-# Cookies know no ports: another Superset on this machine has one of its own.
+# Cookies ignore the port, so another Superset on this machine needs another name.
 SESSION_COOKIE_NAME = "classicmodels_bi"
 TALISMAN_CONFIG = {
-    # The page asks nobody but this server: no maps, fonts or counting pixels of others.
+    # Pages load only from this server: no maps, fonts or tracking pixels from others.
     "content_security_policy": {
         "base-uri": ["'self'"],
         "default-src": ["'self'"],
@@ -68,23 +68,23 @@ TALISMAN_CONFIG = {
 def warehouse_connection(
     uri: URL, parameters: dict[str, Any], *_: object
 ) -> tuple[URL, dict[str, Any]]:
-    """Lead the assets' database to the warehouse of this environment; leave others alone.
+    """Connect the assets' database to the warehouse of this environment; change no other.
 
-    So no address and no password of it is ever stored.
+    So Superset never stores the address and password of the warehouse.
     """
     if uri.host or uri.database != DATABASE_NAME:
         return uri, parameters
     connection = WAREHOUSE["connection"]
     if WAREHOUSE["kind"] == "duckdb":
-        # One configuration for all: a process cannot open a DuckDB file in two ways. Superset's own
-        # differs by who asks.
+        # A process cannot open a DuckDB file with two configurations, and Superset's own
+        # configuration differs by user.
         uri = URL.create("duckdb", database=connection["path"])
         arguments = {"read_only": True, "config": {"enable_external_access": "false"}}
     else:
         uri = URL.create("postgresql+psycopg2")
         options = "-c default_transaction_read_only=on -c timezone=UTC"
         arguments = {**connection, "options": options, "connect_timeout": 10}
-    # A connection that is kept would keep a DuckDB file from whoever wants to write to it.
+    # A connection that stays open would lock a DuckDB file against writers.
     return uri, {**parameters, "connect_args": arguments, "poolclass": NullPool}
 
 
@@ -94,7 +94,7 @@ DB_CONNECTION_MUTATOR = warehouse_connection
 def wait_for_the_build(
     dialect: Any, _record: object, arguments: list[Any], parameters: dict[str, Any]
 ) -> Any:
-    """Open DuckDB's file as soon as nobody writes to it. Raises SupersetException."""
+    """Open the DuckDB file as soon as nobody writes to it. Raises SupersetException."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
@@ -112,7 +112,7 @@ def wait_for_the_build(
 event.listen(DuckDBDialect, "do_connect", wait_for_the_build)
 
 APP_NAME = "classicmodels"
-# The first is for what there is one of; neighbours can be told apart by the colour-blind.
+# Charts with one colour use the first; colour-blind people can distinguish neighbours.
 EXTRA_CATEGORICAL_COLOR_SCHEMES = [
     {
         "id": "classicmodels",
@@ -131,5 +131,5 @@ EXTRA_CATEGORICAL_COLOR_SCHEMES = [
         ],
     }
 ]
-THEME_DARK = None  # the colours are chosen for a light ground
+THEME_DARK = None  # the colours are for a light background
 FEATURE_FLAGS = {"ALERT_REPORTS": False}

@@ -52,7 +52,7 @@ def line_sql(fields: Sequence[str]) -> str:
 
 
 def lines_of(
-    result: duckdb.DuckDBPyRelation, rows_per_batch: int
+    result: duckdb.DuckDBPyConnection | duckdb.DuckDBPyRelation, rows_per_batch: int
 ) -> Iterator[tuple[memoryview, int]]:
     """The lines of a result whose first column is `line_sql`, some rows at a time.
 

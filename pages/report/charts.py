@@ -1,8 +1,8 @@
-"""Charts as inline SVG, drawn here: no script, no font, nothing to fetch.
+"""Charts as inline SVG: no script, no font, nothing to fetch.
 
-Across, everything is in percent of the width, so a chart is as wide as its place while its text
-keeps its size. Values become floats only to be drawn; what is written beside them is exact.
-Each chart has a name and a description for those who do not see it, and its table on the page.
+Horizontal places are in percent of the width, so a chart fills its space while its text has a fixed
+size. Values become floats only for drawing; the written values are exact. Each chart has a name and
+a description for those who cannot see it, and its table on the page.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pages.report.text import Number, compact
 # In pixels.
 ROW = 46  # a bar with its label
 TOP, PLOT, AXIS = 8, 190, 24  # above a plot, down to its end, below it
-LABEL = 38  # characters of a bar's name and number together, which a phone has place for
+LABEL = 38  # characters of a bar's name and number together, which fit on a phone
 TICKS = 4
-AXIS_LABELS = 34  # of the labels below a plot, two between each
+AXIS_LABELS = 34  # characters of the labels below a plot, two of them between labels
 Down = Callable[[float | Number], float]  # a value to its pixels from the top
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A value with its name and its text; `mark` is what it is compared with."""
+    """A value with its name and its text; `mark` is the value to compare it with."""
 
     name: str
     value: Number
@@ -37,7 +37,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Column:
-    """A value in time, None where there is no data yet; `hint` is shown under the pointer."""
+    """A value in time, None without data yet; `hint` appears under the pointer."""
 
     label: str
     value: Number | None
@@ -47,7 +47,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Line:
-    """Values in time, None where there is no data yet."""
+    """Values in time, None without data yet."""
 
     name: str
     values: Sequence[Number | None]
@@ -111,7 +111,7 @@ def _column(point: Column, left: float, width: float, down: Down) -> Markup:
     slot = {"x": _percent(left), "width": _percent(width)}
     parts = [
         _tag("title", point.hint),
-        # As high as the plot, so that the pointer finds a small column too.
+        # As high as the plot, so that the pointer also finds a small column.
         _tag("rect", class_="slot", **slot, height=PLOT),
         _tag(
             "rect",
@@ -132,7 +132,7 @@ def _column(point: Column, left: float, width: float, down: Down) -> Markup:
 def lines(
     key: str, title: str, description: str, labels: Sequence[str], series: Sequence[Line]
 ) -> Markup:
-    """Lines over the same days, told apart by their strokes, the first in front."""
+    """Lines over the same days with different strokes, the first in front."""
     down, grid, numbers = _scale([value for line in series for value in line.values])
     drawn = [grid]
     for number, line in reversed(list(enumerate(series))):
@@ -167,7 +167,7 @@ def _chart(key: str, title: str, description: str, height: int, drawn: Sequence[
 
 
 def _scale(values: Sequence[Number | None]) -> tuple[Down, Markup, Markup]:
-    """Where a value lies, in pixels from the top; the lines of a grid, and numbers beside it."""
+    """The place of a value in pixels from the top, the lines of the grid, and its numbers."""
     ticks = _ticks(*_bounds(values))
 
     def down(value: float | Number) -> float:
@@ -184,7 +184,7 @@ def _scale(values: Sequence[Number | None]) -> tuple[Down, Markup, Markup]:
 
 
 def _axis(labels: Sequence[str]) -> Markup:
-    """Some of the labels below a plot: the last, and from it back at even steps."""
+    """Some of the labels below a plot: the last one, and others at even steps before it."""
     step = 100 / len(labels)
     every = math.ceil(len(labels) / (AXIS_LABELS // (max(map(len, labels)) + 2)))
     found = []
@@ -206,14 +206,14 @@ def _axis(labels: Sequence[str]) -> Markup:
 
 
 def _bounds(values: Sequence[Number | None]) -> tuple[float, float]:
-    """The least and the greatest value, zero among them, and never the same."""
+    """The least and the greatest of the values and zero; they are never equal."""
     known = [float(value) for value in values if value is not None]
     low, high = min([0.0, *known]), max([0.0, *known])
     return (low, high) if low < high else (0.0, 1.0)
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers from below the least value to above the greatest, 1 apart at least."""
+    """Round numbers from below the least value to above the greatest, at least 1 apart."""
     rough = max((high - low) / TICKS, 1)
     size = 10.0 ** math.floor(math.log10(rough))
     step = next(size * n for n in (1, 2, 2.5, 5, 10) if size * n >= rough)
@@ -225,7 +225,7 @@ def _percent(share: float) -> str:
 
 
 def _tag(name: str, /, *inside: str, **attributes: object) -> Markup:
-    """An element; what is no markup yet is escaped."""
+    """An element; text that is not markup is escaped."""
     written = Markup().join(
         Markup(' {}="{}"').format(_attribute(key), value) for key, value in attributes.items()
     )

@@ -1,4 +1,4 @@
-"""The section about customers: who they are, what they owe, what they paid, what does not match."""
+"""The section about customers: segments, receivables, payments, and what does not match."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pages.report.charts import Bar, Column
 from pages.report.figures import CURRENCY, MONTHS, TOP, Figures
 from pages.report.parts import Card, Figure, Note, Section, Table
 
-# As the mart's description has them, from the best.
+# As in the mart's description, the best first.
 SEGMENTS = (
     "Champions",
     "Loyal",
@@ -39,14 +39,13 @@ NO_CUSTOMERS = "There are no customers."
 
 
 def customers_section(figures: Figures) -> Section:
-    """Everything about customers and what they owe."""
+    """All figures about customers and receivables."""
     as_of = text.day(figures.state.as_of)
     return Section(
         "customers",
         "Customers and receivables",
-        f"Everything that is ordered and paid, with ages as of {as_of}. The shop knows no terms of"
-        " payment: an order is due 30 days after it was shipped, and payments pay what is due"
-        " first.",
+        f"All orders and payments, with ages as of {as_of}. The shop has no terms of payment: an"
+        " order is due 30 days after it was shipped, and payments pay the oldest amounts first.",
         _cards(figures),
         [
             _ages(figures),
@@ -121,7 +120,7 @@ def _payments(figures: Figures) -> Figure:
         return Figure("payments", title, "Nothing was ordered or paid.")
     last = dated[-1]
     lede = f"In {text.month(last[0])} {text.money(last[2])} were paid, and {text.money(last[3])}"
-    lede += f" ordered. At its end customers owed {text.money(last[5])} on the whole."
+    lede += f" ordered. At its end customers owed {text.money(last[5])} in total."
     points = [
         Column(
             text.month(month),
@@ -151,15 +150,15 @@ def _payments(figures: Figures) -> Figure:
 def _segments(figures: Figures) -> Figure:
     title = "Customers by segment"
     found = {row[0]: row for row in figures.segments}
-    # A segment that the mart has anew comes last.
+    # A segment that is new in the mart comes last.
     names = [n for n in SEGMENTS if n in found] + sorted(found.keys() - set(SEGMENTS))
     if not names:
         return Figure("segments", title, NO_CUSTOMERS)
     rows = [found[name] for name in names]
     whole = sum((row[3] for row in rows), Decimal())
     high = sum(row[4] for row in rows)
-    lede = f"{_customers(high)} may be lost: their last order is more than three times as many days"
-    lede += " ago as usually lie between two."
+    lede = f"{_customers(high)} may be lost: the time since their last order is more than three"
+    lede += " times as long as usual between their orders."
     chart = charts.bars(
         "segments", title, lede, [Bar(row[0], row[1], text.whole(row[1])) for row in rows]
     )
@@ -187,7 +186,7 @@ def _credit(figures: Figures) -> Figure:
         return Figure("credit", title, NO_CUSTOMERS)
     rows = [(BANDS[band], *sums) for band, *sums in figures.credit]
     _, whole, limits, owed = (None, *_sums(rows, 1, 2, 3))
-    lede = f"{_customers(whole)} have limits of {text.money(limits)} in all, and"
+    lede = f"{_customers(whole)} have limits of {text.money(limits)} in total, and"
     lede += f" {text.money(owed)} are open."
     chart = charts.bars(
         "credit",
@@ -246,9 +245,9 @@ def _matches(figures: Figures) -> Figure:
     orders = text.counted(counts.get("Order without payment", 0), "order", "orders")
     payments = text.counted(counts.get("Payment without order", 0), "payment", "payments")
     lede = (
-        f"{text.whole(counts.get('Matched', 0))} orders have a payment over exactly their amount;"
-        f" {orders} and {payments} do not match. They differ by {text.money(difference)} in all,"
-        " which is what customers owe less what they paid in advance."
+        f"{text.whole(counts.get('Matched', 0))} orders have a payment of exactly their amount;"
+        f" {orders} and {payments} do not match. They differ by {text.money(difference)} in total,"
+        " which is what customers owe, minus what they paid in advance."
     )
     chart = charts.bars(
         "matches",
@@ -290,10 +289,10 @@ def _differences(figures: Figures) -> Figure:
         ],
         figures.differences,
     )
-    lede = "Orders not paid yet, orders paid in parts and payments in advance are among them."
+    lede = "They include unpaid orders, orders paid in parts and payments in advance."
     return Figure("differences", title, lede, tables=[table], is_wide=True)
 
 
 def _sums(rows: list[tuple[Any, ...]], *places: int) -> list[Any]:
-    """The sums of some columns."""
+    """The sums of columns, by their places."""
     return [sum(row[place] for row in rows) for place in places]

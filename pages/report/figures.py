@@ -1,7 +1,7 @@
-"""What the report shows, asked of the marts: sums only, whatever the size of the shop.
+"""What the report shows, read from the marts: only sums, whatever the size of the shop.
 
-The SQL runs on DuckDB, PostgreSQL and Redshift. It names every column it needs and none that holds
-personal data, so a role that may read no others can write the report.
+The SQL runs on DuckDB, PostgreSQL and Redshift. It names every column and none with personal data,
+so a role that may not read personal data can write the report.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DAYS = 30
 TOP = 10  # products, debtors and differences that are listed
 MONTHS = 24
 NOW, BEFORE, YEAR = "now", "before", "year"
-CURRENCY = "USD"  # what the catalog gives as the unit of each amount; a test compares
+CURRENCY = "USD"  # the unit of each amount in the catalog; a test compares them
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Period:
 
 @dataclass(frozen=True)
 class State:
-    """What the marts take for today, through which day there is business, and what was loaded."""
+    """The day that the marts take for today, and how far the data go."""
 
     as_of: date
     data_through: date | None
@@ -51,12 +51,12 @@ class State:
 
     @property
     def is_shifted(self) -> bool:
-        """Whether the thirty days up to `as_of` have no sales, but some before them do."""
+        """Whether the thirty days up to `as_of` have no sales, but earlier days have."""
         return self.last_sale is not None and self.last_sale < Period.ending(self.as_of).first
 
     @property
     def periods(self) -> dict[str, Period]:
-        """The days that are shown, those before, and the same a year earlier."""
+        """The days that are shown, those before them, and the same days a year earlier."""
         last = self.last_sale if self.last_sale and self.is_shifted else self.as_of
         return {
             NOW: Period.ending(last),
@@ -65,12 +65,12 @@ class State:
         }
 
     def days_known(self, days: Sequence[date]) -> int:
-        """How many of the days, from the first, have data already."""
+        """How many of the days have data already."""
         return sum(self.data_through is not None and day <= self.data_through for day in days)
 
 
 def a_year_before(day: date) -> date:
-    """The same day of the calendar; of 29 February the 28th, as databases have it."""
+    """The same day of the calendar; 28 February for the 29th, as in databases."""
     try:
         return day.replace(year=day.year - 1)
     except ValueError:
@@ -92,7 +92,7 @@ class Sold:
 
 @dataclass(frozen=True)
 class Sales:
-    """What was sold of a product line or in a country, say, in each period."""
+    """What was sold in each period, for example of one product line or in one country."""
 
     name: Any
     periods: dict[str, Sold]
@@ -102,13 +102,13 @@ class Sales:
 
 
 def total(sales: Iterable[Sales], name: str) -> Sales:
-    """The sums of all of them."""
+    """The sums of all sales."""
     found = list(sales)
     return Sales(name, {p: sum((s[p] for s in found), Sold()) for p in (NOW, BEFORE, YEAR)})
 
 
 def folded(sales: Sequence[Sales], most: int, others: str) -> list[Sales]:
-    """The largest, and one for all others where there are more than `most`."""
+    """The largest ones; where there are more than `most`, the last one sums up the others."""
     if len(sales) <= most:
         return list(sales)
     rest = sales[most - 1 :]
@@ -117,16 +117,16 @@ def folded(sales: Sequence[Sales], most: int, others: str) -> list[Sales]:
 
 @dataclass(frozen=True)
 class Figures:
-    """All that the report shows. Rows are tuples as the query of the same name has them."""
+    """Everything that the report shows. Rows have the columns of the query of the same name."""
 
     state: State
-    by_day: Mapping[str, Sequence[Sold]]  # of each period, one for each of its days
+    by_day: Mapping[str, Sequence[Sold]]  # for each period, one for each of its days
     by_line: Sequence[Sales]
     by_region: Sequence[Sales]
     by_country: Sequence[Sales]
     products: Rows
     arrivals: Rows
-    receivables: Rows  # one
+    receivables: Rows  # one row
     ages: Rows
     debtors: Rows
     credit: Rows
@@ -137,7 +137,7 @@ class Figures:
 
 
 def read_figures(ask: Ask, marts: str) -> Figures:
-    """Ask for everything; `marts` is the name of the schema. Raises what `ask` raises."""
+    """Read everything; `marts` is the name of the schema. Raises what `ask` raises."""
     ((as_of, data_through, loaded_at),) = ask(STATE.format(marts=marts))
     ((last_sale,),) = ask(LAST_SALE.format(marts=marts, as_of=literal(as_of)))
     state = State(as_of, data_through, last_sale, loaded_at)
@@ -190,7 +190,7 @@ def read_figures(ask: Ask, marts: str) -> Figures:
 
 
 def sales_of(rows: Rows) -> list[Sales]:
-    """The rows of SALES by name, the largest revenue of the newest days first."""
+    """The rows of SALES by name, the largest revenue of the shown days first."""
     found: dict[Any, dict[str, Sold]] = {}
     for name, period, *sums in rows:
         found.setdefault(name, {})[period] = Sold(*sums)
@@ -199,7 +199,7 @@ def sales_of(rows: Rows) -> list[Sales]:
 
 
 def months_before(day: date, months: int) -> date:
-    """The first day of the month that many months before that of a day."""
+    """The first day of the month that is some months before that of a day."""
     year, month = divmod(day.year * 12 + day.month - 1 - months, 12)
     return date(year, month + 1, 1)
 
@@ -210,7 +210,7 @@ def literal(day: date) -> str:
 
 
 def between(period: Period) -> str:
-    """The condition in SQL that an order is of a period."""
+    """The condition in SQL that an order is in a period."""
     return f"order_date between {literal(period.first)} and {literal(period.last)}"
 
 
@@ -228,7 +228,7 @@ from {marts}.sales_daily
 where line_count > 0 and order_date <= {as_of}
 """
 
-# The mart's count of orders can be added up within a product line only; ORDERS has that of days.
+# The mart's order counts add up only within a product line; ORDERS counts the orders of a day.
 SALES = """
 with sales as (
     select
@@ -349,7 +349,7 @@ order by open_amount desc, customer_key
 limit {top}
 """
 
-# By the part of the limit that is used; the unknown customer is left out, as nobody gave it one.
+# By the part of the limit that is used, without the unknown customer, which has no limit.
 CREDIT = """
 with customers as (
     select

@@ -5,26 +5,31 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from pages.files import filled
+from pages.files import filled, replace_file
 from pages.report import text
 from pages.report.customers import customers_section
 from pages.report.figures import DAYS, Figures, State
 from pages.report.sales import sales_section
 
 ABOUT = (
-    "Revenue is what order lines came to in US dollars, to the cent; those of cancelled orders do"
-    " not count. Gross margin is revenue minus cost, of lines whose cost is known.",
-    "Changes are in percent of the earlier value, rounded to tenths. A dash means that there is"
-    " nothing to compare with, or nothing is known.",
-    "An order may have several product lines and lie in one country. So orders are counted as a"
-    " whole, by day and by product line, and those of product lines do not add up.",
-    "A product, line or country is that of the day of the order; names of products, stock and"
-    " credit limits are those of today.",
-    "Asked of sales_daily, fact_orders, product_performance, sales_by_arrival_hour,"
+    "Revenue is the amount of order lines in US dollars, to the cent, without cancelled orders."
+    " Gross margin is revenue minus cost, for lines whose cost is known.",
+    "Changes are in percent of the earlier value, rounded to tenths. A dash means that there is no"
+    " earlier value, or that the value is not known.",
+    "An order can have several product lines. So orders are counted in total, by day and by product"
+    " line, and the counts of product lines do not add up to the total.",
+    "Product line and country are as they were on the day of the order. Names of products, stock"
+    " and credit limits are those of today.",
+    "The figures come from sales_daily, fact_orders, product_performance, sales_by_arrival_hour,"
     " customer_receivables, customer_segments, payments_monthly and payment_matches in the"
-    " warehouse; the catalog describes every column. No personal data is in this page.",
-    "As of another day: make build AS_OF_DATE=2026-11-20. Written anew: make report.",
+    " warehouse; the catalog describes every column. This page has no personal data.",
+    "To see another day: make build AS_OF_DATE=2026-11-20. To write the page again: make report.",
 )
+
+
+def write_page(page: Path, figures: Figures, written_at: datetime) -> None:
+    """Write the page; `written_at` is UTC. Raises OSError."""
+    replace_file(page, render(figures, written_at))
 
 
 def render(figures: Figures, written_at: datetime) -> str:
@@ -41,7 +46,7 @@ def render(figures: Figures, written_at: datetime) -> str:
 
 
 def notices(state: State) -> list[str]:
-    """What a reader must know before the first number: that days are missing, and which."""
+    """What a reader must know before the first number: which days have no data."""
     if state.data_through is None:
         return ["The shop has no orders and no payments yet, so there is nothing to show."]
     as_of, through = text.day(state.as_of), f"Data go through {text.day(state.data_through)}"
@@ -49,13 +54,15 @@ def notices(state: State) -> list[str]:
         return [f"{through}, but nothing was sold up to {as_of}."]
     if state.is_shifted:
         return [
-            f"Nothing was sold in the {DAYS} days to {as_of}. {through}; the last sale is of"
-            f" {text.day(state.last_sale)}, so sales are those of the {DAYS} days that end there.",
-            f"Ages of receivables, segments and stock are as of {as_of}. To have all of it as on"
+            f"Nothing was sold in the {DAYS} days to {as_of}. {through}; the last sale was on"
+            f" {text.day(state.last_sale)}, so sales are those of the {DAYS} days to that day.",
+            f"Ages of receivables, segments and stock are as of {as_of}. To see everything as of"
             f" the day of the last sale: make build AS_OF_DATE={state.last_sale}",
         ]
     missing = (state.as_of - state.data_through).days
     if missing > 0:
-        days = "The day after that has" if missing == 1 else f"The {missing} days after that have"
-        return [f"{through}. {days} no data yet, but are among the {DAYS} days up to {as_of}."]
+        days = "The day after that has no data yet, but is"
+        if missing > 1:
+            days = f"The {missing} days after that have no data yet, but are"
+        return [f"{through}. {days} among the {DAYS} days up to {as_of}."]
     return []

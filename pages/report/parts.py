@@ -1,4 +1,4 @@
-"""What the page is put together from: sections of cards and figures, and figures of tables."""
+"""The parts of the page: sections with cards and figures, and figures with charts and tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from markupsafe import Markup
 from pages.report import text
 from pages.report.figures import CURRENCY
 
-# How the values of a column are written, by its kind.
+# How the values of a column are written, by the kind of column.
 WRITTEN: Mapping[str, Callable[[Any], str]] = {
     "name": text.name,
     "code": text.code,
@@ -26,13 +26,13 @@ WRITTEN: Mapping[str, Callable[[Any], str]] = {
     "percent": text.percent,
     "percent change": text.signed_percent,
 }
-WORDS = ("name", "code", "day", "month", "hour")  # the others are numbers, and stand on the right
+WORDS = ("name", "code", "day", "month", "hour")  # the others are numbers, aligned right
 AMOUNTS = ("money", "money change")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of plain values below columns, each a title and a kind of WRITTEN."""
+    """Rows of plain values. Each column is a title and a kind of WRITTEN."""
 
     caption: str
     columns: Sequence[tuple[str, str]]
@@ -41,7 +41,7 @@ class Table:
 
     @property
     def head(self) -> list[tuple[str, bool]]:
-        """The titles, with the unit of amounts, and whether the column is one of numbers."""
+        """The titles, with the unit of amounts, and whether the column holds numbers."""
         return [
             (f"{title}, {CURRENCY}" if kind in AMOUNTS else title, kind not in WORDS)
             for title, kind in self.columns
@@ -49,13 +49,13 @@ class Table:
 
     @property
     def body(self) -> list[list[str]]:
-        """The rows as they are written."""
+        """The rows as written."""
         kinds = [kind for _, kind in self.columns]
         return [[WRITTEN[k](v) for k, v in zip(kinds, row, strict=True)] for row in self.rows]
 
     @property
     def foot(self) -> list[str]:
-        """The row of totals as it is written, empty where there is none or nothing adds up."""
+        """The row of totals as written; empty without one, and where values do not add up."""
         kinds = ["text", *(kind for _, kind in self.columns[1:])]
         found = zip(kinds, self.total, strict=True) if self.total else ()
         return ["" if v is None else WRITTEN[k](v) for k, v in found]
@@ -63,7 +63,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart, what is to be seen in it, and its tables; without either, why nothing is shown."""
+    """A chart, a sentence about it, and its tables; without both, why there is nothing to show."""
 
     key: str
     title: str
@@ -76,7 +76,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Note:
-    """What is said of a number: how it changed (up, down or neither), and since what."""
+    """A remark on a number: how it changed (up, down or neither), and since when."""
 
     words: str
     change: str = ""
@@ -85,7 +85,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Card:
-    """One number that stands for itself."""
+    """One number that is shown alone."""
 
     label: str
     value: str
@@ -95,7 +95,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Section:
-    """What one audience reads."""
+    """The figures for one audience."""
 
     key: str
     title: str

@@ -1,4 +1,4 @@
-"""The section about sales: the last 30 days, those before, and the same days a year earlier."""
+"""The section about sales: the last 30 days, the 30 days before, and the year before."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from pages.report.figures import (
 from pages.report.parts import AMOUNTS, WRITTEN, Card, Figure, Note, Section, Table
 from pages.report.text import Number
 
-MOST = 10  # names in a chart and its table; the rest is one
+MOST = 10  # names in a chart and its table; the last one sums up all others
 SINCE = {BEFORE: f"the {DAYS} days before", YEAR: "the same days a year earlier"}
 
 
 def sales_section(figures: Figures) -> Section:
-    """Everything about sales."""
+    """All figures about sales."""
     now, before, year = (days_of(figures.state.periods[name]) for name in (NOW, BEFORE, YEAR))
     return Section(
         "sales",
@@ -53,7 +53,7 @@ def sales_section(figures: Figures) -> Section:
 
 @dataclass(frozen=True)
 class Measure:
-    """A total in each period; `kind` is that of a table's column."""
+    """A total in each period; `kind` is the kind of a table's column."""
 
     name: str
     kind: str
@@ -61,7 +61,7 @@ class Measure:
     remark: str = ""
 
     def difference(self, since: str) -> Number | None:
-        """How much more it is than in an earlier period; None where one of them has none."""
+        """The change since an earlier period; None where one of the two has no value."""
         now, before = self.values[NOW], self.values[since]
         return None if now is None or before is None else now - before
 
@@ -86,7 +86,7 @@ def measures(figures: Figures) -> list[Measure]:
 
 
 def average_order(sold: Sold) -> Decimal | None:
-    """Revenue of an order, rounded to the cent, halves away from zero."""
+    """Revenue per order, rounded to the cent, halves away from zero."""
     if not sold.orders:
         return None
     return (sold.revenue / sold.orders).quantize(Decimal("0.01"), ROUND_HALF_UP)
@@ -115,7 +115,7 @@ def _card(measure: Measure) -> Card:
 
 
 def _totals(figures: Figures) -> Figure:
-    """The cards as a table, with the differences."""
+    """The values of the cards as a table, with the differences."""
     rows = []
     for measure in measures(figures):
         write, sign = WRITTEN[measure.kind], WRITTEN[f"{measure.kind} change"]
@@ -203,8 +203,8 @@ def _running_total(figures: Figures) -> Figure:
     reached = next((value for value in reversed(sums[NOW]) if value is not None), Decimal())
     then = {name: sums[name][known - 1] if known else Decimal() for name in SINCE}
     lede = (
-        f"{text.money(reached)} after {text.counted(known, 'day', 'days')}; as many days into"
-        f" {SINCE[BEFORE]} it was {text.money(then[BEFORE])}, and into {SINCE[YEAR]}"
+        f"{text.money(reached)} after {text.counted(known, 'day', 'days')}; after as many of"
+        f" {SINCE[BEFORE]} it was {text.money(then[BEFORE])}, and of {SINCE[YEAR]}"
         f" {text.money(then[YEAR])}."
     )
     table = Table(
@@ -222,7 +222,7 @@ def _running_total(figures: Figures) -> Figure:
 def _by_name(
     key: str, what: str, sales: Sequence[Sales], others: str, *, orders: bool = False
 ) -> Figure:
-    """Revenue by what it is of; orders where they add up within a name."""
+    """Revenue by product line, country or region; with `orders` where these add up."""
     whole = total(sales, "Total")
     shown = [Sales(text.name(s.name), s.periods) for s in folded(sales, MOST, others)]
     title = f"Revenue by {what}, {CURRENCY}"
@@ -283,20 +283,20 @@ def _arrivals(figures: Figures) -> Figure:
     later = {hour: sums for hour, is_first, *sums in figures.arrivals if not is_first}
     first = [row for row in figures.arrivals if row[1]]
     orders = sum(row[2] for row in first)
-    told = ""
+    remark = ""
     if first:
-        told = f" The first load, {text.moment(first[0][5])}, saw"
-        told += f" {text.counted(orders, 'order', 'orders')} of all years at once; it is left out."
+        remark = f" The first load, {text.moment(first[0][5])}, saw"
+        remark += f" {text.counted(orders, 'order', 'orders')} of all years; they are left out."
     if not later:
         empty = "No load after the first has seen a new order yet, so no hour is known."
-        return Figure("hours", title, empty + told)
+        return Figure("hours", title, empty + remark)
     counts = {hour: sums[0] for hour, sums in later.items()}
     known = {hour: count for hour, count in counts.items() if hour is not None}
     lede = "An order arrives in the hour of the load that saw it first."
     if known:
         hour = max(known, key=lambda hour: (known[hour], -hour))
         lede = f"Most orders, {text.whole(known[hour])}, came at {text.hour(hour)}. {lede}"
-    lede += told
+    lede += remark
     points = [
         Column(
             f"{hour:02}",
@@ -344,7 +344,7 @@ def _products(figures: Figures) -> Figure:
         ],
     )
     lede = (
-        "The stock lasts as long as it would if it went on selling as in the 90 days to"
+        "The stock lasts that many days if sales continue as in the 90 days to"
         f" {text.day(figures.state.as_of)}."
     )
     return Figure("products", title, lede, tables=[table], is_wide=True)

@@ -1,4 +1,4 @@
-"""How the report writes numbers and days: one way for each, everywhere."""
+"""How the report writes numbers and days, the same everywhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 MINUS = "\N{MINUS SIGN}"
-NONE = "\N{EN DASH}"  # nothing is known, or there is nothing to compare with
+NONE = "\N{EN DASH}"  # the value, or the earlier value, is not known
 SIZES = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
 
 Number = int | Decimal
@@ -24,7 +24,7 @@ def whole(count: Number | None) -> str:
 
 
 def signed(amount: Number | None) -> str:
-    """A difference of amounts, to the cent, with its sign; nothing is 0.00."""
+    """A difference of amounts, to the cent, with its sign; no difference is 0.00."""
     return f"+{money(amount)}" if amount and amount > 0 else money(amount)
 
 
@@ -34,7 +34,7 @@ def signed_whole(count: Number | None) -> str:
 
 
 def percent_of(part: Number, whole: Number) -> Decimal | None:
-    """A part in percent, rounded to tenths, halves away from zero; None of what is not positive."""
+    """A part in percent, rounded to tenths, halves away from zero; None where whole <= 0."""
     if whole <= 0:
         return None
     share = Decimal(part) * 100 / Decimal(whole)
@@ -65,12 +65,12 @@ def day(value: date | None) -> str:
 
 
 def short_day(value: date) -> str:
-    """A day on an axis, its year known: 9 Nov."""
+    """A day on an axis, without its year: 9 Nov."""
     return f"{value.day} {MONTHS[value.month - 1]}"
 
 
 def month(value: date | None) -> str:
-    """A month: Nov 2026; one that is not known is what has no date."""
+    """A month: Nov 2026; None stands for what has no date."""
     return "Without a date" if value is None else f"{MONTHS[value.month - 1]} {value.year}"
 
 
@@ -80,7 +80,7 @@ def moment(value: datetime | None) -> str:
 
 
 def hour(value: int | None) -> str:
-    """An hour of the day: 09:00; without one, nobody knows it."""
+    """An hour of the day: 09:00; None is an hour that is not known."""
     return "Not known" if value is None else f"{value:02}:00"
 
 
@@ -90,10 +90,10 @@ def counted(number: int, one: str, several: str) -> str:
 
 
 def code(value: object) -> str:
-    """A number or code by which the shop calls something; without one, nothing."""
+    """The shop's number or code for something; None is written as a dash."""
     return NONE if value is None else str(value)
 
 
 def name(value: str | None) -> str:
-    """A name of the shop's, which may have none."""
+    """A name from the shop, which may be missing."""
     return value if value and value.strip() else "(no name)"

@@ -350,7 +350,7 @@ def test_build_that_ends_early_is_red_above_what_was_before(copy: Path, page: Pa
     page.goto((copy / "target" / "site" / "index.html").as_uri())
     expect(page.locator("#run-title")).to_have_text("Last build: FAILED")
     expect(page.locator("#run")).to_contain_text(said.removeprefix("make build: "))
-    expect(page.locator("#run")).to_contain_text("What follows is of the build before it.")
+    expect(page.locator("#run")).to_contain_text("Everything below is from the build before it.")
     assert len(cells(page, "marts")) > 20
 
 
@@ -477,7 +477,7 @@ def test_diagrams_in_the_documents_are_those_of_the_project(built: Path) -> None
 
 
 def test_what_cannot_be_drawn_is_said_and_the_rest_is_there(
-    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     site = copy / "target" / "site"
     for name in ("lineage.html", "diagram.html"):
@@ -485,9 +485,7 @@ def test_what_cannot_be_drawn_is_said_and_the_rest_is_there(
     # Written in the middle, say, when the machine went down.
     file = copy / "target" / "built" / "catalog.json"
     file.write_text(file.read_text("utf-8")[:1000], "utf-8")
-    monkeypatch.setattr(catalog, "TARGET", copy / "target")
-    monkeypatch.setattr(catalog, "SITE", site)
-    catalog.draw()
+    catalog.draw(copy / "target")
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2 and all(line.startswith("make docs: there is no new ") for line in said)
     assert {path.name for path in site.iterdir()} == {"index.html", "docs.html", "report.html"}
@@ -498,17 +496,15 @@ def test_what_cannot_be_drawn_is_said_and_the_rest_is_there(
 def test_pages_are_drawn_once_for_a_build(
     built: Path, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(catalog, "TARGET", built / "target")
-    monkeypatch.setattr(catalog, "SITE", built / "target" / "site")
     (built / "target" / "manifest.json").touch()  # as any dbt command does
-    catalog.draw()
+    catalog.draw(built / "target")
     assert capsys.readouterr().out == ""
     time.sleep(0.01)
     (built / "target" / "built" / "manifest.json").touch()
     drawn: list[str] = []
-    monkeypatch.setattr(catalog, "draw_lineage", lambda: drawn.append("lineage"))
-    monkeypatch.setattr(catalog, "draw_diagram", lambda: drawn.append("diagram"))
-    catalog.draw()
+    monkeypatch.setattr(catalog, "draw_lineage", lambda _target: drawn.append("lineage"))
+    monkeypatch.setattr(catalog, "draw_diagram", lambda _target: drawn.append("diagram"))
+    catalog.draw(built / "target")
     assert drawn == ["lineage", "diagram"]
 
 
@@ -535,7 +531,7 @@ def read_by_dashboards(project: Path) -> set[str]:
 
 def read_by_the_report(project: Path) -> set[str]:
     """The marts that the report's SQL names."""
-    figures = (project / "scripts" / "report_page" / "figures.py").read_text("utf-8")
+    figures = (project / "pages" / "report" / "figures.py").read_text("utf-8")
     return set(re.findall(r"\{marts\}+\.(\w+)", figures))
 
 

@@ -29,7 +29,7 @@ from loader.destinations.redshift.settings import driver_parameters
 from pages.report.figures import CURRENCY, Figures, Sales, Sold, read_figures
 from pages.report.page import ABOUT, render
 from pipeline.report import write_report
-from pipeline.warehouse import Target, WarehouseError
+from pipeline.warehouse import DuckDB, Postgres, Redshift, WarehouseError
 from sample_shop.shop import create_shop, play_events
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, ShimWarehouse, Warehouse
 from support.shim import Shim, prepare
@@ -48,17 +48,17 @@ HOSTILE = (
 NO_TESTS = ("--exclude-resource-type", "test", "unit_test")
 
 
-def target_of(warehouse: Warehouse, **login: str) -> Target:
+def target_of(warehouse: Warehouse, **login: str) -> DuckDB | Postgres | Redshift:
     """What the profile would lead to; `login` is of another user."""
     if isinstance(warehouse, DuckDBWarehouse):
-        return Target("duckdb", "duckdb", "main", {"path": str(warehouse.path)})
+        return DuckDB("duckdb", "main", {"path": str(warehouse.path)})
     if isinstance(warehouse, ShimWarehouse):
-        return Target("redshift", "redshift", "public", driver_parameters(warehouse.variables))
+        return Redshift("redshift", "public", driver_parameters(warehouse.variables))
     assert isinstance(warehouse, PostgresWarehouse)
     server = warehouse.server
     place = {"host": HOST, "port": server.port, "dbname": warehouse.database}
     own = {"user": server.user, "password": server.password}
-    return Target("postgres", "postgres", "public", place | own | login)
+    return Postgres("postgres", "public", place | own | login)
 
 
 def figures_of(warehouse: Warehouse) -> Figures:
@@ -514,8 +514,8 @@ def asked_of(warehouse: Warehouse) -> set[str]:
 
 
 def test_page_names_the_marts_that_it_reads(warehouses: dict[str, Warehouse]) -> None:
-    (about,) = (line for line in ABOUT if line.startswith("Asked of "))
-    listed = about.removeprefix("Asked of ").partition(" in the warehouse")[0]
+    (about,) = (line for line in ABOUT if line.startswith("The figures come from "))
+    listed = about.removeprefix("The figures come from ").partition(" in the warehouse")[0]
     assert asked_of(warehouses["duckdb"]) == {
         f"marts.{name}" for name in re.split(", | and ", listed)
     }

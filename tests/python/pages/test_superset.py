@@ -29,6 +29,7 @@ from playwright.sync_api import APIRequestContext, APIResponse, Browser, Page
 
 from conftest import REPO
 from pipeline.dashboards import SUPERSET, assets
+from pipeline.warehouse import Postgres
 from sample_shop.shop import create_shop, play_events
 from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse, answer
@@ -728,7 +729,8 @@ def test_metrics_add_up_only_what_can_be_added_up(project: Project, tmp_path: Pa
 
 
 def test_another_schema_and_warehouse_are_rendered() -> None:
-    files = {name: yaml.safe_load(text) for name, text in assets("postgres", "ann_marts").items()}
+    rendered = assets(Postgres.dialect, "ann_marts")
+    files = {name: yaml.safe_load(text) for name, text in rendered.items()}
     assert files["databases/warehouse.yaml"]["sqlalchemy_uri"] == "postgresql+psycopg2:///Warehouse"
     of_sets = [content for name, content in files.items() if name.startswith("datasets/")]
     assert {content["schema"] for content in of_sets} == {"ann_marts"}

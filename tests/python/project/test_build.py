@@ -24,7 +24,7 @@ import pytest
 
 from conftest import REPO, copy_project
 from loader.urls import parse_url
-from pipeline.build import place_of
+from pipeline.shop import place_of
 from support.commands import (
     DEAD_PORT,
     Run,

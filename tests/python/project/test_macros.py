@@ -8,7 +8,6 @@ import shutil
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import dbt.include
@@ -18,7 +17,6 @@ import pytest
 from dbt.cli.main import dbtRunner
 
 from conftest import REPO
-from pipeline.summary import rebuilt_lines
 from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
 from tools.servers import PostgresServer
@@ -262,17 +260,6 @@ def test_a_rebuild_says_which_columns_changed(marts: Marts, store: Warehouse) ->
     # A person who asks for it gets dbt's own answer.
     marts.declare("rebuilt", "a, b, c")
     assert "rebuilt" not in marts.run("rebuilt", FIRST, "--full-refresh")
-
-
-def test_make_build_says_it_too() -> None:
-    node = SimpleNamespace(name="dim_offices", resource_type="model")
-    said = "rebuilt because its columns changed: new column phone"
-    results = [
-        SimpleNamespace(node=node, message=said, adapter_response={"code": "REBUILT"}),
-        SimpleNamespace(node=node, message="0 rows written", adapter_response={"code": "WRITTEN"}),
-        SimpleNamespace(node=node, message="OK", adapter_response={}),
-    ]
-    assert rebuilt_lines(results) == [f"dim_offices was {said}"]
 
 
 # -- tables that are dropped while somebody reads --------------------------------------------------

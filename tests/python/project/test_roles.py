@@ -273,7 +273,7 @@ def test_a_user_who_may_not_is_told(house: House, server: PostgresServer) -> Non
 def test_duckdb_is_a_file(project: Project, tmp_path: Any) -> None:
     done = run_roles(project, DuckDBWarehouse(tmp_path / "w.duckdb").variables)
     assert done.returncode == 1 and not done.stdout
-    assert done.stderr.startswith("make roles: DuckDB has no roles: whoever may read ")
+    assert done.stderr.startswith("make roles: DuckDB has no roles: everybody who may read ")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import REPO
 from loader.destinations.redshift.settings import missing_settings
-from pipeline.warehouse import ProfileError, resolve_target
+from pipeline.warehouse import ProfileError, find_warehouse
 
 PASSWORD = {"REDSHIFT_HOST": "h", "REDSHIFT_USER": "u", "REDSHIFT_PASSWORD": "p"}
 IAM = {
@@ -55,7 +55,7 @@ def test_another_method_is_refused() -> None:
 
 def test_a_build_says_what_is_missing(profiles: Path) -> None:
     with pytest.raises(ProfileError) as raised:
-        resolve_target(REPO, profiles, "redshift")
+        find_warehouse(REPO, profiles, "redshift")
     assert str(raised.value) == " ".join(["TARGET=redshift cannot start.", *missing_settings({})])
     assert [said.split()[0] for said in missing_settings({})] == [*PASSWORD]
 
@@ -95,7 +95,7 @@ def test_the_driver_gets_what_dbt_would_give_it(
 ) -> None:
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    target = resolve_target(REPO, profiles, "redshift")
+    target = find_warehouse(REPO, profiles, "redshift")
     encrypted = {"ssl": True, "sslmode": "verify-full", "is_serverless": False}
     at = {"host": "h", "port": 5439, "database": "dev"}
     assert target.connection == at | encrypted | expected
@@ -114,4 +114,4 @@ def test_missing_packages_are_named(profiles: Path, monkeypatch: pytest.MonkeyPa
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "dbt.adapters.redshift", None)
     with pytest.raises(ProfileError, match=r"environment\.sh requirements/redshift\.txt"):
-        resolve_target(REPO, profiles, "redshift")
+        find_warehouse(REPO, profiles, "redshift")

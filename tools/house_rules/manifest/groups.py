@@ -1,4 +1,4 @@
-"""What the house asks of models and dbt-bouncer has no check for."""
+"""Project rules that dbt-bouncer lacks."""
 
 from typing import Any
 
@@ -7,6 +7,6 @@ from dbt_bouncer.check_framework.decorator import check, fail
 
 @check
 def check_model_has_group(model: Any) -> None:
-    """Models must belong to a group, whose owner answers for them."""
+    """Every model must belong to a group, which has an owner."""
     if not model.group:
-        fail(f"`{model.name}` belongs to no group, so nobody owns it: see models/_groups.yml.")
+        fail(f"`{model.name}` belongs to no group, so it has no owner: see models/_groups.yml.")

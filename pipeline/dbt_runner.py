@@ -1,0 +1,315 @@
+"""The one module that calls dbt's Python API. Everything else gets the plain rows defined here.
+
+dbt takes more than a second to import, so each function imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+GOOD = ("success", "pass", "no-op")
+# The codes that the macro report_outcome gives to a model of which it counted the rows, and to one
+# that dbt rebuilt because its columns changed.
+ROWS_WERE_COUNTED, WAS_REBUILT = "WRITTEN", "REBUILT"
+
+
+class DbtError(RuntimeError):
+    """dbt could not run a command, or read a file; the text is what dbt says."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one node of the project: a model, test, unit test, seed, snapshot or source.
+
+    `kind` and `status` are dbt's own words. `selector` is what dbt's option `--select` takes.
+    `rows_written` is for incremental models only; it is None where dbt rebuilt or skipped one.
+    `was_rebuilt`: its columns changed; `message` says which. `loaded_at` is for sources only: the
+    newest row's time.
+    """
+
+    name: str
+    kind: str
+    status: str
+    seconds: float = 0.0
+    message: str = ""
+    description: str = ""
+    path: str = ""
+    compiled_path: str = ""
+    selector: str = ""
+    is_incremental: bool = False
+    rows_written: int | None = None
+    was_rebuilt: bool = False
+    loaded_at: datetime | None = None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing failed, warned or was skipped."""
+        return self.status in GOOD
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a dbt command did: whether it succeeded, and one result for each node."""
+
+    succeeded: bool
+    results: Sequence[Result]
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who answers for a group of models or for an exposure."""
+
+    name: str
+    email: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of models with one owner."""
+
+    name: str
+    description: str
+    owner: Owner
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A model that others may read; `group` is the name of its group."""
+
+    id: str
+    name: str
+    description: str
+    group: str
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """A dashboard, report or the like that reads marts; `reads` holds their ids."""
+
+    label: str
+    type: str
+    maturity: str
+    description: str
+    owner: Owner
+    reads: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a profile. `settings` are its fields as dbt understands them."""
+
+    name: str
+    kind: str
+    schema: str
+    database: str
+    is_default: bool
+    settings: dict[str, Any] = field(repr=False)
+
+
+class Dbt:
+    """dbt in this process: it parses the project once and prints nothing.
+
+    `options` go to every command. `show` receives a line for each node that dbt starts or ends.
+    """
+
+    def __init__(self, options: Sequence[str], show: Callable[[str], None]) -> None:
+        from dbt.cli.main import dbtRunner
+
+        # Without the last two, "none" would silence logs/dbt.log too.
+        self._options = [*options, "--log-level", "none", "--log-level-file", "debug"]
+        self._show = show
+        self._reached = 0
+        self._runner = dbtRunner(callbacks=[self._on_event])
+        self._manifest: Any = self._invoke("parse").result
+        self._runner.manifest = self._manifest
+
+    def build(self, *arguments: str) -> Run:
+        """Build and test the models. Raises DbtError when dbt cannot start."""
+        done = self._invoke("build", *arguments)
+        return Run(done.success, [_result(found) for found in done.result.results])
+
+    def freshness(self) -> Run:
+        """Ask how fresh the sources are. Raises DbtError when dbt cannot start."""
+        done = self._invoke("source", "freshness")
+        results = [_result(found) for found in done.result.results]
+        # dbt also counts the hooks at the end of a run.
+        return Run(done.success, [result for result in results if result.kind == "source"])
+
+    def write_catalog(self) -> bool:
+        """Write the catalog into target/; returns whether it is complete. Raises DbtError.
+
+        The models are compiled already. To compile them once more would query the warehouse again.
+        """
+        return bool(self._invoke("docs", "generate", "--static", "--no-compile").success)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query in dbt's Jinja; none where a table is missing.
+
+        It writes no artifact: `dbt retry` reads run_results.json, which stays that of the build.
+        """
+        try:
+            done = self._invoke("show", "--inline", sql, "--limit", "-1", "--no-write-json")
+        except DbtError:
+            return []
+        return [tuple(r) for r in done.result.results[0].agate_table.rows] if done.success else []
+
+    def marts(self) -> list[Mart]:
+        """The models that others may read, by name."""
+        marts = [
+            Mart(node.unique_id, node.name, _one_line(node.description), node.group or "")
+            for node in self._models()
+            if node.access == "public"
+        ]
+        return sorted(marts, key=lambda mart: mart.name)
+
+    def groups(self) -> list[Group]:
+        """The groups of models, by name."""
+        groups = [
+            Group(group.name, group.description or "", _owner(group))
+            for group in self._manifest.groups.values()
+        ]
+        return sorted(groups, key=lambda group: group.name)
+
+    def exposures(self) -> list[Exposure]:
+        """What reads the marts, by name."""
+        return [
+            Exposure(
+                exposure.label or exposure.name,
+                str(exposure.type),
+                str(exposure.maturity or ""),
+                _one_line(exposure.description),
+                _owner(exposure),
+                sorted(exposure.depends_on.nodes),
+            )
+            for exposure in sorted(self._manifest.exposures.values(), key=lambda e: str(e.name))
+        ]
+
+    def schema(self, folder: str) -> str:
+        """The schema in which dbt builds the models of a folder."""
+        return next(str(node.schema) for node in self._models() if folder in node.fqn)
+
+    def code(self) -> str:
+        """A hash of the project's files, packages and settings."""
+        files = self._manifest.files.items()
+        parts = sorted((name, file.checksum.checksum) for name, file in files)
+        return hashlib.sha256(f"{parts}{self._manifest.state_check}".encode()).hexdigest()
+
+    def _models(self) -> list[Any]:
+        return [n for n in self._manifest.nodes.values() if n.resource_type == "model"]
+
+    def _invoke(self, *arguments: str) -> Any:
+        self._reached = 0
+        done = self._runner.invoke([*arguments, *self._options])
+        if isinstance(done.exception, KeyboardInterrupt):
+            raise done.exception
+        if done.exception is not None:
+            said = "\n  ".join(str(done.exception).strip().splitlines())
+            raise DbtError(f"dbt {arguments[0]} stopped. {said}")
+        return done
+
+    def _on_event(self, event: Any) -> None:
+        data = event.data
+        total = getattr(data, "total", 0) or getattr(data, "num_models", 0)
+        if total and data.index:
+            # Threads report out of order; a count that goes back would look broken.
+            self._reached = max(self._reached, data.index)
+            self._show(f"dbt  {self._reached}/{total}  {data.node_info.node_name}")
+
+
+def run_dbt(*arguments: str) -> bool:
+    """Run one dbt command, which prints its own messages; returns whether it succeeded."""
+    from dbt.cli.main import dbtRunner
+
+    return bool(dbtRunner().invoke([*arguments]).success)
+
+
+def close_connections() -> None:
+    """Close what dbt holds open in this process: a DuckDB file, which nobody else could open."""
+    # Where the adapter was never imported, it holds nothing.
+    if connections := sys.modules.get("dbt.adapters.duckdb.connections"):
+        connections.DuckDBConnectionManager.close_all_connections()
+
+
+def adapter(kind: str) -> Any:
+    """dbt's adapter for a kind of warehouse, after a command has used it. MetricFlow needs it."""
+    from dbt.adapters.factory import get_adapter_by_type
+
+    return get_adapter_by_type(kind)
+
+
+def read_profile(profiles: Path, profile: str) -> dict[str, Any] | None:
+    """A profile of profiles.yml in a folder; None without it. Raises DbtError on invalid YAML."""
+    from dbt.config import profile as profiles_yml
+    from dbt_common.exceptions import DbtBaseException
+
+    try:
+        found: dict[str, Any] = profiles_yml.read_profile(str(profiles))
+    except DbtBaseException as error:
+        raise DbtError(str(error)) from error
+    return found.get(profile)
+
+
+def read_output(project: Path, profiles: Path, name: str | None) -> Output:
+    """The output `name` of the project's profile, or the default one. Raises DbtError."""
+    from dbt.config.runtime import load_profile
+    from dbt.flags import set_from_args
+    from dbt_common.context import set_invocation_context
+    from dbt_common.exceptions import DbtBaseException
+
+    set_invocation_context(dict(os.environ))
+    set_from_args(Namespace(profiles_dir=str(profiles), project_dir=str(project)), None)
+    try:
+        profile = load_profile(str(project), {})
+        is_default = name in (None, profile.target_name)
+        if not is_default:
+            profile = load_profile(str(project), {}, target_override=name)
+    except DbtBaseException as error:
+        raise DbtError(" ".join(str(error).split())) from error
+    credentials = profile.credentials
+    return Output(
+        name=profile.target_name,
+        kind=credentials.type,
+        schema=credentials.schema,
+        database=credentials.database,
+        is_default=is_default,
+        settings=vars(credentials),
+    )
+
+
+def _result(found: Any) -> Result:
+    node = found.node
+    kind = str(node.resource_type)
+    is_incremental = kind == "model" and node.config.materialized == "incremental"
+    answer = found.adapter_response
+    was_counted = is_incremental and answer.get("code") == ROWS_WERE_COUNTED
+    return Result(
+        name=node.name,
+        kind=kind,
+        status=str(found.status),
+        seconds=found.execution_time,
+        message=str(found.message or ""),
+        description=_one_line(node.description),
+        path=node.original_file_path,
+        compiled_path=getattr(node, "compiled_path", None) or "",
+        selector=f"source:{node.source_name}.{node.name}" if kind == "source" else node.name,
+        is_incremental=is_incremental,
+        rows_written=answer["rows_affected"] if was_counted else None,
+        was_rebuilt=is_incremental and answer.get("code") == WAS_REBUILT,
+        loaded_at=getattr(found, "max_loaded_at", None),
+    )
+
+
+def _owner(thing: Any) -> Owner:
+    return Owner(thing.owner.name or "", thing.owner.email or "")
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split())

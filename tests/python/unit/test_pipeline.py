@@ -1,0 +1,173 @@
+"""The pipeline's parts: which module imports dbt, which warehouses exist, what a build prints."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from conftest import REPO
+from loader import DuckDBDestination, PostgresDestination, UsageError
+from loader.config import TARGETS
+from loader.destinations import open_destination
+from pipeline.dbt_runner import Result
+from pipeline.summary import count_line, failure_paragraphs, freshness_line, written_line
+from pipeline.warehouse import WAREHOUSES, DuckDB, Postgres, Redshift, Warehouse, WarehouseError
+
+CODE = ("loader", "pages", "pipeline", "sample_shop", "scripts", "tools")
+LOGIN = {"host": "shop.example", "port": 5432, "user": "u", "password": "p"}
+
+
+def imported(file: Path) -> set[str]:
+    """The top-level packages that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+    return {name.partition(".")[0] for name in found}
+
+
+def test_one_module_alone_imports_dbt() -> None:
+    files = [file for folder in CODE for file in (REPO / folder).rglob("*.py")]
+    found = {
+        file.relative_to(REPO).as_posix()
+        for file in files
+        if imported(file) & {"dbt", "dbt_common", "dbt_adapters"}
+    }
+    assert found == {"pipeline/dbt_runner.py"}
+
+
+def test_a_build_starts_without_dbt() -> None:
+    code = "import sys, pipeline.build; print(*{'dbt', 'dbt_common', 'requests'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+# -- warehouses -----------------------------------------------------------------------------------
+
+
+def test_loader_and_pipeline_know_the_same_warehouses() -> None:
+    assert tuple(WAREHOUSES) == TARGETS
+
+
+@pytest.mark.parametrize(
+    ("warehouse", "place", "dialect"),
+    [
+        (DuckDB("dev", "main", {"path": "shop.duckdb"}), "shop.duckdb", "duckdb"),
+        (
+            Postgres("dev", "public", LOGIN | {"dbname": "dwh"}),
+            "shop.example:5432/dwh",
+            "postgresql+psycopg2",
+        ),
+        (Redshift("dev", "public", LOGIN | {"database": "dwh"}), "shop.example:5432/dwh", ""),
+    ],
+    ids=["duckdb", "postgres", "redshift"],
+)
+def test_a_warehouse_says_where_it_is_without_its_password(
+    warehouse: Warehouse, place: str, dialect: str
+) -> None:
+    assert (warehouse.place, warehouse.dialect, warehouse.marts) == (place, dialect, "marts")
+    assert "'p'" not in repr(warehouse)
+    assert not warehouse.is_made_here
+
+
+def test_a_sandbox_has_schemas_of_its_own() -> None:
+    assert DuckDB("dev", "ann", {"path": "shop.duckdb"}).marts == "ann_marts"
+
+
+def test_the_dashboards_log_in_as_their_reader() -> None:
+    warehouse = Postgres("dev", "public", LOGIN | {"dbname": "dwh"})
+    reader = warehouse.for_reader({"BI_PGUSER": "rea", "BI_PGPASSWORD": ""})
+    assert reader.connection == {**LOGIN, "dbname": "dwh", "user": "rea"}
+    path = DuckDB("dev", "main", {"path": "shop.duckdb"}).for_reader({}).place
+    assert path == str(Path("shop.duckdb").resolve())
+
+
+def test_a_warehouse_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
+    absent = DuckDB("dev", "main", {"path": str(tmp_path / "none.duckdb")})
+    with pytest.raises(WarehouseError, match=r"^There is no warehouse .*none\.duckdb\.$"):
+        absent.reading().__enter__()
+    path = tmp_path / "empty.duckdb"
+    duckdb.connect(str(path)).close()
+    empty = DuckDB("dev", "main", {"path": str(path)})
+    said = r"^The warehouse .*empty\.duckdb cannot be read: .*no_such_table.*\.$"
+    with pytest.raises(WarehouseError, match=said), empty.reading() as ask:
+        ask("select * from no_such_table")
+    assert empty.ask("select * from no_such_table") == absent.ask("select 1") == []
+    assert empty.ask("select 1") == [(1,)]
+
+
+def test_each_kind_of_warehouse_has_its_destination() -> None:
+    duckdb_file = DuckDB("dev", "main", {"path": "shop.duckdb"}).destination("raw")
+    assert isinstance(duckdb_file, DuckDBDestination)
+    database = Postgres("dev", "public", LOGIN | {"dbname": "dwh"}).destination("raw")
+    assert isinstance(database, PostgresDestination)
+    with pytest.raises(UsageError, match="oracle is unknown: use duckdb or postgres or redshift"):
+        open_destination("oracle", "raw", {})
+
+
+# -- what a build prints ---------------------------------------------------------------------------
+
+
+def test_a_build_counts_what_was_built_and_how_tests_went() -> None:
+    results = [
+        Result("a", "model", "success"),
+        Result("b", "model", "skipped"),
+        Result("c", "seed", "success"),
+        Result("d", "test", "pass"),
+        Result("e", "unit_test", "fail"),
+        Result("f", "test", "warn"),
+    ]
+    assert count_line(results) == "1 model, 1 seed; 1 of 3 tests passed, 1 fail, 1 skipped, 1 warn"
+    sources = [Result("new", "source", "pass"), Result("old", "source", "error")]
+    assert freshness_line(sources) == "1 of 2 sources are fresh; not: old"
+
+
+def test_rows_written_are_shown_only_where_all_were_counted() -> None:
+    def model(rows: int | None) -> Result:
+        return Result("a", "model", "success", is_incremental=True, rows_written=rows)
+
+    view = Result("v", "model", "success")
+    assert written_line([model(3), model(0), view]) == (
+        "3 rows of the marts were changed, new or gone"
+    )
+    assert written_line([model(0), view]) == "nothing has changed: no row of any mart was written"
+    assert written_line([model(3), model(None)]) == ""
+
+
+def test_each_failure_says_how_to_look_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TARGET", "postgres")
+    failed = [
+        Result("t", "test", "fail", 0, "Got 1", "Says why.", "tests/t.sql", "target/t.sql", "t"),
+        Result("m", "model", "error", 0, "no\n\n  column", "", "models/m.sql", "", "m"),
+        Result("s", "source", "warn", 0, "", "", "s.yml", "", "source:shop.s"),
+        Result("n", "model", "skipped"),
+        Result("p", "test", "pass"),
+    ]
+    assert failure_paragraphs(failed) == [
+        [
+            "FAILED  test t (tests/t.sql)",
+            "    Says why.",
+            "    Got 1",
+            "    rows:  TARGET=postgres dbt test -s t --store-failures",
+            "    query: target/t.sql",
+        ],
+        [
+            "FAILED  model m (models/m.sql)",
+            "    no",
+            "    column",
+            "    again: TARGET=postgres dbt build -s m",
+        ],
+        [
+            "WARNING  source s (s.yml)",
+            "    again: TARGET=postgres dbt source freshness -s source:shop.s",
+        ],
+    ]
+    many = [Result(str(n), "test", "fail") for n in range(12)]
+    assert failure_paragraphs(many)[-1] == ["... and 2 more: target/run_results.json"]
