@@ -31,6 +31,7 @@ FOLDER = Path(os.environ.get("NEXT_VERSIONS") or REPO / "target" / "environments
 DIGESTS = """
 import hashlib, sys, duckdb
 with duckdb.connect(sys.argv[1], read_only=True) as warehouse:
+    warehouse.execute("set enable_progress_bar = false")
     for (mart,) in warehouse.execute(
         "select table_name from information_schema.tables where table_schema = 'marts' order by 1"
     ).fetchall():
