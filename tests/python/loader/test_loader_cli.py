@@ -1,4 +1,4 @@
-"""`scripts/load.py` as a person runs it: a process, real databases, what it prints and leaves."""
+"""The loader's command line on real databases: what it prints, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import os
 import re
 import shutil
 import sqlite3
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,12 +22,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from conftest import REPO, Ask, Open, require
+from conftest import Ask, Open, require
 from loader import PostgresDestination
 from loader.destinations.redshift.destination import RedshiftDestination
+from support.command import Ran, in_process
 from tools.servers import MariaDBServer, PostgresServer, Server
 
-LOAD = REPO / "scripts" / "load.py"
 # Above the fewest for which digests pay.
 LINES = 6_000
 SALT = "pepper-and-salt"
@@ -45,32 +43,6 @@ class Shop:
 
 
 @dataclass
-class Ran:
-    """What one command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def tables(self) -> dict[str, list[str]]:
-        """The rows of the printed table, by their first word."""
-        found: dict[str, list[str]] = {}
-        for line in self.out.partition("\n\n")[0].splitlines()[1:]:
-            name, *cells = re.split(r" {2,}", line)
-            if cells:
-                found[name] = cells
-        return found
-
-    @property
-    def json(self) -> list[dict[str, Any]]:
-        """What was printed for machines; every line of both streams must be JSON."""
-        for line in self.err.splitlines():
-            assert {"at", "level", "message"} == json.loads(line).keys()
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-@dataclass
 class Place:
     """A warehouse, and the command line that loads into it."""
 
@@ -80,16 +52,9 @@ class Place:
     server: PostgresServer | None
 
     def load(self, *arguments: str, **environment: str) -> Ran:
-        done = subprocess.run(
-            [sys.executable, str(LOAD), "--raw-schema", "raw", *arguments],
-            cwd=self.folder,
-            env={**os.environ, **self.environment, **environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
+        return in_process(
+            "--raw-schema", "raw", *arguments, folder=self.folder, **self.environment | environment
         )
-        assert "Traceback" not in done.stderr
-        return Ran(done.returncode, done.stdout, done.stderr)
 
     def refuses(self, code: int, *arguments: str, says: str, **environment: str) -> None:
         """The command fails with one sentence, and leaves everything as it was."""
@@ -327,18 +292,13 @@ def test_every_key_of_the_configuration(sqlite_shop: sqlite3.Connection, place: 
         "policy: freeze\ntables: {ORDERS: {mode: append, cursor: id, overlap: 1, policy: evolve}}\n"
     )
     place.environment.pop("TARGET", None)
-    command = [sys.executable, str(LOAD), "--config", "team.yml", "--log-format", "json"]
+    given = {**place.environment, "LOAD_HASH_SALT": SALT}
 
     def load(*arguments: str, code: int) -> Ran:
-        done = subprocess.run(
-            [*command, *arguments],
-            cwd=place.folder,
-            env={**os.environ, **place.environment, "LOAD_HASH_SALT": SALT},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == code, done
-        return Ran(done.returncode, done.stdout, done.stderr)
+        command = ("--config", "team.yml", "--log-format", "json", *arguments)
+        ran = in_process(*command, folder=place.folder, **given)
+        assert ran.code == code, ran
+        return ran
 
     first = {line["table"]: line for line in load(code=0).json[:-1]}
     assert {name: line["mode"] for name, line in first.items()} == {
