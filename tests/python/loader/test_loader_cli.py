@@ -27,7 +27,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from conftest import Ask, Open, require
 from loader import PostgresDestination
 from loader.destinations.redshift.destination import RedshiftDestination
-from support.command import Ran, in_process
+from support.loader_command import Ran, in_process
+from support.one_run import own
 from tools.servers import MariaDBServer, PostgresServer, Server
 
 # Above the fewest for which digests pay.
@@ -121,7 +122,7 @@ def place(warehouse: tuple[Open, Ask], tmp_path: Path) -> Place:
 @pytest.fixture(params=["mariadb", "postgres", "sqlite"])
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
     """A shop on each kind of source."""
-    name = f"cli_{abs(hash(request.node.name)) % 10**8}"
+    name = own(f"cli_{abs(hash(request.node.name)) % 10**8}")
     if request.param == "sqlite":
         connection = sqlite3.connect(tmp_path / "shop.sqlite", isolation_level=None)
         made = Shop("sqlite:///shop.sqlite", connection.executescript, False)
@@ -274,7 +275,7 @@ def test_verify_compares_the_columns_that_both_have(shop: Shop, place: Place) ->
 
 
 def test_verify_of_values_that_no_longer_fit(mariadb: MariaDBServer, place: Place) -> None:
-    name = f"cli_unfit_{bool(place.server)}"
+    name = own(f"cli_unfit_{bool(place.server)}")
     url = mariadb.create_database(name)
     mariadb.execute(
         "create table a (id int primary key, v varchar(9)); insert into a values (1, 'x');"
@@ -471,7 +472,7 @@ def test_exit_codes(sqlite_shop: sqlite3.Connection, place: Place) -> None:
 @pytest.mark.parametrize("kind", ["mariadb", "postgres"])
 def test_secrets_are_never_shown(kind: str, place: Place, request: pytest.FixtureRequest) -> None:
     server: Server = request.getfixturevalue(kind)
-    name = f"cli_secrets_{abs(hash(request.node.name)) % 10**6}"
+    name = own(f"cli_secrets_{abs(hash(request.node.name)) % 10**6}")
     url = server.create_database(name)
     server.execute("create table t (id int primary key); insert into t values (1)", name)
     without = re.sub(r":[^:@/]+@", "@", url)
@@ -658,9 +659,9 @@ def test_a_key_that_is_treated_anew(option: str, shop: Shop, place: Place) -> No
 def test_columns_that_the_user_may_not_read_any_more(
     place_of_it: str, mariadb: MariaDBServer, place: Place
 ) -> None:
-    name = f"cli_grants_{bool(place.server)}"
+    name = own(f"cli_grants_{bool(place.server)}")
     url = mariadb.create_database(name)
-    user = "reader"
+    user = own("reader")
     reader = f"{user}@127.0.0.1"
     mariadb.execute("create table t (id int primary key, v int)", name)
     mariadb.execute(f"alter table t add column secret int {place_of_it}", name)
@@ -679,15 +680,16 @@ def test_columns_that_the_user_may_not_read_any_more(
 
 
 def test_a_key_of_which_the_user_sees_a_part_is_none(mariadb: MariaDBServer, place: Place) -> None:
-    name = f"cli_part_{bool(place.server)}"
+    user = own("partial")
+    name = own(f"cli_part_{bool(place.server)}")
     url = mariadb.create_database(name)
     mariadb.execute(
         f"create table {name}.t (a int, v int, b int, primary key (a, b));"
         f"insert into {name}.t values (1, 1, 1), (1, 2, 2), (2, 1, 1);"
-        "create or replace user partial@127.0.0.1 identified by 'x';"
-        f"grant select (a, v) on {name}.t to partial@127.0.0.1"
+        f"create or replace user {user}@127.0.0.1 identified by 'x';"
+        f"grant select (a, v) on {name}.t to {user}@127.0.0.1"
     )
-    source = ("--source", f"mysql://partial:x@{url.rpartition('@')[2]}")
+    source = ("--source", f"mysql://{user}:x@{url.rpartition('@')[2]}")
     assert place.load(*source).code == 0
     mariadb.execute(f"update {name}.t set v = 7 where a = 1 and b = 2")
     ran = place.load(*source)
@@ -697,9 +699,9 @@ def test_a_key_of_which_the_user_sees_a_part_is_none(mariadb: MariaDBServer, pla
 
 
 def test_postgres_names_the_privilege_that_is_gone(postgres: PostgresServer, place: Place) -> None:
-    name = f"cli_grants_{bool(place.server)}"
+    name = own(f"cli_grants_{bool(place.server)}")
     url = postgres.create_database(name)
-    user = f"reader_{bool(place.server)}".lower()
+    user = own(f"reader_{bool(place.server)}".lower())
     postgres.execute(f"drop role if exists {user}; create role {user} login password 'x'")
     postgres.execute(
         "create table t (id int primary key, v int); insert into t values (1, 2)", name
@@ -836,7 +838,7 @@ def test_tls_to_a_mysql_source(
         ran = place.load("--source", f"{url}?{option}")
         assert (ran.code, ran.tables["t"][0]) == (0, "1"), ran
     wrong = place.load("--source", f"{url}?ssl_ca={certificates.other}")
-    none = place.load("--source", mariadb.create_database("no_tls") + "?tls=on")
+    none = place.load("--source", mariadb.create_database(own("no_tls")) + "?tls=on")
     name = place.load("--source", f"{url}?ssl_ca={certificates.ca}".replace("127.0.0.1", "0.0.0.0"))
     file = place.load("--source", f"{url}?ssl_ca=nowhere.pem")
     for ran, code, says in (
@@ -862,7 +864,7 @@ def test_tls_to_a_postgres_source_and_warehouse(
     ran = place.load("--source", f"{url}?{verified}")
     assert (ran.code, ran.tables["t"][0]) == (0, "1"), ran
     wrong = f"sslmode=verify-full&sslrootcert={certificates.other}"
-    no_tls = postgres.create_database("no_tls")
+    no_tls = postgres.create_database(own("no_tls"))
     there = tls_postgres.environment("shop") | {"TARGET": "postgres", "PGSSLMODE": "verify-full"}
     local = ("--source", url + "?sslmode=require")
     ran = place.load(*local, **there, PGSSLROOTCERT=certificates.ca)
@@ -899,15 +901,15 @@ def test_a_remote_host_without_tls_is_warned_of(
         return found
 
     for plain in (mariadb, postgres):
-        url = plain.create_database("remote")
-        plain.execute("create table t (id int primary key)", "remote")
+        url = plain.create_database(own("remote"))
+        plain.execute("create table t (id int primary key)", own("remote"))
         assert warnings("--source", url, "--full-refresh") == []
         (warning,) = warnings("--source", url.replace("127.0.0.1", "0.0.0.0"))
         assert "to the source at 0.0.0.0 is not encrypted" in warning
         for instead in ("--plan", "--verify-only"):
             ran = place.load("--source", url.replace("127.0.0.1", "0.0.0.0"), instead)
             assert (ran.code, ran.err) == (0, f"warning: {warning}\n")
-    there = postgres.environment("remote") | {"TARGET": "postgres"}
+    there = postgres.environment(own("remote")) | {"TARGET": "postgres"}
     source = ("--source", tls_mariadb.url("shop").replace("127.0.0.1", "0.0.0.0") + "?tls=on")
     assert warnings(*source, **there) == []
     (warning,) = warnings(*source, **there | {"PGHOST": "0.0.0.0"})

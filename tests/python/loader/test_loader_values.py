@@ -14,6 +14,7 @@ import pytest
 from loader import DuckDBDestination, Options, PostgresDestination, load
 from loader.destinations import Destination
 from support.difficult_values import LOST, MYSQL, POSTGRES, POSTGRES_TYPES, SQLITE, Case
+from support.one_run import own
 from tools.servers import MariaDBServer, PostgresServer
 
 Execute = Callable[[str], None]
@@ -64,7 +65,7 @@ def _generated(kind: str) -> bool:
 @pytest.fixture
 def mysql_shop(small_mariadb: MariaDBServer, request: pytest.FixtureRequest) -> Shop:
     """Three tables, one for each way in which the rows of MySQL are read."""
-    name = f"values_{abs(hash(request.node.name)) % 10**8}"
+    name = own(f"values_{abs(hash(request.node.name)) % 10**8}")
     url = small_mariadb.create_database(name)
     session = "set sql_mode = 'ALLOW_INVALID_DATES', time_zone = '+05:30'; "
 
@@ -82,7 +83,7 @@ def mysql_shop(small_mariadb: MariaDBServer, request: pytest.FixtureRequest) -> 
 @pytest.fixture
 def postgres_shop(postgres: PostgresServer, request: pytest.FixtureRequest) -> Shop:
     """One table; PostgreSQL has one way to read."""
-    name = f"values_{abs(hash(request.node.name)) % 10**8}"
+    name = own(f"values_{abs(hash(request.node.name)) % 10**8}")
     url = postgres.create_database(name)
 
     def execute(sql: str) -> None:
@@ -135,7 +136,7 @@ def duckdb_warehouse(tmp_path: Path) -> Warehouse:
 @pytest.fixture
 def postgres_warehouse(postgres: PostgresServer, request: pytest.FixtureRequest) -> Warehouse:
     """A PostgreSQL database."""
-    url = postgres.create_database(f"warehouse_{abs(hash(request.node.name)) % 10**8}")
+    url = postgres.create_database(own(f"warehouse_{abs(hash(request.node.name)) % 10**8}"))
 
     def query(sql: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(url) as connection:
@@ -297,11 +298,12 @@ def test_values_survive_every_way(shop: Shop, warehouse: Warehouse) -> None:
 
 def test_nul_in_text(mariadb: MariaDBServer, warehouse: Warehouse) -> None:
     """DuckDB keeps a NUL; PostgreSQL cannot, so it is removed and counted."""
-    url = mariadb.create_database("nul_in_text")
+    name = own("nul_in_text")
+    url = mariadb.create_database(name)
     mariadb.execute(
         "create or replace table t (id int primary key, v varchar(9)); truncate t;"
         " insert into t values (7, concat('a', char(0), 'b'))",
-        "nul_in_text",
+        name,
     )
     result = load(url, warehouse.open())
     ((value,),) = warehouse.query("select v from raw.t")

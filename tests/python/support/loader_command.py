@@ -96,6 +96,8 @@ def as_process(
     *arguments: str, folder: Path, program: tuple[str, ...] = SCRIPT, **environment: str
 ) -> Ran:
     """Run the command line as a process, as a person or a cron job does."""
+    if program == MODULE:  # of this project, whatever is installed
+        environment["PYTHONPATH"] = str(REPO)
     done = subprocess.run(
         [*program, *arguments],
         cwd=folder,
