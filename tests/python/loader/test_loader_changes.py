@@ -44,8 +44,11 @@ def _modes(result: LoadResult) -> dict[str, str]:
     return {entry.table.raw_name: entry.plan.mode for entry in result.tables}
 
 
-def test_random_rounds(source: Any, warehouse: Warehouse) -> None:
-    """Thirty rounds of inserts, updates, deletes and key changes, each with its own account."""
+@pytest.mark.parametrize(
+    ("rounds", "least_diffs"), [(10, 3), pytest.param(30, 20, marks=pytest.mark.long)]
+)
+def test_random_rounds(rounds: int, least_diffs: int, source: Any, warehouse: Warehouse) -> None:
+    """Rounds of inserts, updates, deletes and key changes, each with its own account."""
     url, execute = source
     open_warehouse, query = warehouse
     seed = random.randrange(10**6)
@@ -64,7 +67,7 @@ def test_random_rounds(source: Any, warehouse: Warehouse) -> None:
     for n in range(60):
         put((rng.randint(-40, 200), n), f"first {n}")
     diffs = 0
-    for number in range(30):
+    for number in range(rounds):
         before = dict(rows)
         for count in range(rng.choice([0, 0, 1, 1, 2, 3, 5])):
             kind = rng.choice(["insert", "append", "update", "delete", "rekey", "ends"])
@@ -111,8 +114,8 @@ def test_random_rounds(source: Any, warehouse: Warehouse) -> None:
             changes = result.tables[0].changes
             assert (changes.inserted, changes.updated, changes.deleted) == (0, 0, 0)
             assert result.tables[0].bytes_read == 0
-    # Most rounds must have gone the way that this test is about.
-    assert diffs >= 20
+    # Most rounds must have gone the way that this test is about; of few rounds, some.
+    assert diffs >= least_diffs
 
 
 def test_a_change_lets_only_its_range_travel(source: Any, warehouse: Warehouse) -> None:
