@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,26 @@ def place(warehouse: tuple[Open, Ask], tmp_path: Path) -> Place:
     return Place(tmp_path, {}, ask, None)
 
 
-@pytest.fixture(params=["mariadb", "postgres", "sqlite"])
+# Sources and warehouses never see each other, so in `make test` not every pair is tried.
+QUICK = {
+    ("mariadb", "duckdb"),
+    ("postgres", "duckdb"),
+    ("sqlite", "duckdb"),
+    ("postgres", "postgres"),
+    ("sqlite", "postgres"),
+    ("mariadb", "redshift"),
+}
+each_pair = pytest.mark.parametrize(
+    ("shop", "warehouse"),
+    [
+        pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.long)
+        for pair in product(("mariadb", "postgres", "sqlite"), ("duckdb", "postgres", "redshift"))
+    ],
+    indirect=True,
+)
+
+
+@pytest.fixture
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
     """A shop on each kind of source."""
     name = own(f"cli_{abs(hash(request.node.name)) % 10**8}")
@@ -177,6 +197,7 @@ SQLITE = ("--source", "sqlite:///shop.sqlite")
 # -- before and after -----------------------------------------------------------------------------
 
 
+@each_pair
 def test_a_plan_says_what_a_load_does_and_writes_nothing(shop: Shop, place: Place) -> None:
     before = place.everything()
     first = place.load("--source", shop.url, "--plan")
@@ -208,6 +229,7 @@ def test_a_plan_says_what_a_load_does_and_writes_nothing(shop: Shop, place: Plac
     assert place.load("--source", shop.url, "--verify-only").code == 0
 
 
+@each_pair
 def test_verify_names_what_differs_and_writes_nothing(shop: Shop, place: Place) -> None:
     shop.execute("insert into deliveries values (-5, 'below')")
     assert place.load("--source", shop.url).code == 0
@@ -250,6 +272,7 @@ def test_verify_names_what_differs_and_writes_nothing(shop: Shop, place: Place) 
     assert place.load("--source", shop.url, "--verify-only").code == 0
 
 
+@each_pair
 def test_verify_compares_the_columns_that_both_have(shop: Shop, place: Place) -> None:
     assert place.load("--source", shop.url).code == 0
     shop.execute("alter table customers add column note varchar(9)")
@@ -530,6 +553,7 @@ def test_tables_by_pattern(
     assert {*place.load(*SQLITE, "--plan", *arguments).tables} == tables
 
 
+@each_pair
 def test_columns_are_left_out_or_hashed(shop: Shop, place: Place) -> None:
     arguments = ("--source", shop.url, "--exclude-columns", "customers.name")
     hashing = ("--hash-columns", "PHONE")
@@ -591,6 +615,7 @@ def test_strict_refresh_and_share(sqlite_shop: sqlite3.Connection, place: Place)
 # -- what cannot be -------------------------------------------------------------------------------
 
 
+@each_pair
 def test_append_asks_for_a_cursor(shop: Shop, place: Place) -> None:
     shop.execute("create table codes (code varchar(9) not null primary key)")
     append = ("--source", shop.url, "--select", "payments,contacts,codes", "--mode", "append")
@@ -617,6 +642,7 @@ def test_append_asks_for_a_cursor(shop: Shop, place: Place) -> None:
     )
 
 
+@each_pair
 def test_diff_names_all_tables_at_once(shop: Shop, place: Place) -> None:
     refused = ["contacts", "customers", *(() if shop.digests else ("deliveries",)), "payments"]
     place.refuses(
@@ -637,6 +663,7 @@ def test_diff_names_all_tables_at_once(shop: Shop, place: Place) -> None:
 
 
 @pytest.mark.parametrize("option", ["--hash-columns", "--exclude-columns"])
+@each_pair
 def test_a_key_that_is_treated_anew(option: str, shop: Shop, place: Place) -> None:
     source = ("--source", shop.url)
     assert place.load(*source).code == 0
