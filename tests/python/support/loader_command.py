@@ -83,6 +83,8 @@ def in_process(*arguments: str, folder: Path, **environment: str) -> Ran:
         except SystemExit as stop:  # argparse ends the program
             assert isinstance(stop.code, int)
             code = stop.code
+    if "load: interrupted" in err.getvalue():
+        raise KeyboardInterrupt  # meant for the tests
     for _ in range(100):
         left_open = _open_files() - before
         if not left_open:
