@@ -24,7 +24,7 @@ from tools.servers import MariaDBServer, PostgresServer
 LOAD = REPO / "scripts" / "load.py"
 ROWS = 6_000
 # How often, in `make test` and in `make test-long`.
-KILLS = [10, pytest.param(60, marks=pytest.mark.long)]
+KILLS = [6, pytest.param(60, marks=pytest.mark.long)]
 LOADS = [12, pytest.param(50, marks=pytest.mark.long)]
 
 # Runs the command line once for each number that it reads, in a process that is killed before the
