@@ -67,6 +67,8 @@ class SQLiteSource(Source):
             self._connection.execute("begin")
             self._connection.execute("select count(*) from sqlite_master").fetchone()
         except sqlite3.Error as error:
+            if hasattr(self, "_connection"):
+                self.close()
             raise LoadError(f"The SQLite file {path} cannot be read: {error}.") from None
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from loader import (
     ranges,
 )
 from loader.ranges import Digest, Partition, runs
+from support.one_run import own
 from tools.servers import MariaDBServer, Server
 
 Warehouse = tuple[Open, Ask]
@@ -34,7 +35,7 @@ def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
 def source(request: pytest.FixtureRequest) -> Iterator[tuple[str, Callable[[str], object]]]:
     """A database of each server that digests key ranges, and how to change it."""
     server: Server = request.getfixturevalue(request.param)
-    name = f"source_{abs(hash(request.node.name)) % 10**8}"
+    name = own(f"source_{abs(hash(request.node.name)) % 10**8}")
     url = server.create_database(name)
     yield url, lambda sql: server.execute(sql, name)
 
@@ -43,8 +44,11 @@ def _modes(result: LoadResult) -> dict[str, str]:
     return {entry.table.raw_name: entry.plan.mode for entry in result.tables}
 
 
-def test_random_rounds(source: Any, warehouse: Warehouse) -> None:
-    """Thirty rounds of inserts, updates, deletes and key changes, each with its own account."""
+@pytest.mark.parametrize(
+    ("rounds", "least_diffs"), [(10, 3), pytest.param(30, 20, marks=pytest.mark.long)]
+)
+def test_random_rounds(rounds: int, least_diffs: int, source: Any, warehouse: Warehouse) -> None:
+    """Rounds of inserts, updates, deletes and key changes, each with its own account."""
     url, execute = source
     open_warehouse, query = warehouse
     seed = random.randrange(10**6)
@@ -63,7 +67,7 @@ def test_random_rounds(source: Any, warehouse: Warehouse) -> None:
     for n in range(60):
         put((rng.randint(-40, 200), n), f"first {n}")
     diffs = 0
-    for number in range(30):
+    for number in range(rounds):
         before = dict(rows)
         for count in range(rng.choice([0, 0, 1, 1, 2, 3, 5])):
             kind = rng.choice(["insert", "append", "update", "delete", "rekey", "ends"])
@@ -110,8 +114,8 @@ def test_random_rounds(source: Any, warehouse: Warehouse) -> None:
             changes = result.tables[0].changes
             assert (changes.inserted, changes.updated, changes.deleted) == (0, 0, 0)
             assert result.tables[0].bytes_read == 0
-    # Most rounds must have gone the way that this test is about.
-    assert diffs >= 20
+    # Most rounds must have gone the way that this test is about; of few rounds, some.
+    assert diffs >= least_diffs
 
 
 def test_a_change_lets_only_its_range_travel(source: Any, warehouse: Warehouse) -> None:
@@ -153,7 +157,7 @@ def test_mostly_changed_is_read_in_full(source: Any, warehouse: Warehouse) -> No
 def test_case_and_collation(mariadb: MariaDBServer, warehouse: Warehouse) -> None:
     """A key that the source's collation sees as the same is another row here."""
     open_warehouse, query = warehouse
-    name = f"collation_{abs(hash(str(open_warehouse))) % 10**8}"
+    name = own(f"collation_{abs(hash(str(open_warehouse))) % 10**8}")
     url = mariadb.create_database(name)
     mariadb.execute(
         "create table t (n int, k varchar(9) collate utf8mb4_general_ci, v varchar(9)"
@@ -174,7 +178,7 @@ def test_keys_at_the_ends_of_their_type(
     kind: str, mariadb: MariaDBServer, warehouse: Warehouse
 ) -> None:
     open_warehouse, query = warehouse
-    name = f"ends_{kind.replace(' ', '_')}_{abs(hash(str(open_warehouse))) % 10**8}"
+    name = own(f"ends_{kind.replace(' ', '_')}_{abs(hash(str(open_warehouse))) % 10**8}")
     url = mariadb.create_database(name)
     ends = {
         "int unsigned": (0, 2**32 - 1),
@@ -204,7 +208,7 @@ def test_keys_at_the_ends_of_their_type(
 def test_ranges_wider_than_a_packet(small_mariadb: MariaDBServer, warehouse: Warehouse) -> None:
     """Rows that one packet cannot hold together still arrive, and changes are still found."""
     open_warehouse, query = warehouse
-    name = f"packets_{abs(hash(str(open_warehouse))) % 10**8}"
+    name = own(f"packets_{abs(hash(str(open_warehouse))) % 10**8}")
     url = small_mariadb.create_database(name)
     small_mariadb.execute(
         "create table t (a int, b int, v longtext, primary key (a, b));"
@@ -224,7 +228,7 @@ def test_ranges_wider_than_a_packet(small_mariadb: MariaDBServer, warehouse: War
 def test_long_texts_full_of_escapes(mariadb: MariaDBServer, warehouse: Warehouse) -> None:
     """MariaDB would need minutes to escape such a text; it is read as it is, and found changed."""
     open_warehouse, query = warehouse
-    name = f"escapes_{abs(hash(str(open_warehouse))) % 10**8}"
+    name = own(f"escapes_{abs(hash(str(open_warehouse))) % 10**8}")
     url = mariadb.create_database(name)
     mariadb.execute(
         "create table t (id int primary key, v longtext);"

@@ -1,7 +1,8 @@
-"""`scripts/load.py` as a person runs it: a process, real databases, what it prints and leaves."""
+"""The loader's command line on real databases: what it prints, and what it leaves behind."""
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import ipaddress
 import json
@@ -9,27 +10,28 @@ import os
 import re
 import shutil
 import sqlite3
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from conftest import REPO, Ask, Open, require
+from conftest import Ask, Open, require
 from loader import PostgresDestination
 from loader.destinations.redshift.destination import RedshiftDestination
+from support.loader_command import Ran, in_process
+from support.one_run import own
 from tools.servers import MariaDBServer, PostgresServer, Server
 
-LOAD = REPO / "scripts" / "load.py"
 # Above the fewest for which digests pay.
 LINES = 6_000
 SALT = "pepper-and-salt"
@@ -45,32 +47,6 @@ class Shop:
 
 
 @dataclass
-class Ran:
-    """What one command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def tables(self) -> dict[str, list[str]]:
-        """The rows of the printed table, by their first word."""
-        found: dict[str, list[str]] = {}
-        for line in self.out.partition("\n\n")[0].splitlines()[1:]:
-            name, *cells = re.split(r" {2,}", line)
-            if cells:
-                found[name] = cells
-        return found
-
-    @property
-    def json(self) -> list[dict[str, Any]]:
-        """What was printed for machines; every line of both streams must be JSON."""
-        for line in self.err.splitlines():
-            assert {"at", "level", "message"} == json.loads(line).keys()
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-@dataclass
 class Place:
     """A warehouse, and the command line that loads into it."""
 
@@ -80,16 +56,9 @@ class Place:
     server: PostgresServer | None
 
     def load(self, *arguments: str, **environment: str) -> Ran:
-        done = subprocess.run(
-            [sys.executable, str(LOAD), "--raw-schema", "raw", *arguments],
-            cwd=self.folder,
-            env={**os.environ, **self.environment, **environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
+        return in_process(
+            "--raw-schema", "raw", *arguments, folder=self.folder, **self.environment | environment
         )
-        assert "Traceback" not in done.stderr
-        return Ran(done.returncode, done.stdout, done.stderr)
 
     def refuses(self, code: int, *arguments: str, says: str, **environment: str) -> None:
         """The command fails with one sentence, and leaves everything as it was."""
@@ -117,13 +86,21 @@ class Place:
         return repr(self._rows("*"))
 
     def _rows(self, columns: str) -> dict[str, list[tuple[Any, ...]]]:
-        tables = self.ask(
-            "select table_name from information_schema.tables where table_schema = 'raw'"
-        )
-        return {
-            name: sorted(self.ask(f'select {columns} from raw."{name}"'), key=repr)
-            for (name,) in tables
-        }
+        tables = "select table_name from information_schema.tables where table_schema = 'raw'"
+        with self._asking() as ask:
+            return {
+                name: sorted(ask(f'select {columns} from raw."{name}"'), key=repr)
+                for (name,) in ask(tables)
+            }
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[Ask]:
+        """One connection for many questions, where opening one takes longer than a question."""
+        if self.server is not None:
+            yield self.ask
+            return
+        with duckdb.connect(str(self.folder / "warehouse.duckdb")) as connection:
+            yield lambda sql: connection.execute(sql).fetchall()
 
 
 @pytest.fixture
@@ -143,10 +120,29 @@ def place(warehouse: tuple[Open, Ask], tmp_path: Path) -> Place:
     return Place(tmp_path, {}, ask, None)
 
 
-@pytest.fixture(params=["mariadb", "postgres", "sqlite"])
+# Sources and warehouses never see each other, so in `make test` not every pair is tried.
+QUICK = {
+    ("mariadb", "duckdb"),
+    ("postgres", "duckdb"),
+    ("sqlite", "duckdb"),
+    ("postgres", "postgres"),
+    ("sqlite", "postgres"),
+    ("mariadb", "redshift"),
+}
+each_pair = pytest.mark.parametrize(
+    ("shop", "warehouse"),
+    [
+        pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.long)
+        for pair in product(("mariadb", "postgres", "sqlite"), ("duckdb", "postgres", "redshift"))
+    ],
+    indirect=True,
+)
+
+
+@pytest.fixture
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
     """A shop on each kind of source."""
-    name = f"cli_{abs(hash(request.node.name)) % 10**8}"
+    name = own(f"cli_{abs(hash(request.node.name)) % 10**8}")
     if request.param == "sqlite":
         connection = sqlite3.connect(tmp_path / "shop.sqlite", isolation_level=None)
         made = Shop("sqlite:///shop.sqlite", connection.executescript, False)
@@ -201,6 +197,7 @@ SQLITE = ("--source", "sqlite:///shop.sqlite")
 # -- before and after -----------------------------------------------------------------------------
 
 
+@each_pair
 def test_a_plan_says_what_a_load_does_and_writes_nothing(shop: Shop, place: Place) -> None:
     before = place.everything()
     first = place.load("--source", shop.url, "--plan")
@@ -232,6 +229,7 @@ def test_a_plan_says_what_a_load_does_and_writes_nothing(shop: Shop, place: Plac
     assert place.load("--source", shop.url, "--verify-only").code == 0
 
 
+@each_pair
 def test_verify_names_what_differs_and_writes_nothing(shop: Shop, place: Place) -> None:
     shop.execute("insert into deliveries values (-5, 'below')")
     assert place.load("--source", shop.url).code == 0
@@ -274,6 +272,7 @@ def test_verify_names_what_differs_and_writes_nothing(shop: Shop, place: Place) 
     assert place.load("--source", shop.url, "--verify-only").code == 0
 
 
+@each_pair
 def test_verify_compares_the_columns_that_both_have(shop: Shop, place: Place) -> None:
     assert place.load("--source", shop.url).code == 0
     shop.execute("alter table customers add column note varchar(9)")
@@ -299,7 +298,7 @@ def test_verify_compares_the_columns_that_both_have(shop: Shop, place: Place) ->
 
 
 def test_verify_of_values_that_no_longer_fit(mariadb: MariaDBServer, place: Place) -> None:
-    name = f"cli_unfit_{bool(place.server)}"
+    name = own(f"cli_unfit_{bool(place.server)}")
     url = mariadb.create_database(name)
     mariadb.execute(
         "create table a (id int primary key, v varchar(9)); insert into a values (1, 'x');"
@@ -327,18 +326,13 @@ def test_every_key_of_the_configuration(sqlite_shop: sqlite3.Connection, place: 
         "policy: freeze\ntables: {ORDERS: {mode: append, cursor: id, overlap: 1, policy: evolve}}\n"
     )
     place.environment.pop("TARGET", None)
-    command = [sys.executable, str(LOAD), "--config", "team.yml", "--log-format", "json"]
+    given = {**place.environment, "LOAD_HASH_SALT": SALT}
 
     def load(*arguments: str, code: int) -> Ran:
-        done = subprocess.run(
-            [*command, *arguments],
-            cwd=place.folder,
-            env={**os.environ, **place.environment, "LOAD_HASH_SALT": SALT},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == code, done
-        return Ran(done.returncode, done.stdout, done.stderr)
+        command = ("--config", "team.yml", "--log-format", "json", *arguments)
+        ran = in_process(*command, folder=place.folder, **given)
+        assert ran.code == code, ran
+        return ran
 
     first = {line["table"]: line for line in load(code=0).json[:-1]}
     assert {name: line["mode"] for name, line in first.items()} == {
@@ -501,7 +495,7 @@ def test_exit_codes(sqlite_shop: sqlite3.Connection, place: Place) -> None:
 @pytest.mark.parametrize("kind", ["mariadb", "postgres"])
 def test_secrets_are_never_shown(kind: str, place: Place, request: pytest.FixtureRequest) -> None:
     server: Server = request.getfixturevalue(kind)
-    name = f"cli_secrets_{abs(hash(request.node.name)) % 10**6}"
+    name = own(f"cli_secrets_{abs(hash(request.node.name)) % 10**6}")
     url = server.create_database(name)
     server.execute("create table t (id int primary key); insert into t values (1)", name)
     without = re.sub(r":[^:@/]+@", "@", url)
@@ -559,6 +553,7 @@ def test_tables_by_pattern(
     assert {*place.load(*SQLITE, "--plan", *arguments).tables} == tables
 
 
+@each_pair
 def test_columns_are_left_out_or_hashed(shop: Shop, place: Place) -> None:
     arguments = ("--source", shop.url, "--exclude-columns", "customers.name")
     hashing = ("--hash-columns", "PHONE")
@@ -620,6 +615,7 @@ def test_strict_refresh_and_share(sqlite_shop: sqlite3.Connection, place: Place)
 # -- what cannot be -------------------------------------------------------------------------------
 
 
+@each_pair
 def test_append_asks_for_a_cursor(shop: Shop, place: Place) -> None:
     shop.execute("create table codes (code varchar(9) not null primary key)")
     append = ("--source", shop.url, "--select", "payments,contacts,codes", "--mode", "append")
@@ -646,6 +642,7 @@ def test_append_asks_for_a_cursor(shop: Shop, place: Place) -> None:
     )
 
 
+@each_pair
 def test_diff_names_all_tables_at_once(shop: Shop, place: Place) -> None:
     refused = ["contacts", "customers", *(() if shop.digests else ("deliveries",)), "payments"]
     place.refuses(
@@ -666,6 +663,7 @@ def test_diff_names_all_tables_at_once(shop: Shop, place: Place) -> None:
 
 
 @pytest.mark.parametrize("option", ["--hash-columns", "--exclude-columns"])
+@each_pair
 def test_a_key_that_is_treated_anew(option: str, shop: Shop, place: Place) -> None:
     source = ("--source", shop.url)
     assert place.load(*source).code == 0
@@ -688,9 +686,9 @@ def test_a_key_that_is_treated_anew(option: str, shop: Shop, place: Place) -> No
 def test_columns_that_the_user_may_not_read_any_more(
     place_of_it: str, mariadb: MariaDBServer, place: Place
 ) -> None:
-    name = f"cli_grants_{bool(place.server)}"
+    name = own(f"cli_grants_{bool(place.server)}")
     url = mariadb.create_database(name)
-    user = "reader"
+    user = own("reader")
     reader = f"{user}@127.0.0.1"
     mariadb.execute("create table t (id int primary key, v int)", name)
     mariadb.execute(f"alter table t add column secret int {place_of_it}", name)
@@ -709,15 +707,16 @@ def test_columns_that_the_user_may_not_read_any_more(
 
 
 def test_a_key_of_which_the_user_sees_a_part_is_none(mariadb: MariaDBServer, place: Place) -> None:
-    name = f"cli_part_{bool(place.server)}"
+    user = own("partial")
+    name = own(f"cli_part_{bool(place.server)}")
     url = mariadb.create_database(name)
     mariadb.execute(
         f"create table {name}.t (a int, v int, b int, primary key (a, b));"
         f"insert into {name}.t values (1, 1, 1), (1, 2, 2), (2, 1, 1);"
-        "create or replace user partial@127.0.0.1 identified by 'x';"
-        f"grant select (a, v) on {name}.t to partial@127.0.0.1"
+        f"create or replace user {user}@127.0.0.1 identified by 'x';"
+        f"grant select (a, v) on {name}.t to {user}@127.0.0.1"
     )
-    source = ("--source", f"mysql://partial:x@{url.rpartition('@')[2]}")
+    source = ("--source", f"mysql://{user}:x@{url.rpartition('@')[2]}")
     assert place.load(*source).code == 0
     mariadb.execute(f"update {name}.t set v = 7 where a = 1 and b = 2")
     ran = place.load(*source)
@@ -727,9 +726,9 @@ def test_a_key_of_which_the_user_sees_a_part_is_none(mariadb: MariaDBServer, pla
 
 
 def test_postgres_names_the_privilege_that_is_gone(postgres: PostgresServer, place: Place) -> None:
-    name = f"cli_grants_{bool(place.server)}"
+    name = own(f"cli_grants_{bool(place.server)}")
     url = postgres.create_database(name)
-    user = f"reader_{bool(place.server)}".lower()
+    user = own(f"reader_{bool(place.server)}".lower())
     postgres.execute(f"drop role if exists {user}; create role {user} login password 'x'")
     postgres.execute(
         "create table t (id int primary key, v int); insert into t values (1, 2)", name
@@ -866,7 +865,7 @@ def test_tls_to_a_mysql_source(
         ran = place.load("--source", f"{url}?{option}")
         assert (ran.code, ran.tables["t"][0]) == (0, "1"), ran
     wrong = place.load("--source", f"{url}?ssl_ca={certificates.other}")
-    none = place.load("--source", mariadb.create_database("no_tls") + "?tls=on")
+    none = place.load("--source", mariadb.create_database(own("no_tls")) + "?tls=on")
     name = place.load("--source", f"{url}?ssl_ca={certificates.ca}".replace("127.0.0.1", "0.0.0.0"))
     file = place.load("--source", f"{url}?ssl_ca=nowhere.pem")
     for ran, code, says in (
@@ -892,7 +891,7 @@ def test_tls_to_a_postgres_source_and_warehouse(
     ran = place.load("--source", f"{url}?{verified}")
     assert (ran.code, ran.tables["t"][0]) == (0, "1"), ran
     wrong = f"sslmode=verify-full&sslrootcert={certificates.other}"
-    no_tls = postgres.create_database("no_tls")
+    no_tls = postgres.create_database(own("no_tls"))
     there = tls_postgres.environment("shop") | {"TARGET": "postgres", "PGSSLMODE": "verify-full"}
     local = ("--source", url + "?sslmode=require")
     ran = place.load(*local, **there, PGSSLROOTCERT=certificates.ca)
@@ -929,15 +928,15 @@ def test_a_remote_host_without_tls_is_warned_of(
         return found
 
     for plain in (mariadb, postgres):
-        url = plain.create_database("remote")
-        plain.execute("create table t (id int primary key)", "remote")
+        url = plain.create_database(own("remote"))
+        plain.execute("create table t (id int primary key)", own("remote"))
         assert warnings("--source", url, "--full-refresh") == []
         (warning,) = warnings("--source", url.replace("127.0.0.1", "0.0.0.0"))
         assert "to the source at 0.0.0.0 is not encrypted" in warning
         for instead in ("--plan", "--verify-only"):
             ran = place.load("--source", url.replace("127.0.0.1", "0.0.0.0"), instead)
             assert (ran.code, ran.err) == (0, f"warning: {warning}\n")
-    there = postgres.environment("remote") | {"TARGET": "postgres"}
+    there = postgres.environment(own("remote")) | {"TARGET": "postgres"}
     source = ("--source", tls_mariadb.url("shop").replace("127.0.0.1", "0.0.0.0") + "?tls=on")
     assert warnings(*source, **there) == []
     (warning,) = warnings(*source, **there | {"PGHOST": "0.0.0.0"})

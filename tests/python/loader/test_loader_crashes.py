@@ -18,11 +18,41 @@ import pytest
 
 from conftest import REPO
 from loader import DuckDBDestination, LoadError, PostgresDestination, load
+from support.one_run import own
 from tools.servers import MariaDBServer, PostgresServer
 
 LOAD = REPO / "scripts" / "load.py"
 ROWS = 6_000
-KILLS = 60
+# How often, in `make test` and in `make test-long`.
+KILLS = [6, pytest.param(60, marks=pytest.mark.long)]
+LOADS = [12, pytest.param(50, marks=pytest.mark.long)]
+
+# Runs the command line once for each number that it reads, in a process that is killed before the
+# statement of that number. Prints how the process ended.
+KILLER = """
+import os, signal, sys
+from itertools import count
+from loader.cli import main
+from loader.destinations.duckdb import DuckDBDestination
+from loader.destinations.postgres import PostgresDestination
+
+def killed_before(last, destination):
+    run, numbers = destination._run, count(1)
+    def dying(self, sql):
+        if next(numbers) == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return run(self, sql)
+    destination._run = dying
+
+for line in sys.stdin:
+    if not (child := os.fork()):
+        for destination in (DuckDBDestination, PostgresDestination):
+            killed_before(int(line), destination)
+        os.dup2(2, 1)
+        os._exit(main(sys.argv[1:]))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+ARGUMENTS = ("--raw-schema", "raw", "--max-delete-share", "1")
 
 Versions = Callable[[], list[tuple[Any, ...]]]
 SQL = (
@@ -36,15 +66,15 @@ SQL = (
 class Shop:
     """Two tables in which every row has the same version; a transaction moves both on."""
 
-    def __init__(self, server: MariaDBServer, name: str) -> None:
+    def __init__(self, server: MariaDBServer, name: str, rows: int = ROWS) -> None:
         self._server, self._name = server, name
         self.version = 0
         self.url = server.create_database(name)
         self._execute(
             "create table a (id int primary key, version int, v varchar(200));"
             "create table b (k varchar(9), version int, v varchar(200));"
-            f"insert into a select seq, 0, repeat('x', 150) from seq_1_to_{ROWS};"
-            f"insert into b select seq, 0, repeat('y', 150) from seq_1_to_{ROWS}"
+            f"insert into a select seq, 0, repeat('x', 150) from seq_1_to_{rows};"
+            f"insert into b select seq, 0, repeat('y', 150) from seq_1_to_{rows}"
         )
 
     def _execute(self, sql: str) -> None:
@@ -68,7 +98,7 @@ def _environment(tmp_path: Path, postgres: PostgresServer | None, name: str) -> 
 
 def _start(shop: Shop, environment: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(LOAD), "--raw-schema", "raw", "--max-delete-share", "1"],
+        [sys.executable, str(LOAD), *ARGUMENTS],
         env=environment | {"SOURCE": shop.url},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -90,7 +120,7 @@ def duckdb_side(tmp_path: Path) -> tuple[None, Versions]:
 def postgres_side(
     postgres: PostgresServer, request: pytest.FixtureRequest
 ) -> tuple[PostgresServer, Versions]:
-    url = postgres.create_database("crashes")
+    url = postgres.create_database(own("crashes"))
 
     def versions() -> list[tuple[Any, ...]]:
         with psycopg.connect(url) as connection:
@@ -99,13 +129,70 @@ def postgres_side(
     return postgres, versions
 
 
+def _version(versions: Versions, rows: int) -> int:
+    """The one version of all rows of both tables."""
+    (a, low, high, count), (b, *other) = versions()
+    assert (a, b) == ("a", "b")
+    assert low == high and count == rows, "a table is half of one version"
+    assert other == [low, high, count], "two tables of two versions"
+    return int(low)
+
+
 @pytest.mark.parametrize("side", ["duckdb_side", "postgres_side"])
-def test_killed_at_random_moments(
+def test_killed_before_each_statement(
     side: str, mariadb: MariaDBServer, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    """Whatever the loader asked the warehouse last, half a load is never seen."""
     postgres, versions = request.getfixturevalue(side)
-    shop = Shop(mariadb, f"kills_{side}")
-    environment = _environment(tmp_path, postgres, "crashes")
+    rows = 100
+    shop = Shop(mariadb, own(f"statements_{side}"), rows)
+    environment = _environment(tmp_path, postgres, own("crashes")) | {
+        "SOURCE": shop.url,
+        "PYTHONPATH": str(REPO),
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLER, *ARGUMENTS],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as killer:
+
+        def load_until(number: int) -> int:
+            assert killer.stdin and killer.stdout
+            print(number, file=killer.stdin, flush=True)
+            return int(killer.stdout.readline())
+
+        assert load_until(0) == 0
+        held, kept_old, kept_new = shop.version, 0, 0
+        for number in range(1, 500):
+            version = shop.move_on()
+            ended = load_until(number)
+            found = _version(versions, rows)
+            assert found in (held, version)
+            kept_old += found == held
+            kept_new += found == version
+            held = found
+            if ended == 0:
+                break
+            assert ended == -signal.SIGKILL
+        assert (ended, found) == (0, version)
+        killer.communicate()
+    print(f"{kept_old} left the old state, {kept_new} the new one")
+    # The commit is one of the statements, and few come after it.
+    assert kept_old > 20
+    assert 1 <= kept_new < 10
+
+
+@pytest.mark.parametrize("kills", KILLS)
+@pytest.mark.parametrize("side", ["duckdb_side", "postgres_side"])
+def test_killed_at_random_moments(
+    side: str, kills: int, mariadb: MariaDBServer, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    postgres, versions = request.getfixturevalue(side)
+    shop = Shop(mariadb, own(f"kills_{side}"))
+    environment = _environment(tmp_path, postgres, own("crashes"))
     for _ in range(2):
         shop.move_on()
         began = time.monotonic()
@@ -116,23 +203,20 @@ def test_killed_at_random_moments(
     print(f"seed {seed}, a whole load takes {whole:.2f} s")
     rng = random.Random(seed)
     held, died, finished = shop.version, 0, 0
-    for _ in range(KILLS):
+    for _ in range(kills):
         version = shop.move_on()
         process = _start(shop, environment)
         # The first part of a run is only the interpreter's start.
         time.sleep(rng.uniform(0.3, 1.2) * whole)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        (a, low, high, rows), (b, *other) = versions()
-        assert (a, b) == ("a", "b")
-        assert low == high and rows == ROWS, "a table is half of one version"
-        assert other == [low, high, rows], "two tables of two versions"
-        assert low in (held, version)
-        died += low == held
-        finished += low == version
-        held = low
+        found = _version(versions, ROWS)
+        assert found in (held, version)
+        died += found == held
+        finished += found == version
+        held = found
     # Both must have happened, or the moments were badly chosen.
-    assert died >= KILLS // 6
+    assert died >= kills // 6
     print(f"{died} left the old state, {finished} the new one")
     shop.move_on()
     _, errors = (process := _start(shop, environment)).communicate(timeout=60)
@@ -142,12 +226,13 @@ def test_killed_at_random_moments(
         assert [path.name for path in tmp_path.iterdir()] == ["w.duckdb"]
 
 
+@pytest.mark.parametrize("loads", LOADS)
 def test_readers_see_only_whole_states(
-    mariadb: MariaDBServer, postgres: PostgresServer, tmp_path: Path
+    loads: int, mariadb: MariaDBServer, postgres: PostgresServer, tmp_path: Path
 ) -> None:
-    """A reader that looks all the time while fifty loads go by (PostgreSQL: DuckDB locks out)."""
-    shop = Shop(mariadb, "readers")
-    url = postgres.create_database("readers")
+    """A reader that looks all the time while loads go by (PostgreSQL: DuckDB locks out)."""
+    shop = Shop(mariadb, own("readers"))
+    url = postgres.create_database(own("readers"))
     options = {k: str(v) for k, v in psycopg.conninfo.conninfo_to_dict(url).items()}
     load(shop.url, PostgresDestination("raw", **options))
     seen: set[tuple[Any, ...]] = set()
@@ -161,15 +246,15 @@ def test_readers_see_only_whole_states(
     reader = threading.Thread(target=look)
     reader.start()
     try:
-        for _ in range(50):
+        for _ in range(loads):
             shop.move_on()
             load(shop.url, PostgresDestination("raw", **options))
     finally:
         done.set()
         reader.join()
-    whole = {(("a", n, n, ROWS), ("b", n, n, ROWS)) for n in range(51)}
+    whole = {(("a", n, n, ROWS), ("b", n, n, ROWS)) for n in range(loads + 1)}
     assert seen <= whole
-    assert len(seen) > 10
+    assert len(seen) > loads // 5
 
 
 @pytest.fixture
@@ -215,7 +300,7 @@ def test_the_source_dies_while_it_is_read(own_mariadb: MariaDBServer, tmp_path: 
 def test_the_warehouse_dies_while_it_publishes(
     mariadb: MariaDBServer, own_postgres: PostgresServer
 ) -> None:
-    shop = Shop(mariadb, "publishing")
+    shop = Shop(mariadb, own("publishing"))
     url = own_postgres.create_database("dying")
     options = {k: str(v) for k, v in psycopg.conninfo.conninfo_to_dict(url).items()}
     load(shop.url, PostgresDestination("raw", **options))
@@ -241,7 +326,7 @@ def test_the_warehouse_dies_while_it_publishes(
     os.geteuid() != 0 or shutil.which("mount") is None, reason="a small disk needs root"
 )
 def test_a_full_disk(mariadb: MariaDBServer, tmp_path: Path) -> None:
-    shop = Shop(mariadb, "full_disk")
+    shop = Shop(mariadb, own("full_disk"))
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)])
@@ -253,14 +338,14 @@ def test_a_full_disk(mariadb: MariaDBServer, tmp_path: Path) -> None:
         mariadb.execute(
             "create table c (id int primary key, v varbinary(1000));"
             "insert into c select seq, random_bytes(1000) from seq_1_to_40000",
-            "full_disk",
+            own("full_disk"),
         )
         shop.move_on()
         with pytest.raises(LoadError, match=r"(?i)space|disk"):
             load(shop.url, DuckDBDestination("raw", path))
         with duckdb.connect(str(path)) as connection:
             assert connection.execute(SQL).fetchall() == [("a", 0, 0, ROWS), ("b", 0, 0, ROWS)]
-        mariadb.execute("drop table c", "full_disk")
+        mariadb.execute("drop table c", own("full_disk"))
         load(shop.url, DuckDBDestination("raw", path))
     finally:
         subprocess.run(["umount", str(disk)], check=True)

@@ -32,13 +32,14 @@ from loader.schema import (
     decimal_type,
     widest,
 )
+from support.one_run import own
 from tools.servers import MariaDBServer
 
 
 @pytest.fixture
 def shop(mariadb: MariaDBServer, request: pytest.FixtureRequest) -> Iterator[tuple[str, Any]]:
     """A small source, and how to change it."""
-    name = f"drift_{abs(hash(request.node.name)) % 10**8}"
+    name = own(f"drift_{abs(hash(request.node.name)) % 10**8}")
     url = mariadb.create_database(name)
 
     def execute(sql: str) -> None:
@@ -216,9 +217,10 @@ def test_ignore_new(shop: Any, warehouse: Any) -> None:
 
 
 def test_views_keep_owner_grants_and_comments(mariadb: MariaDBServer, postgres: Any) -> None:
-    url = mariadb.create_database("drift_views")
-    mariadb.execute("create table t (id int primary key); insert into t values (1)", "drift_views")
-    warehouse = postgres.create_database("drift_views")
+    name = own("drift_views")
+    url = mariadb.create_database(name)
+    mariadb.execute("create table t (id int primary key); insert into t values (1)", name)
+    warehouse = postgres.create_database(name)
     options = {k: str(v) for k, v in psycopg.conninfo.conninfo_to_dict(warehouse).items()}
     load(url, PostgresDestination("raw", **options))
     with psycopg.connect(warehouse) as connection:
@@ -227,7 +229,7 @@ def test_views_keep_owner_grants_and_comments(mariadb: MariaDBServer, postgres: 
         connection.execute("comment on column raw.v.id is 'the id'")
         connection.execute("grant select on raw.v to public")
         connection.execute("grant update (id) on raw.v to pg_read_all_stats")
-    mariadb.execute("alter table t modify id bigint", "drift_views")
+    mariadb.execute("alter table t modify id bigint", name)
     load(url, PostgresDestination("raw", **options))
     with psycopg.connect(warehouse) as connection:
         assert connection.execute(
@@ -237,7 +239,7 @@ def test_views_keep_owner_grants_and_comments(mariadb: MariaDBServer, postgres: 
         ).fetchall() == [("it's a view", "the id", True, True)]
         connection.execute("drop view raw.v")
         connection.execute("create materialized view raw.v as select id from raw.t")
-    mariadb.execute("alter table t modify id varchar(9)", "drift_views")
+    mariadb.execute("alter table t modify id varchar(9)", name)
     with pytest.raises(LoadError, match="materialized view"):
         load(url, PostgresDestination("raw", **options))
 

@@ -1,6 +1,6 @@
 """What a load leaves in the warehouse, run after run, and what it says when it cannot go on."""
 
-import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
-from conftest import REPO
+import loader.destinations.duckdb
+import loader.destinations.postgres
+import loader.destinations.redshift.destination
 from loader import DuckDBDestination, LoadError, Options, UsageError, load
 from loader.urls import parse_url, with_password
+from support.loader_command import MODULE, SCRIPT, Ran, as_process, in_process
+from support.one_run import own
 from tools.servers import MariaDBServer, PostgresServer
-
-LOAD = REPO / "scripts" / "load.py"
 
 
 @pytest.fixture
@@ -40,17 +41,6 @@ def shop(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 def _url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'shop.sqlite'}"
-
-
-def _run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(LOAD), *arguments],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 def test_rows_keep_their_stamps_until_they_change(
@@ -172,7 +162,7 @@ def test_a_view_that_was_loaded_once_is_not_gone(
 
 def test_strange_names(mariadb: MariaDBServer, warehouse: Any) -> None:
     open_warehouse, query = warehouse
-    name = f"names_{abs(hash(str(open_warehouse))) % 10**8}"
+    name = own(f"names_{abs(hash(str(open_warehouse))) % 10**8}")
     url = mariadb.create_database(name)
     long = "n" * 64
     for table in ("select", "with space", "end_", "Grüße", "qu\"o'te%s", long):
@@ -198,8 +188,8 @@ def test_strange_names(mariadb: MariaDBServer, warehouse: Any) -> None:
 
 
 def test_names_that_fold_to_one(mariadb: MariaDBServer, tmp_path: Path) -> None:
-    url = mariadb.create_database("folding")
-    mariadb.execute("create table `Orders` (id int); create table orders (id int)", "folding")
+    url = mariadb.create_database(own("folding"))
+    mariadb.execute("create table `Orders` (id int); create table orders (id int)", own("folding"))
     with pytest.raises(LoadError, match=r"tables (orders and Orders|Orders and orders)"):
         load(url, DuckDBDestination("raw", tmp_path / "w.duckdb"))
     assert not (tmp_path / "w.duckdb").exists()
@@ -208,8 +198,8 @@ def test_names_that_fold_to_one(mariadb: MariaDBServer, tmp_path: Path) -> None:
 
 
 def test_columns_that_fold_to_one(postgres: PostgresServer, tmp_path: Path) -> None:
-    url = postgres.create_database("folding_columns")
-    postgres.execute('create table t (id int, "Total" int, total int)', "folding_columns")
+    url = postgres.create_database(own("folding_columns"))
+    postgres.execute('create table t (id int, "Total" int, total int)', own("folding_columns"))
     with pytest.raises(LoadError, match="columns Total and total of t"):
         load(url, DuckDBDestination("raw", tmp_path / "w.duckdb"))
 
@@ -248,10 +238,10 @@ def test_what_is_read_back_must_be_what_was_sent(
 
 
 def test_a_table_without_snapshots_is_named(mariadb: MariaDBServer, tmp_path: Path) -> None:
-    url = mariadb.create_database("no_snapshot")
+    url = mariadb.create_database(own("no_snapshot"))
     mariadb.execute(
         "create table a (id int) engine = MyISAM; create table b (id int) engine = InnoDB",
-        "no_snapshot",
+        own("no_snapshot"),
     )
     result = load(url, DuckDBDestination("raw", tmp_path / "w.duckdb"))
     assert len(result.warnings) == 1
@@ -260,17 +250,17 @@ def test_a_table_without_snapshots_is_named(mariadb: MariaDBServer, tmp_path: Pa
 
 def test_one_snapshot_of_all_tables(mariadb: MariaDBServer, tmp_path: Path) -> None:
     """Rows that arrive while tables are being read belong to the next run."""
-    url = mariadb.create_database("snapshot")
+    url = mariadb.create_database(own("snapshot"))
     mariadb.execute(
         "create table a (id int primary key); create table b (id int primary key);"
         "insert into a values (1); insert into b values (1)",
-        "snapshot",
+        own("snapshot"),
     )
     destination = DuckDBDestination("raw", tmp_path / "w.duckdb")
     create_staging = destination.create_staging
 
     def disturbed(table: Any, stamp: Any) -> None:
-        mariadb.execute(f"insert into b values ({ord(table.name)})", "snapshot")
+        mariadb.execute(f"insert into b values ({ord(table.name)})", own("snapshot"))
         create_staging(table, stamp)
 
     destination.create_staging = disturbed  # type: ignore[method-assign]
@@ -278,39 +268,46 @@ def test_one_snapshot_of_all_tables(mariadb: MariaDBServer, tmp_path: Path) -> N
     assert {e.table.name: e.rows_read for e in result.tables} == {"a": 1, "b": 1}
 
 
+# Another program that has a warehouse open until its input ends.
+HOLD = """
+import duckdb, sys
+with duckdb.connect(sys.argv[1]):
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
 class TestErrors:
     """Each mistake: one sentence, the right exit code, no traceback, nothing created or changed."""
 
-    def _fails(self, result: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
-        assert result.returncode == code, result.stderr
-        assert result.stdout == ""
-        assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-        assert "Traceback" not in result.stderr
+    def _fails(self, result: Ran, code: int, *words: str) -> None:
+        assert (result.code, result.out) == (code, ""), result
+        assert len(result.err.strip().splitlines()) == 1, result.err
         for word in words:
-            assert word in result.stderr
+            assert word in result.err
 
     def test_no_source(self, tmp_path: Path) -> None:
-        self._fails(_run(cwd=tmp_path), 2, "SOURCE")
+        self._fails(in_process(folder=tmp_path), 2, "SOURCE")
 
     @pytest.mark.parametrize(
         "url", ["oracle://u:secret@h/d", "shop.sqlite", "sqlite://", "mysql:/x"]
     )
     def test_unknown_urls(self, url: str, tmp_path: Path) -> None:
-        result = _run("--source", url, cwd=tmp_path)
+        result = in_process("--source", url, folder=tmp_path)
         self._fails(result, 2)
-        assert "secret" not in result.stderr
+        assert "secret" not in result.err
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("option", ["tls=true", "ssl=1", "sslca=x"])
     def test_a_misspelt_wish_for_tls(self, option: str, tmp_path: Path) -> None:
-        result = _run("--source", f"mysql://u:secret@127.0.0.1:1/d?{option}", cwd=tmp_path)
+        result = in_process("--source", f"mysql://u:secret@127.0.0.1:1/d?{option}", folder=tmp_path)
         self._fails(result, 2, "tls=on")
 
     @pytest.mark.parametrize("scheme", ["mysql", "postgresql"])
     def test_server_unreachable(self, scheme: str, tmp_path: Path) -> None:
-        result = _run("--source", f"{scheme}://u:secret@127.0.0.1:1/d", cwd=tmp_path)
+        result = in_process("--source", f"{scheme}://u:secret@127.0.0.1:1/d", folder=tmp_path)
         self._fails(result, 1, "127.0.0.1:1")
-        assert "secret" not in result.stderr
+        assert "secret" not in result.err
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("kind", ["mariadb", "postgres"])
@@ -318,74 +315,102 @@ class TestErrors:
         self, kind: str, tmp_path: Path, request: pytest.FixtureRequest
     ) -> None:
         server: MariaDBServer | PostgresServer = request.getfixturevalue(kind)
-        url = parse_url(server.create_database("errors_of_login"))
+        name = own("errors_of_login")
+        url = parse_url(server.create_database(name))
         login = f"{url.scheme}://{url.user}:wrongsecret@{url.host}:{url.port}/{url.database}"
-        result = _run("--source", login, cwd=tmp_path)
+        result = in_process("--source", login, folder=tmp_path)
         self._fails(result, 1, "password")
-        assert "wrongsecret" not in result.stderr
-        missing = server.create_database("errors_of_login").replace("errors_of_login", "nowhere")
-        self._fails(_run("--source", missing, cwd=tmp_path), 1, "nowhere")
-        empty = server.create_database("errors_of_login")
-        self._fails(_run("--source", empty, cwd=tmp_path), 1, "no tables")
+        assert "wrongsecret" not in result.err
+        missing = server.create_database(name).replace(name, "nowhere")
+        self._fails(in_process("--source", missing, folder=tmp_path), 1, "nowhere")
+        empty = server.create_database(name)
+        self._fails(in_process("--source", empty, folder=tmp_path), 1, "no tables")
         assert list(tmp_path.iterdir()) == []
 
     def test_missing_sqlite_file(self, tmp_path: Path) -> None:
-        self._fails(_run("--source", "sqlite:///shop.sqlite", cwd=tmp_path), 1, "shop.sqlite")
+        self._fails(
+            in_process("--source", "sqlite:///shop.sqlite", folder=tmp_path), 1, "shop.sqlite"
+        )
         (tmp_path / "shop.sqlite").write_text(
             "not a database, but long enough to look like one" * 99
         )
-        self._fails(_run("--source", "sqlite:///shop.sqlite", cwd=tmp_path), 1, "shop.sqlite")
+        self._fails(
+            in_process("--source", "sqlite:///shop.sqlite", folder=tmp_path), 1, "shop.sqlite"
+        )
 
     def test_selected_table_missing(self, shop: sqlite3.Connection, tmp_path: Path) -> None:
-        result = _run("--source", "sqlite:///shop.sqlite", "--select", "invoice", cwd=tmp_path)
+        result = in_process(
+            "--source", "sqlite:///shop.sqlite", "--select", "invoice", folder=tmp_path
+        )
         self._fails(result, 2, "invoice", "orders")
         assert not (tmp_path / "warehouse.duckdb").exists()
 
-    def test_warehouse_open_elsewhere(self, shop: sqlite3.Connection, tmp_path: Path) -> None:
-        assert _run("--source", "sqlite:///shop.sqlite", cwd=tmp_path).returncode == 0
-        held = duckdb.connect(str(tmp_path / "warehouse.duckdb"))
-        try:
-            result = _run("--source", "sqlite:///shop.sqlite", cwd=tmp_path)
-        finally:
-            held.close()
+    def test_warehouse_open_elsewhere(
+        self, shop: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert in_process("--source", "sqlite:///shop.sqlite", folder=tmp_path).code == 0
+        monkeypatch.setattr(loader.destinations.duckdb, "PATIENCE", 0.5)
+        with subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(tmp_path / "warehouse.duckdb")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as other:
+            assert other.stdout and other.stdout.readline() == b"open\n"
+            result = in_process("--source", "sqlite:///shop.sqlite", folder=tmp_path)
+            other.communicate()
         self._fails(result, 1, "open in another program")
 
     def test_warehouse_is_no_database(self, shop: sqlite3.Connection, tmp_path: Path) -> None:
         path = tmp_path / "warehouse.duckdb"
         path.write_text("precious notes")
-        result = _run("--source", "sqlite:///shop.sqlite", cwd=tmp_path)
+        result = in_process("--source", "sqlite:///shop.sqlite", folder=tmp_path)
         self._fails(result, 1, "warehouse.duckdb")
         assert path.read_text() == "precious notes"
         (tmp_path / "folder").mkdir()
-        folder = _run("--source", "sqlite:///shop.sqlite", cwd=tmp_path, DUCKDB_PATH="folder")
+        folder = in_process(
+            "--source", "sqlite:///shop.sqlite", folder=tmp_path, DUCKDB_PATH="folder"
+        )
         self._fails(folder, 1, "folder")
-        nowhere = _run("--source", "sqlite:///shop.sqlite", cwd=tmp_path, DUCKDB_PATH="no/w.duckdb")
+        nowhere = in_process(
+            "--source", "sqlite:///shop.sqlite", folder=tmp_path, DUCKDB_PATH="no/w.duckdb"
+        )
         self._fails(nowhere, 1, "does not exist")
 
     def test_postgres_warehouse(
         self, shop: sqlite3.Connection, tmp_path: Path, postgres: PostgresServer
     ) -> None:
         arguments = ("--source", "sqlite:///shop.sqlite", "--target", "postgres")
-        postgres.create_database("locked_up")
-        environment = postgres.environment("locked_up")
+        postgres.create_database(own("locked_up"))
+        environment = postgres.environment(own("locked_up"))
         wrong = {**environment, "PGPASSWORD": "wrongsecret"}
-        result = _run(*arguments, cwd=tmp_path, **wrong)
+        result = in_process(*arguments, folder=tmp_path, **wrong)
         self._fails(result, 1, "password")
-        assert "wrongsecret" not in result.stderr
-        self._fails(_run(*arguments, cwd=tmp_path, **{**environment, "PGPORT": "1"}), 1, ":1")
+        assert "wrongsecret" not in result.err
+        self._fails(
+            in_process(*arguments, folder=tmp_path, **{**environment, "PGPORT": "1"}), 1, ":1"
+        )
         missing = {**environment, "PGDATABASE": "nowhere"}
-        self._fails(_run(*arguments, cwd=tmp_path, **missing), 1, "nowhere")
+        self._fails(in_process(*arguments, folder=tmp_path, **missing), 1, "nowhere")
         read_only = {**environment, "PGOPTIONS": "-c default_transaction_read_only=on"}
-        self._fails(_run(*arguments, cwd=tmp_path, **read_only), 1, "read-only")
+        self._fails(in_process(*arguments, folder=tmp_path, **read_only), 1, "read-only")
 
     def test_a_second_loader_refuses(
-        self, shop: sqlite3.Connection, tmp_path: Path, warehouse: Any
+        self,
+        shop: sqlite3.Connection,
+        tmp_path: Path,
+        warehouse: Any,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(loader.destinations.postgres, "PATIENCE", 0.5)
+        monkeypatch.setattr(loader.destinations.redshift.destination, "PATIENCE", 500)
         open_warehouse, query = warehouse
         first = open_warehouse()
         first.open()
         if isinstance(first, DuckDBDestination):
-            result = _run("--source", "sqlite:///shop.sqlite", "--raw-schema", "raw", cwd=tmp_path)
+            # A process has the lock, not a thread of it.
+            result = as_process(
+                "--source", "sqlite:///shop.sqlite", "--raw-schema", "raw", folder=tmp_path
+            )
             self._fails(result, 1, "Another load")
         else:
             with pytest.raises(LoadError, match="Another load"):
@@ -420,11 +445,28 @@ def test_a_password_from_the_environment(
     assert with_password(url) == expected
 
 
-def test_command_line(shop: sqlite3.Connection, tmp_path: Path) -> None:
+def _without_figures(ran: Ran) -> tuple[int, str, str]:
+    """Without what differs from run to run: the seconds and the name of the batch."""
+    figures = r"\b[0-9]+\.[0-9]+\b|\b[0-9]{8}T[0-9]+Z_[0-9a-f]{4}\b"
+    return ran.code, re.sub(figures, "#", ran.out), re.sub(figures, "#", ran.err)
+
+
+@pytest.mark.parametrize("program", [MODULE, SCRIPT], ids=["python -m loader", "scripts/load.py"])
+def test_command_line(shop: sqlite3.Connection, tmp_path: Path, program: tuple[str, ...]) -> None:
+    def run(*arguments: str) -> Ran:
+        return as_process(
+            *arguments, folder=tmp_path, program=program, SOURCE="sqlite:///shop.sqlite"
+        )
+
     shop.execute("insert into orders values (9, 'x', 'not money')")
-    result = _run(cwd=tmp_path, SOURCE="sqlite:///shop.sqlite")
-    assert result.returncode == 3
-    assert "orders.total: 1 x value does not fit decimal(10,2)" in result.stdout
+    result = run()
+    assert result.code == 3, result
+    assert "orders.total: 1 x value does not fit decimal(10,2)" in result.out
     shop.execute("delete from orders where id = 9")
-    assert _run(cwd=tmp_path, SOURCE="sqlite:///shop.sqlite").returncode == 0
+    assert run().code == 0
+    # All other tests call it in their own process, where it does and says the same.
+    for arguments in ((), ("--plan",), ("--mode", "diff"), ("--select", "nothing"), ("--nothing",)):
+        there = run(*arguments)
+        here = in_process(*arguments, folder=tmp_path, SOURCE="sqlite:///shop.sqlite")
+        assert _without_figures(there) == _without_figures(here)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shop.sqlite", "warehouse.duckdb"]

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from loader import DuckDBDestination, Options, PostgresDestination, load
 from loader.destinations import Destination
 from support.difficult_values import LOST, MYSQL, POSTGRES, POSTGRES_TYPES, SQLITE, Case
+from support.one_run import own
 from tools.servers import MariaDBServer, PostgresServer
 
 Execute = Callable[[str], None]
@@ -64,7 +66,7 @@ def _generated(kind: str) -> bool:
 @pytest.fixture
 def mysql_shop(small_mariadb: MariaDBServer, request: pytest.FixtureRequest) -> Shop:
     """Three tables, one for each way in which the rows of MySQL are read."""
-    name = f"values_{abs(hash(request.node.name)) % 10**8}"
+    name = own(f"values_{abs(hash(request.node.name)) % 10**8}")
     url = small_mariadb.create_database(name)
     session = "set sql_mode = 'ALLOW_INVALID_DATES', time_zone = '+05:30'; "
 
@@ -82,7 +84,7 @@ def mysql_shop(small_mariadb: MariaDBServer, request: pytest.FixtureRequest) -> 
 @pytest.fixture
 def postgres_shop(postgres: PostgresServer, request: pytest.FixtureRequest) -> Shop:
     """One table; PostgreSQL has one way to read."""
-    name = f"values_{abs(hash(request.node.name)) % 10**8}"
+    name = own(f"values_{abs(hash(request.node.name)) % 10**8}")
     url = postgres.create_database(name)
 
     def execute(sql: str) -> None:
@@ -108,9 +110,24 @@ def sqlite_shop(tmp_path: Path) -> Iterator[Shop]:
     connection.close()
 
 
-@pytest.fixture(params=["mysql_shop", "postgres_shop", "sqlite_shop"])
+SHOPS = ("mysql_shop", "postgres_shop", "sqlite_shop")
+WAREHOUSES = (
+    "duckdb_warehouse",
+    "postgres_warehouse",
+    "redshift_warehouse",
+    "slow_redshift_warehouse",
+)
+# What a source reads goes into Redshift in one of the two ways in `make test`, in both in the end.
+LONG = {
+    ("mysql_shop", "slow_redshift_warehouse"),
+    ("postgres_shop", "redshift_warehouse"),
+    ("sqlite_shop", "redshift_warehouse"),
+}
+
+
+@pytest.fixture
 def shop(request: pytest.FixtureRequest) -> Shop:
-    """Each source in turn."""
+    """The source that the test's parameter names."""
     found: Shop = request.getfixturevalue(request.param)
     return found
 
@@ -135,7 +152,7 @@ def duckdb_warehouse(tmp_path: Path) -> Warehouse:
 @pytest.fixture
 def postgres_warehouse(postgres: PostgresServer, request: pytest.FixtureRequest) -> Warehouse:
     """A PostgreSQL database."""
-    url = postgres.create_database(f"warehouse_{abs(hash(request.node.name)) % 10**8}")
+    url = postgres.create_database(own(f"warehouse_{abs(hash(request.node.name)) % 10**8}"))
 
     def query(sql: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(url) as connection:
@@ -177,14 +194,7 @@ def slow_redshift_warehouse(
     return _through_the_shim(lambda: redshift(s3=None), postgres, redshift_database)
 
 
-@pytest.fixture(
-    params=[
-        "duckdb_warehouse",
-        "postgres_warehouse",
-        "redshift_warehouse",
-        "slow_redshift_warehouse",
-    ]
-)
+@pytest.fixture(params=WAREHOUSES)
 def warehouse(request: pytest.FixtureRequest) -> Warehouse:
     """Each destination in turn."""
     found: Warehouse = request.getfixturevalue(request.param)
@@ -260,6 +270,14 @@ def test_the_tables_are_hard_enough() -> None:
     assert min(len(MYSQL), len(POSTGRES), len(SQLITE)) >= 120
 
 
+@pytest.mark.parametrize(
+    ("shop", "warehouse"),
+    [
+        pytest.param(*pair, marks=pytest.mark.long if pair in LONG else ())
+        for pair in product(SHOPS, WAREHOUSES)
+    ],
+    indirect=True,
+)
 def test_values_survive_every_way(shop: Shop, warehouse: Warehouse) -> None:
     """First load, change, a run without changes, delete and return."""
     load(shop.url, warehouse.open())
@@ -297,11 +315,12 @@ def test_values_survive_every_way(shop: Shop, warehouse: Warehouse) -> None:
 
 def test_nul_in_text(mariadb: MariaDBServer, warehouse: Warehouse) -> None:
     """DuckDB keeps a NUL; PostgreSQL cannot, so it is removed and counted."""
-    url = mariadb.create_database("nul_in_text")
+    name = own("nul_in_text")
+    url = mariadb.create_database(name)
     mariadb.execute(
         "create or replace table t (id int primary key, v varchar(9)); truncate t;"
         " insert into t values (7, concat('a', char(0), 'b'))",
-        "nul_in_text",
+        name,
     )
     result = load(url, warehouse.open())
     ((value,),) = warehouse.query("select v from raw.t")

@@ -20,6 +20,7 @@ from sample_shop.generate import Batch, Plan, batches
 from sample_shop.schema import TABLES
 from sample_shop.shop import ShopError, UsageError, create_shop, play_events
 from sample_shop.words import COUNTRIES
+from support.one_run import own
 from tools.servers import MariaDBServer, PostgresServer
 
 AS_OF = date(2026, 11, 20)
@@ -89,8 +90,8 @@ def test_same_rows_and_events_on_every_database(
 ) -> None:
     urls = [
         sqlite_url(tmp_path),
-        mariadb.create_database("same_rows"),
-        postgres.create_database("same_rows"),
+        mariadb.create_database(own("same_rows")),
+        postgres.create_database(own("same_rows")),
     ]
     written = [create_shop(url, seed=3, as_of=AS_OF) for url in urls]
     assert written[0] == written[1] == written[2]
@@ -118,10 +119,10 @@ def test_types_are_those_of_the_original(mariadb: MariaDBServer, postgres: Postg
         for table in TABLES.values()
         for column in table.columns
     }
-    create_shop(mariadb.create_database("typed"))
+    create_shop(mariadb.create_database(own("typed")))
     found = mariadb.execute(
         "select table_name, column_name, column_type, is_nullable = 'YES'"
-        " from information_schema.columns where table_schema = 'typed'"
+        f" from information_schema.columns where table_schema = '{own('typed')}'"
     )
     assert wanted == {
         (
@@ -132,7 +133,7 @@ def test_types_are_those_of_the_original(mariadb: MariaDBServer, postgres: Postg
         )
         for table, name, type_, null in found
     }
-    url = postgres.create_database("typed")
+    url = postgres.create_database(own("typed"))
     create_shop(url)
     with session(url, create=False) as database:
         types = database.execute(
@@ -368,8 +369,8 @@ def test_employees_report_to_one_president(shop: Shop) -> None:
 def test_nothing_is_copied_from_the_original(
     classicmodels_sql: Path, mariadb: MariaDBServer, shop: Shop
 ) -> None:
-    original_url = mariadb.create_database("original")
-    mariadb.load_file(classicmodels_sql, "original")
+    original_url = mariadb.create_database(own("original"))
+    mariadb.load_file(classicmodels_sql, own("original"))
     original = read_shop(original_url)
     assert len(original["orderdetails"]) == 2_996
     for table, column in (
@@ -389,8 +390,8 @@ def test_nothing_is_copied_from_the_original(
 
 
 def test_events_on_the_original(classicmodels_sql: Path, mariadb: MariaDBServer) -> None:
-    url = mariadb.create_database("original_events")
-    mariadb.load_file(classicmodels_sql, "original_events")
+    url = mariadb.create_database(own("original_events"))
+    mariadb.load_file(classicmodels_sql, own("original_events"))
     before = read_shop(url)
     events = play_events(url, 200, as_of=date(2005, 7, 31))
     assert {event.kind for event in events} == KINDS.keys()
@@ -668,10 +669,10 @@ def test_mistakes_are_answered_in_a_sentence(
 def test_wrong_password_and_missing_database(
     mariadb: MariaDBServer, postgres: PostgresServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = mariadb.create_database("refused")
+    good = mariadb.create_database(own("refused"))
     login, _, address = good.rpartition("@")
     wrong = f"{login.rpartition(':')[0]}:{SECRET}@{address}"
-    missing = postgres.create_database("refused").replace("/refused", "/no_such_shop")
+    missing = postgres.create_database(own("refused")).replace(own("/refused"), "/no_such_shop")
     assert main([wrong]) == 1
     assert main([missing]) == 1
     shown = capsys.readouterr().err
