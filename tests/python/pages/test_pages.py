@@ -467,7 +467,8 @@ def test_diagram_shows_the_lines_of_one_mart_alone(base: str, quiet: Page) -> No
 
 
 def test_diagrams_in_the_documents_are_those_of_the_project(built: Path) -> None:
-    before = {name: (built / name).read_text("utf-8") for name in ("docs/marts.md", "docs/diagram.md")}
+    pages = ("docs/marts.md", "docs/diagram.md")
+    before = {name: (built / name).read_text("utf-8") for name in pages}
     drawn = run(built, "python", "scripts/catalog.py", "--diagram")
     assert drawn.status == 0, drawn.err
     after = {name: (built / name).read_text("utf-8") for name in before}
