@@ -76,7 +76,6 @@ _THERE = "it needs Redshift; the shim's tests build in its place"
 NOT_RUN = {
     "git clone <this repository> classicmodels && cd classicmodels": "a copy is the clone",
     ". .venv/bin/activate": "the commands here have the environment of the tests",
-    "make lint": ".ci/run runs it",
     "make test": _ITSELF,
     "make test-long": _ITSELF,
     "time make test": _ITSELF,
@@ -353,9 +352,9 @@ def test_commands_work(
                 assert_shown("\n".join(command.output), printed)
     assert not before, "BEFORE names a command that the page does not have"
     # What a command writes into the documents is what they have.
-    for document in pages(REPO):
-        copied = place.folder / document.relative_to(REPO)
-        assert copied.read_text("utf-8") == document.read_text("utf-8")
+    for document in pages(built[0]):
+        played = place.folder / document.relative_to(built[0])
+        assert played.read_text("utf-8") == document.read_text("utf-8")
 
 
 def test_what_is_not_run_has_its_test_or_reason() -> None:
