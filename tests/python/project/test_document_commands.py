@@ -8,11 +8,9 @@ runs it, `NOT_RUN` the reason why none does. So a new command is run, or has to 
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -22,7 +20,9 @@ import pytest
 
 from conftest import REPO, copy_project
 from sample_shop.shop import create_shop
+from support.commands import environment
 from support.documents import Command, blocks, commands, pages
+from support.one_run import own
 from tools.servers import MariaDBServer, PostgresServer
 
 AS_OF = date(2026, 11, 20)
@@ -34,6 +34,10 @@ BUILD = (
     "make build AS_OF_DATE=2026-11-20",
 )
 
+QUERY = (
+    "--metrics revenue,orders,average_order_value,margin_rate,on_time_rate"
+    " --group-by location__territory --order -revenue --decimals 2"
+)
 ELSEWHERE = {
     "make build": "test_build.py::test_first_build_is_green_and_ends_with_a_summary",
     "time make build": "test_build.py::test_second_build_makes_nothing_again",
@@ -49,6 +53,7 @@ ELSEWHERE = {
         "test_real_input.py::test_build_is_green"
     ),
     "make metrics": "test_metrics.py::test_make_metrics_lists_them",
+    f'make metrics QUERY="{QUERY}"': "test_metrics.py::test_the_page_shows_what_is_answered",
     "make bi": "test_superset.py::test_each_chart_shows_what_the_marts_say",
     "make bi TARGET=postgres": "test_superset.py::test_each_chart_shows_what_the_marts_say",
     "python scripts/catalog.py --diagram": (
@@ -104,7 +109,7 @@ FAILS = {  # exit codes that the page explains
     "python -m loader --plan --mode append": 2,
     "python -m loader --config shop.yml --verify-only": 1,
     "python -m loader --config shop.yml --verify-only --log-format json": 1,
-    "TARGET=redshift REDSHIFT_HOST=shop.example python -m loader": 1,
+    "TARGET=redshift REDSHIFT_HOST=shop.example python -m loader --source sqlite:///shop.sqlite": 2,
 }
 
 
@@ -122,17 +127,6 @@ def is_run(command: Command) -> bool:
 
 
 PLAYED = [name for name, typed in BY_PAGE.items() if any(map(is_run, typed))]
-
-
-def environment() -> dict[str, str]:
-    """That of a shell with the virtual environment activated, and dbt's hub out of reach."""
-    place = Path(sys.executable).parents[1]
-    return {
-        **os.environ,
-        "VENV": str(place),
-        "PATH": f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        "DBT_PACKAGE_HUB_URL": "http://127.0.0.1:9/",  # nobody is there
-    }
 
 
 def shell(folder: Path, text: str, variables: dict[str, str], status: int = 0) -> str:
@@ -330,11 +324,13 @@ def addresses(mariadb: MariaDBServer, postgres: PostgresServer) -> dict[str, str
     return found | {"postgresql://reader:secret@shop.example/shop": url}
 
 
+@pytest.mark.long
 def test_the_build_prints_what_the_readme_shows(built: tuple[Path, str]) -> None:
     (shown,) = [b.text for b in blocks(REPO / "README.md") if b.text.startswith("  load ")]
     assert_shown(f"...\n{shown}", built[1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", PLAYED)
 def test_commands_work(
     page: str,
