@@ -1,7 +1,7 @@
 """Draw lineage and diagram, and serve all pages on this machine only: what `make docs` runs.
 
     python scripts/catalog.py              draw what is older than the last build, and serve
-    python scripts/catalog.py --diagram    only draw the diagrams of docs/marts.md and docs/diagram.md
+    python scripts/catalog.py --diagram    only draw the diagrams in docs/marts.md, docs/diagram.md
 
 `make build` writes the other pages. These two take longer than all of those together and need more
 packages, so they are drawn when somebody wants to see them.

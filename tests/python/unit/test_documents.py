@@ -169,3 +169,9 @@ def test_the_loader_has_the_options_of_its_page(capsys: pytest.CaptureFixture[st
     named = {name for text in texts for name in re.findall(r"(?:^| )(--[a-z-]+)", text)}
     assert named - known == set()
     assert known - named == set(), "an option that the page does not explain"
+
+
+def test_the_loaders_modules_are_explained(tracked: list[str]) -> None:
+    modules = {name.rpartition("/")[2] for name in tracked if re.match(r"loader/.*\.py$", name)}
+    named = {word.rpartition("/")[2] for word in code(REPO / "docs" / "loader-inside.md")}
+    assert modules - named <= {"__init__.py"}
