@@ -1,6 +1,6 @@
 """The diagram of the marts, which dbterd draws from dbt's artifacts.
 
-    python scripts/catalog.py --diagram    writes it into README.md and docs/diagram.md
+    python scripts/catalog.py --diagram    writes it into docs/marts.md and docs/diagram.md
 
 dbterd's own algorithms read a test with one parent, or foreign keys in contracts. In this project
 one test checks all parents of a fact, and contracts have no foreign keys. So this module gives
@@ -148,9 +148,9 @@ def draw(target: Path, form: str, **options: Any) -> str:
 
 
 def write_documents(project: Path, target: Path) -> None:
-    """Draw the diagrams of README.md (the star) and docs/diagram.md (all marts, with keys)."""
+    """Draw the diagrams of docs/marts.md (the star) and docs/diagram.md (all marts, with keys)."""
     drawn = {
-        "README.md": draw(target, "mermaid", select=STAR, omit_columns=True),
+        "docs/marts.md": draw(target, "mermaid", select=STAR, omit_columns=True),
         "docs/diagram.md": draw(target, "mermaid"),
     }
     for name, diagram in drawn.items():

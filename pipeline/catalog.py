@@ -1,7 +1,7 @@
 """Draw lineage and diagram, and serve all pages on this machine only: what `make docs` runs.
 
     python scripts/catalog.py              draw what is older than the last build, and serve
-    python scripts/catalog.py --diagram    only draw the diagrams of README.md and docs/diagram.md
+    python scripts/catalog.py --diagram    only draw the diagrams in docs/marts.md, docs/diagram.md
 
 `make build` writes the other pages. These two take longer than all of those together and need more
 packages, so they are drawn when somebody wants to see them.
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C; exit status 1 when there is no page yet or the port is taken."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--port", type=int, default=8080)
-    parser.add_argument("--diagram", action="store_true", help="draw those of README.md and docs/")
+    parser.add_argument("--diagram", action="store_true", help="draw those of docs/")
     options = parser.parse_args(arguments)
     if not (site(MADE) / "index.html").is_file():
         warn("there is nothing to show yet; run make build first.")

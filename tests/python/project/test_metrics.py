@@ -38,7 +38,7 @@ from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
 from tools.servers import MariaDBServer, PostgresServer
 
-AS_OF = date(2026, 11, 20)  # of the sample shop, and of README.md
+AS_OF = date(2026, 11, 20)  # of the sample shop, and of docs/marts.md
 
 Parts = tuple[Any, ...]  # one exact figure, or the two that are divided
 Figures = dict[Any, Parts]  # by group
@@ -393,11 +393,11 @@ def test_a_question_before_the_first_build(clone: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "postgres"])
-def test_the_readme_shows_what_is_answered(
+def test_the_page_shows_what_is_answered(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    readme = (REPO / "README.md").read_text("utf-8")
-    (shown,) = re.findall(r'make metrics QUERY="(.+)"\n\n((?:    .*\n)+)', readme)
+    page = (REPO / "docs" / "marts.md").read_text("utf-8")
+    (shown,) = re.findall(r'make metrics QUERY="(.+)"\n```\n\n```text\n((?:.+\n)+)```', page)
     project = Project(tmp_path, as_of=AS_OF)
     warehouse: Warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
     if kind == "postgres":

@@ -1,7 +1,7 @@
 """What is the Redshift destination's own: files in S3, COPY, lengths in bytes, lock and clean-up.
 
 It runs against PostgreSQL behind the shim and an S3 server; what that does not prove stands in
-tests/python/redshift/README.md. The contract that all warehouses keep is tested with the others, in
+docs/redshift-checks.md. The contract that all warehouses keep is tested with the others, in
 test_loader_values, test_loader_changes, test_loader_drift and test_loader_runs.
 """
 

@@ -1,6 +1,6 @@
 """dbt-redshift builds the project on the shim, and the marts are those of the other warehouses.
 
-What this proves and what it does not stands in tests/python/redshift/README.md.
+What this proves and what it does not is in docs/redshift-checks.md.
 """
 
 from __future__ import annotations

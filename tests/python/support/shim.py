@@ -4,7 +4,7 @@
     with Shim(server) as shim:
         redshift_connector.connect(host=HOST, port=shim.port, ssl=False, database="warehouse", ...)
 
-What it proves and what it does not stands in the README beside it.
+docs/redshift-checks.md says what it proves and what it does not.
 """
 
 from __future__ import annotations
