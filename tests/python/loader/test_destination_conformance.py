@@ -310,11 +310,11 @@ def test_publish_by_key(runs: Runs) -> None:
     assert runs.held(ORDERS) == sorted(changed)
     # A row that did not change keeps its stamp; one that is gone stays, with a tombstone.
     assert runs.days(ORDERS) == {1: (3, None), 2: (3, 3), 3: (1, None), 4: (3, None)}
-    # It comes back, and from null to empty is a change.
-    back = [*changed, "2\t\t\\N"]
-    assert runs.load(ORDERS, back) == Changes(inserted=1, live=4)
-    assert runs.load(ORDERS, [*changed, "2\t\\N\t\\N"]) == Changes(updated=1, live=4)
-    assert runs.days(ORDERS) == {1: (3, None), 2: (5, None), 3: (1, None), 4: (3, None)}
+    # It comes back; and from empty to null, or to a blank, is a change.
+    assert runs.load(ORDERS, [*changed, "2\t\t\\N"]) == Changes(inserted=1, live=4)
+    for status in ("\\N", "", " "):
+        assert runs.load(ORDERS, [*changed, f"2\t{status}\t\\N"]) == Changes(updated=1, live=4)
+    assert runs.days(ORDERS) == {1: (3, None), 2: (7, None), 3: (1, None), 4: (3, None)}
 
 
 def test_publish_without_a_key_counts_equal_rows(runs: Runs) -> None:
