@@ -174,8 +174,8 @@ class DuckDBDestination(SqlDestination):
             f"coalesce({wire_sql(self._as_sent(column, held), column.type)}, '\\N')"
             for column in table.columns
         ]
-        result = connection.sql(f"select {line_sql(fields)} from {relation}")
-        return lines_of(result, ROWS_PER_BATCH)
+        query = f"select {line_sql(fields)} from {relation}"
+        return lines_of(connection, query, ROWS_PER_BATCH)
 
     def begin_publish(self) -> None:
         """Open the warehouse and begin the one transaction that readers will see."""

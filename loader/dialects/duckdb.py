@@ -52,13 +52,13 @@ def line_sql(fields: Sequence[str]) -> str:
 
 
 def lines_of(
-    result: duckdb.DuckDBPyConnection | duckdb.DuckDBPyRelation, rows_per_batch: int
+    connection: duckdb.DuckDBPyConnection, query: str, rows_per_batch: int
 ) -> Iterator[tuple[memoryview, int]]:
-    """The lines of a result whose first column is `line_sql`, some rows at a time.
+    """The lines of a query whose first column is `line_sql`, some rows at a time.
 
     Without a Python object for each value; a view is valid until the next one is asked for.
     """
-    for batch in result.to_arrow_reader(rows_per_batch):
+    for batch in connection.sql(query).to_arrow_reader(rows_per_batch):
         lines = batch.column(0)
         _, offsets, data = lines.buffers()
         if data is not None:

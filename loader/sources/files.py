@@ -20,6 +20,7 @@ import duckdb
 import pyarrow as pa
 
 from ..dialects.duckdb import SETTINGS, line_sql, lines_of, said, wire_sql
+from ..dialects.standard import literal
 from ..errors import LoadError, UsageError
 from ..ranges import Scope
 from ..schema import NO_VALUES, TEXT, Column, Table, Type
@@ -111,14 +112,14 @@ class FileSource(Source):
     def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
         """The rows of a table in the order of its file, or those after a cursor's value."""
         cells = _cells(table)
-        where, parameters = "true", []
+        where = "true"
         if scope.after is not None:
             column, last = scope.after
-            where, parameters = f"{cells[column.name].value} > cast(? as {column.type})", [last]
+            where = f"{cells[column.name].value} > cast({literal(last)} as {column.type})"
         try:
-            self._count_losses(table, where, parameters, issues)
-            lines = self._execute(_lines_sql(table, table.columns, where), parameters)
-            for data, rows in lines_of(lines, ROWS_PER_BLOCK):
+            self._count_losses(table, where, issues)
+            query = _lines_sql(table, table.columns, where)
+            for data, rows in lines_of(self._connection, query, ROWS_PER_BLOCK):
                 yield Block(bytes(data), rows)
         except duckdb.Error as error:
             raise LoadError(f"Reading the table {table.name} failed: {said(error)}.") from None
@@ -285,26 +286,22 @@ class FileSource(Source):
         (line,) = self._row(_lines_sql(table, table.key_columns, f"rowid = {row}"))
         return ", ".join(map(readable, line.rstrip("\n").encode().split(b"\t")))
 
-    def _count_losses(
-        self, table: Table, where: str, parameters: list[str], issues: Issues
-    ) -> None:
+    def _count_losses(self, table: Table, where: str, issues: Issues) -> None:
         cells = _cells(table)
         for column in table.columns:
             if (lossy := cells[column.name].lossy) is None:
                 continue
             count, row = self._row(
-                f"select count(*), min(rowid) from {table.detail['copy']}"
-                f" where {where} and {lossy}",
-                parameters,
+                f"select count(*), min(rowid) from {table.detail['copy']} where {where} and {lossy}"
             )
             if count:
                 issues.add(column, NANOSECONDS_CUT, self._key_at(table, row), count)
 
-    def _execute(self, query: str, parameters: list[str] | None = None) -> Any:
-        return self._connection.execute(query, parameters or [])
+    def _execute(self, query: str) -> Any:
+        return self._connection.execute(query)
 
-    def _row(self, query: str, parameters: list[str] | None = None) -> tuple[Any, ...]:
-        return cast(tuple[Any, ...], self._execute(query, parameters).fetchone())
+    def _row(self, query: str) -> tuple[Any, ...]:
+        return cast(tuple[Any, ...], self._execute(query).fetchone())
 
 
 class _SpillFolder:
