@@ -18,6 +18,7 @@ import yaml
 
 from loader.dialects.standard import quote
 from loader.schema import Kind
+from support.one_run import own
 from tools.servers import Server
 
 Value = bool | int | float | Decimal | date | datetime | str | bytes | None
@@ -156,7 +157,7 @@ class MySQLShop(SqlShop):
     def __init__(self, request: pytest.FixtureRequest, folder: Path) -> None:
         super().__init__(request, folder)
         self._server: Server = request.getfixturevalue("mariadb")
-        self._name = f"source_{abs(hash(request.node.name)) % 10**8}"
+        self._name = own(f"source_{abs(hash(request.node.name)) % 10**8}")
         self.url = self._server.create_database(self._name)
 
     def execute(self, sql: str) -> None:
@@ -181,7 +182,7 @@ class PostgresShop(SqlShop):
     def __init__(self, request: pytest.FixtureRequest, folder: Path) -> None:
         super().__init__(request, folder)
         self._server: Server = request.getfixturevalue("postgres")
-        self._name = f"source_{abs(hash(request.node.name)) % 10**8}"
+        self._name = own(f"source_{abs(hash(request.node.name)) % 10**8}")
         self.url = self._server.create_database(self._name)
 
     def execute(self, sql: str) -> None:
