@@ -38,6 +38,14 @@ REASONS: dict[str, dict[str, set[str]]] = {
             "int_orders_tracked",
         },
         "A view on fact_orders, with whose rows a test compares its own.": {"orders_obt"},
+        "A view of some rows of fact_orders, whose keys are tested there.": {
+            "int_order_lines_numbered",
+            "int_recommendation_cases_chosen",
+        },
+        "A view for one mart; a test of its key would count all pairs or days once more.": {
+            "int_product_orders_accumulated",
+            "int_recommendations_ranked",
+        },
     },
     "source that no model reads": {
         "The loader's account: freshness, snapshots, tests and people read it.": {
@@ -63,6 +71,12 @@ REASONS: dict[str, dict[str, set[str]]] = {
         },
         "Versions from the snapshot, and today's stock, of which there are no versions.": {
             "dim_products through products_snapshot"
+        },
+        "Recommendations see the shown lines of a case; the mart looks for the hidden one.": {
+            "recommendation_evaluation through int_recommendations_ranked"
+        },
+        "Pairs and single products are counted in the same lines, for the same cases.": {
+            "int_recommendations_ranked through int_product_orders_accumulated"
         },
     },
     "exposure of a view": {
