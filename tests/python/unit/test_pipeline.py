@@ -15,7 +15,13 @@ from loader import DuckDBDestination, PostgresDestination, UsageError
 from loader.config import TARGETS
 from loader.destinations import open_destination
 from pipeline.dbt_runner import Result
-from pipeline.summary import count_line, failure_paragraphs, freshness_line, written_line
+from pipeline.summary import (
+    count_line,
+    failure_paragraphs,
+    freshness_line,
+    rebuilt_lines,
+    written_line,
+)
 from pipeline.warehouse import WAREHOUSES, DuckDB, Postgres, Redshift, Warehouse, WarehouseError
 
 CODE = ("loader", "pages", "pipeline", "sample_shop", "scripts", "tools")
@@ -139,6 +145,9 @@ def test_rows_written_are_shown_only_where_all_were_counted() -> None:
     )
     assert written_line([model(0), view]) == "nothing has changed: no row of any mart was written"
     assert written_line([model(3), model(None)]) == ""
+    message = "rebuilt because its columns changed: new column phone"
+    rebuilt = Result("b", "model", "success", message=message, was_rebuilt=True)
+    assert rebuilt_lines([model(3), rebuilt]) == [f"b was {message}"]
 
 
 def test_each_failure_says_how_to_look_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
