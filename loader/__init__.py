@@ -1,7 +1,8 @@
 """The loader: replicates an operational database into the raw schema, exactly or loudly.
 
-`run.load` is one load; `sources` and `destinations` hold a module for each database; `schema` is
-the type system that they share, `wire` the one spelling of every value on its way.
+`run.load` is one load. `sources` and `destinations` have a module for each database, `dialects` has
+what both sides of one database share. `schema` is the type system of all, `wire` the text in which
+rows go from one side to the other.
 """
 
 from .destinations.duckdb import DuckDBDestination
