@@ -21,9 +21,9 @@ import pytest
 import yaml
 from playwright.sync_api import ConsoleMessage, Page, expect
 
-from conftest import copy_project
 from pages.start import note_failure
 from pipeline import catalog
+from support.clone import copy_project
 from support.commands import Run, environment, fault_in_an_old_row, run
 from tools.servers import free_port
 

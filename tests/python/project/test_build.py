@@ -22,9 +22,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from conftest import REPO, copy_project
 from loader.urls import parse_url
 from pipeline.build import place_of
+from support.clone import REPO, copy_project
 from support.commands import (
     DEAD_PORT,
     Run,

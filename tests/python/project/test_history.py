@@ -15,6 +15,7 @@ from random import Random
 
 import pytest
 
+from support.one_run import own
 from support.project import PostgresWarehouse, Project
 from support.story import AS_OF, begun, play_on_duckdb
 from tools.servers import PostgresServer
@@ -60,7 +61,7 @@ def test_random_rounds_on_postgres(
     project = Project(tmp_path_factory.mktemp("project"), as_of=AS_OF)
     random = Random(seed)
     print(f"seed {seed}, {rounds} rounds")
-    with begun(project, PostgresWarehouse(postgres, "history"), tmp_path, random) as story:
+    with begun(project, PostgresWarehouse(postgres, own("history")), tmp_path, random) as story:
         try:
             story.play(random, rounds)
         except AssertionError as error:

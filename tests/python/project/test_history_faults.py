@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from loader import LoadError, Options
+from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
 from support.story import Story, begun
 
@@ -27,7 +28,7 @@ def story(
     project = Project(tmp_path_factory.mktemp("project"))
     warehouse: Warehouse = DuckDBWarehouse(folder / "warehouse.duckdb")
     if request.param == "postgres":
-        warehouse = PostgresWarehouse(request.getfixturevalue("postgres"), "history_faults")
+        warehouse = PostgresWarehouse(request.getfixturevalue("postgres"), own("history_faults"))
     random = Random(4)
     with begun(project, warehouse, folder, random) as story:
         story.happen(random, 8)

@@ -30,8 +30,8 @@ from metricflow_semantics.model.dbt_manifest_parser import (
 )
 from metricflow_semantics.model.semantic_manifest_lookup import SemanticManifestLookup
 
-from conftest import REPO, copy_project
 from sample_shop.shop import create_shop
+from support.clone import REPO, copy_project
 from support.dialect import refusals, traps
 from support.offline import Unbuilt
 from support.one_run import own
@@ -219,7 +219,7 @@ def metrics(
         warehouse = DuckDBWarehouse(project.folder / "warehouse.duckdb")
     else:
         server: PostgresServer = request.getfixturevalue("postgres")
-        warehouse = PostgresWarehouse(server, "metrics")
+        warehouse = PostgresWarehouse(server, own("metrics"))
     warehouse.load(url)
     build(project, warehouse, "--select", "+orders_snapshot")
     # Of orders that were shipped, one goes from the shop and one is cancelled.
@@ -401,7 +401,7 @@ def test_the_readme_shows_what_is_answered(
     project = Project(tmp_path, as_of=AS_OF)
     warehouse: Warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
     if kind == "postgres":
-        warehouse = PostgresWarehouse(request.getfixturevalue("postgres"), "readme")
+        warehouse = PostgresWarehouse(request.getfixturevalue("postgres"), own("readme"))
     variables = {"TARGET": kind, **warehouse.variables}
     create_shop(f"sqlite:///{tmp_path / 'shop.sqlite'}", as_of=AS_OF)
     warehouse.load(f"sqlite:///{tmp_path / 'shop.sqlite'}")

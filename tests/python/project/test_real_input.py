@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import copy_project
+from support.clone import copy_project
 from support.commands import Run, run
 from support.one_run import own
 from support.project import (
@@ -36,7 +36,7 @@ class Built:
     def __init__(self, folder: Path, source: str, postgres: PostgresServer) -> None:
         self.project = copy_project(folder)
         self.duckdb = DuckDBWarehouse(folder / "warehouse.duckdb")
-        self.postgres = PostgresWarehouse(postgres, "real_input")
+        self.postgres = PostgresWarehouse(postgres, own("real_input"))
         self.runs: dict[str, Run] = {}
         for warehouse in self.warehouses:
             variables = {"SOURCE": source, "TARGET": warehouse.target, **warehouse.variables}

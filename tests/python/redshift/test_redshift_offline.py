@@ -11,6 +11,7 @@ import pytest
 
 from support.dialect import refusals, traps
 from support.offline import Nowhere, Unbuilt, connected_to
+from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project
 
 # What each of them has to be told about, by what is said of it.
@@ -178,7 +179,7 @@ def test_the_project_parses_without_a_warning(
 ) -> None:
     warehouses = {
         "duckdb": lambda: DuckDBWarehouse(tmp_path / "w.duckdb"),
-        "postgres": lambda: PostgresWarehouse(request.getfixturevalue("postgres"), "parse"),
+        "postgres": lambda: PostgresWarehouse(request.getfixturevalue("postgres"), own("parse")),
         "redshift": Unbuilt,
     }
     warehouse = warehouses[kind]()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import shutil
 import signal
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,42 @@ SLOWEST = 10
 def own(name: str) -> str:
     """A database name that no other process of the run uses."""
     return f"{name}{os.environ.get('PYTEST_XDIST_WORKER', '')}"
+
+
+def share(folder: Path) -> None:
+    """Say where processes of this run put what they make for each other."""
+    global _shared
+    _shared = folder
+
+
+_shared: Path | None = None
+
+
+def once(name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that `make` fills, once for all processes of the run; a failure is everybody's."""
+    assert _shared, "the session's fixtures have not run"
+    folder, done, failed = (_shared / f"{name}{end}" for end in ("", ".done", ".failed"))
+    with _lock(_shared / f"{name}.lock"):
+        if failed.exists():
+            pytest.fail(f"{name} was not made: {failed.read_text('utf-8')}", pytrace=False)
+        if not done.exists():
+            # Left by a process that was killed.
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            try:
+                make(folder)
+            except (Exception, pytest.fail.Exception) as error:
+                failed.write_text(f"{type(error).__name__}: {error}", "utf-8")
+                raise
+            done.touch()
+    return folder
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed, also by the process's death
+        yield
 
 
 class OneRun:

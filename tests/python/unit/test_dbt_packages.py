@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import REPO, copy_project
+from support.clone import REPO, copy_project
 
 ARCHIVE = "/archives/dbt_utils.tar.gz"
 MARKER = "macros/came_from_the_hub.sql"
