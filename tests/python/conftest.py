@@ -85,9 +85,10 @@ def clean_environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+def shared_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let all processes of the run find what one of them made."""
     base = tmp_path_factory.getbasetemp()
-    share(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+    share(base.parent if hasattr(request.config, "workerinput") else base)
 
 
 @pytest.fixture(scope="session")

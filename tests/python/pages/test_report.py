@@ -31,7 +31,9 @@ from pipeline.report import write_report
 from pipeline.warehouse import Target, WarehouseError
 from sample_shop.shop import create_shop
 from support.built import DAY, LOADS, BuiltWarehouses
+from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, ShimWarehouse, Warehouse
+from support.shim import Shim, prepare
 from tools.servers import HOST, PostgresServer
 
 LAST_DAY = DAY
@@ -73,12 +75,18 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="module")
-def warehouses(project: Project, built: BuiltWarehouses) -> dict[str, Warehouse]:
+def warehouses(
+    project: Project, built: BuiltWarehouses, postgres: PostgresServer, shim: Shim
+) -> dict[str, Warehouse]:
     """The sample shop, whose second load, at another hour, brought orders and other changes."""
-    return {
-        target: built.copy(target, "changed", f"report_{target}", project.folder).warehouse
-        for target in ("duckdb", "postgres", "redshift")
-    }
+    duckdb, there = (
+        built.copy(target, "changed", "report", project.folder).warehouse
+        for target in ("duckdb", "postgres")
+    )
+    # Redshift answers for the marts that were built on PostgreSQL.
+    redshift = ShimWarehouse(shim, postgres, own("report_redshift"), there.database)
+    prepare(postgres, redshift.database)
+    return {"duckdb": duckdb, "postgres": there, "redshift": redshift}
 
 
 # -- the page as it is read -----------------------------------------------------------------------

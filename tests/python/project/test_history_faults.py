@@ -20,7 +20,7 @@ from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehou
 from support.story import Story, begun
 
 
-@pytest.fixture(scope="module", params=["duckdb", "postgres"])
+@pytest.fixture(scope="module", params=["duckdb", pytest.param("postgres", marks=pytest.mark.long)])
 def story(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Story]:

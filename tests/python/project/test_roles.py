@@ -184,7 +184,7 @@ def house(project: Project, server: PostgresServer) -> House:
     let_in(server)
     warehouse.load(shop)
     found = House(project, shop, warehouse)
-    outcome = project.dbt(warehouse, "build")
+    outcome = project.dbt(warehouse, "build", "--exclude-resource-type", "unit_test")
     assert outcome.green, outcome
     return found
 

@@ -90,12 +90,14 @@ def three(
     return Three(redshift, others, marts, snapshots, written)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("other", ["duckdb", "postgres"])
 def test_marts_are_the_same_as_elsewhere(three: Three, other: str) -> None:
     (warehouse,) = (found for found in three.others if found.target == other)
     assert_same_rows(three.marts, three.redshift, warehouse)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("other", ["duckdb", "postgres"])
 def test_snapshots_are_the_same_as_elsewhere(three: Three, other: str) -> None:
     (warehouse,) = (found for found in three.others if found.target == other)
@@ -103,11 +105,13 @@ def test_snapshots_are_the_same_as_elsewhere(three: Three, other: str) -> None:
     assert_same_rows(three.snapshots, three.redshift, warehouse)
 
 
+@pytest.mark.long
 def test_a_later_build_writes_what_differs_and_says_so(three: Three) -> None:
     assert three.written["redshift"] == three.written["duckdb"] == three.written["postgres"]
     assert any(not said.startswith("0 ") for said in three.written["redshift"].values())
 
 
+@pytest.mark.long
 def test_nothing_is_written_when_nothing_has_changed(three: Three, project: Project) -> None:
     before = three.redshift.counters()
     outcome = project.dbt(three.redshift, "build", *WITHOUT_TESTS)
@@ -116,6 +120,7 @@ def test_nothing_is_written_when_nothing_has_changed(three: Three, project: Proj
     assert three.redshift.counters() == before
 
 
+@pytest.mark.long
 def test_snapshots_know_what_is_gone(three: Three) -> None:
     ((gone,),) = three.redshift.query(
         "select count(*) from snapshots.orders_snapshot where dbt_is_deleted = 'True'"
@@ -126,12 +131,14 @@ def test_snapshots_know_what_is_gone(three: Three) -> None:
     assert gone == missing
 
 
+@pytest.mark.long
 def test_a_full_refresh_comes_to_the_same_rows(three: Three, project: Project) -> None:
     outcome = project.dbt(three.redshift, "build", "--full-refresh", *WITHOUT_TESTS)
     assert outcome.green, outcome
     assert_same_rows(three.marts, three.redshift, three.others[0])
 
 
+@pytest.mark.long
 def test_catalog_and_freshness(three: Three, project: Project) -> None:
     catalog = project.catalog(three.redshift)
     assert set(catalog) >= {"orders_obt", "fact_orders", "customers_snapshot", "countries"}
@@ -143,6 +150,7 @@ def test_catalog_and_freshness(three: Three, project: Project) -> None:
     assert {freshness.statuses[table] for table in tables} == {"error"}
 
 
+@pytest.mark.long
 def test_a_contract_that_is_broken_is_refused(three: Three, project: Project) -> None:
     edit = ("models/marts/core/dim_offices.yml", "- name: city\n", "- name: town\n")
     with project.edited([edit]):
@@ -151,6 +159,7 @@ def test_a_contract_that_is_broken_is_refused(three: Three, project: Project) ->
     assert "contract" in str(outcome)
 
 
+@pytest.mark.long
 def test_what_redshift_lacks_is_refused_in_a_build(three: Three, project: Project) -> None:
     edit = ("models/marts/core/fact_payments.sql", "payments.payment_amount,", "every(true),")
     with project.edited([edit]):

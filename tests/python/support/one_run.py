@@ -24,6 +24,8 @@ SERVERS: dict[str, Callable[[], Server]] = {
     "postgres": PostgresServer,
 }
 SLOWEST = 10
+# Folders of tests that have no fixture of many seconds.
+QUICK = ("loader", "shop", "unit")
 
 
 def own(name: str) -> str:
@@ -103,6 +105,25 @@ class OneRun:
             for name, server in self._started.items()
             if server.pid
         }
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Give each process as many tests, first those whose fixtures take long.
+
+        At the end, when one process takes tests of another, they are those that need little.
+        """
+        workers = self._config.workerinput["workercount"] if self._is_worker else 1  # type: ignore[attr-defined]
+        modules = sorted({item.path for item in items if item.path.parent.name not in QUICK})
+        mine = {path: number % workers for number, path in enumerate(modules)}
+        first = [[i for i in items if mine.get(i.path) == number] for number in range(workers)]
+        rest = [item for item in items if item.path not in mine]
+        share = -(-len(items) // workers)
+        ordered = []
+        for slow in first:
+            room = max(0, share - len(slow))
+            ordered += slow + rest[:room]
+            rest = rest[room:]
+        items[:] = ordered + rest
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._seconds[report.nodeid] += report.duration

@@ -20,6 +20,7 @@ import psycopg
 import pytest
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
+from dbt.contracts.graph.semantic_manifest import SemanticManifest
 from dbt_common.exceptions import DbtBaseException
 from psycopg.types import TypeInfo
 from psycopg.types.string import ByteaLoader
@@ -278,6 +279,9 @@ def _make_project(folder: Path) -> None:
 class Project:
     """A copy of the project, ready for dbt; its marts take `as_of` for today, if given."""
 
+    # Whether to begin with what all processes parsed; not where most files are taken away.
+    knows_parsed = True
+
     def __init__(self, folder: Path, as_of: date | None = None) -> None:
         self.folder = folder
         self._variables = json.dumps({"as_of_date": str(as_of)} if as_of else {})
@@ -300,11 +304,10 @@ class Project:
         """Run a macro by itself; whether it ended well."""
         return bool(self._invoke(warehouse, "run-operation", macro, "--no-write-json").success)
 
-    def built(self, warehouse: Warehouse) -> Any:
+    def built(self, warehouse: Warehouse, *arguments: str) -> Any:
         """What dbt's own runner says of a build."""
-        return self._invoke(
-            warehouse, "build", "--no-write-json", manifest=self._manifest(warehouse)
-        )
+        manifest = self._manifest(warehouse)
+        return self._invoke(warehouse, "build", "--no-write-json", *arguments, manifest=manifest)
 
     def parses(self, warehouse: Warehouse) -> str:
         """Why dbt does not parse the project when each warning is an error; empty when it does."""
@@ -375,6 +378,12 @@ class Project:
         manifest: dict[str, Any] = self._manifest(warehouse).writable_manifest().to_dict()
         return manifest
 
+    def semantic_manifest(self, warehouse: Warehouse) -> str:
+        """The metrics and what they are made of: what dbt writes to semantic_manifest.json."""
+        made = self._made(warehouse) / "semantic_manifest.json"
+        SemanticManifest(self._manifest(warehouse)).write_json_to_file(str(made))
+        return made.read_text("utf-8")
+
     def marts(self, warehouse: Warehouse) -> list[Mart]:
         """What the project builds for others to read."""
         self._manifest(warehouse)
@@ -413,7 +422,7 @@ class Project:
     def _parsed(self, warehouse: Warehouse) -> Any:
         """What dbt reads of the project, with as little parsing as can be."""
         made = self._made(warehouse)
-        if not (made / PARSED).exists():
+        if self.knows_parsed and not (made / PARSED).exists():
             made.mkdir(parents=True, exist_ok=True)
             first = once(
                 f"parsed_{warehouse.target}", lambda folder: self._parse(warehouse, folder)
