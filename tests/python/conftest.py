@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +21,9 @@ from loader import DuckDBDestination, PostgresDestination
 from loader.destinations import Destination
 from loader.destinations.redshift.destination import RedshiftDestination
 from loader.destinations.redshift.files import StagingFiles
-from support.one_run import OneRun, own
+from support.built import BuiltWarehouses
+from support.clone import REPO as REPO
+from support.one_run import OneRun, own, share
 from support.shim import Shim, prepare
 from tools.servers import (
     HOST,
@@ -37,23 +38,8 @@ from tools.servers import (
 Open = Callable[[], Destination]
 Ask = Callable[[str], list[tuple[Any, ...]]]
 
-REPO = Path(__file__).resolve().parents[2]
 REQUIRE_SERVERS = os.environ.get("REQUIRE_SERVERS", "") not in ("", "0")
 CLASSICMODELS_SQL = os.environ.get("CLASSICMODELS_SQL", "")
-
-# What stands in .gitignore, for a tree that came without git.
-MADE = (
-    ".venv",
-    ".venv-bi",
-    ".superset",
-    "*.sqlite*",
-    "*.duckdb*",
-    "profiles.yml",
-    "dbt_packages",
-    "target",
-    "logs",
-    ".*_cache",
-)
 
 # What a developer's shell may hold and what would lead a test to a database that is not its own.
 _PREFIXES = ("PG", "DBT_", "MYSQL_", "REDSHIFT_", "AWS_")
@@ -87,22 +73,6 @@ def require(program: type[Program]) -> None:
         pytest.skip(str(error))
 
 
-def copy_project(folder: Path) -> Path:
-    """A fresh clone of the working tree: what git knows or would add, and nothing that was made."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=REPO, capture_output=True
-    )
-    if listed.returncode == 0:
-        names = [name for name in listed.stdout.decode().split("\0") if name]
-        for name in names:
-            if (REPO / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(REPO / name, folder / name)
-    else:  # an archive without a repository
-        shutil.copytree(REPO, folder, ignore=shutil.ignore_patterns(*MADE), dirs_exist_ok=True)
-    return folder
-
-
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment() -> Iterator[None]:
     """No setting of the developer's shell reaches a test, or a fixture of any scope."""
@@ -112,6 +82,13 @@ def clean_environment() -> Iterator[None]:
                 patch.delenv(name)
         patch.setenv("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let all processes of the run find what one of them made."""
+    base = tmp_path_factory.getbasetemp()
+    share(base.parent if hasattr(request.config, "workerinput") else base)
 
 
 @pytest.fixture(scope="session")
@@ -144,6 +121,12 @@ def shim(postgres: PostgresServer) -> Iterator[Shim]:
     """A way to that server on which it answers as Redshift would."""
     with Shim(postgres) as shim:
         yield shim
+
+
+@pytest.fixture(scope="session")
+def built(request: pytest.FixtureRequest, shared_folder: None) -> BuiltWarehouses:
+    """Copies of warehouses over the sample shop, loaded and built."""
+    return BuiltWarehouses(request.getfixturevalue)
 
 
 @contextlib.contextmanager

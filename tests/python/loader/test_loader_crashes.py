@@ -16,8 +16,8 @@ import duckdb
 import psycopg
 import pytest
 
-from conftest import REPO
 from loader import DuckDBDestination, LoadError, PostgresDestination, load
+from support.clone import REPO
 from support.one_run import own
 from tools.servers import MariaDBServer, PostgresServer
 

@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import REPO
 from loader import (
     DuckDBDestination,
     LoadError,
@@ -31,6 +30,7 @@ from loader import (
     UsageError,
     load,
 )
+from support.clone import REPO
 from support.loader_command import as_process, in_process
 from support.one_run import own
 from tools.servers import PostgresServer

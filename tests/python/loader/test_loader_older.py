@@ -13,9 +13,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from conftest import REPO, Ask, Open
+from conftest import Ask, Open
 from loader import load
 from loader.config import read_config
+from support.clone import REPO
 
 MODULES = (["-m", "sample_shop"], ["-m", "loader"])
 SCRIPTS = ([str(REPO / "scripts/sample_source.py")], [str(REPO / "scripts/load.py")])

@@ -21,10 +21,10 @@ import pytest
 import yaml
 from playwright.sync_api import ConsoleMessage, Page, expect
 
-from conftest import copy_project
 from pages.start import note_failure
 from pipeline import catalog
-from support.commands import Run, environment, fault_in_an_old_row, run
+from support.clone import copy_project
+from support.commands import Run, environment, fault_in_an_old_row, first_build, run, script
 from tools.servers import free_port
 
 expect.set_options(timeout=60_000)  # milliseconds; on a machine that has other work too
@@ -41,18 +41,13 @@ KINDS = {
 }
 # Of dbt's own page: icons whose names it has not filled in yet, and one that it never does.
 DBT_ASKS_FOR = ("%7B%7B%20getIcon", "favicons/favicon.ico")
-GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@localhost")
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project of one commit after `make build`."""
-    project = copy_project(tmp_path_factory.mktemp("pages") / "project")
-    for command in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "All of it")):
-        assert run(project, *GIT, *command).status == 0
-    first = run(project, "make", "build")
-    assert first.status == 0, first.out + first.err
-    return project
+    made, _ = first_build()
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("pages") / "project", symlinks=True))
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +315,7 @@ def test_start_page_says_what_the_artifacts_and_the_loader_say(
 
 def test_red_build_is_red_on_the_start_page(copy: Path, page: Page) -> None:
     fault_in_an_old_row(copy)
-    red = run(copy, "make", "build", TESTS="all")
+    red = script(copy, "build", TESTS="all")
     assert red.status != 0
     page.goto((copy / "target" / "site" / "index.html").as_uri())
     expect(page.locator("#run-title")).to_have_text("Last build: FAILED")
@@ -344,7 +339,7 @@ def test_red_build_is_red_on_the_start_page(copy: Path, page: Page) -> None:
 
 def test_build_that_ends_early_is_red_above_what_was_before(copy: Path, page: Page) -> None:
     # The shop is gone, or rather was never there.
-    early = run(copy, "make", "build", SOURCE="sqlite:///none.sqlite", ALLOW_OTHER_SOURCE="1")
+    early = script(copy, "build", SOURCE="sqlite:///none.sqlite", ALLOW_OTHER_SOURCE="1")
     assert early.status != 0
     (said,) = [line for line in early.err.splitlines() if line.startswith("make build: ")]
     page.goto((copy / "target" / "site" / "index.html").as_uri())
@@ -469,7 +464,7 @@ def test_diagram_shows_the_lines_of_one_mart_alone(base: str, quiet: Page) -> No
 def test_diagrams_in_the_documents_are_those_of_the_project(built: Path) -> None:
     pages = ("docs/marts.md", "docs/diagram.md")
     before = {name: (built / name).read_text("utf-8") for name in pages}
-    drawn = run(built, "python", "scripts/catalog.py", "--diagram")
+    drawn = script(built, "catalog", "--diagram")
     assert drawn.status == 0, drawn.err
     after = {name: (built / name).read_text("utf-8") for name in before}
     assert after == before, "python scripts/catalog.py --diagram, and commit what it writes"
@@ -511,7 +506,7 @@ def test_pages_are_drawn_once_for_a_build(
 
 def test_without_a_build_there_is_nothing_to_show(tmp_path: Path) -> None:
     fresh = copy_project(tmp_path / "fresh")
-    shown: Run = run(fresh, "python", "scripts/catalog.py")
+    shown: Run = script(fresh, "catalog")
     assert shown.status == 1
     assert shown.err == "make docs: there is nothing to show yet; run make build first.\n"
 

@@ -24,19 +24,19 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 from sqlglot import exp
 
-from loader import run
 from loader.destinations.redshift.settings import driver_parameters
 from pages.report.figures import CURRENCY, Figures, Sales, Sold, read_figures
 from pages.report.page import ABOUT, render
 from pipeline.report import write_report
 from pipeline.warehouse import DuckDB, Postgres, Redshift, WarehouseError
-from sample_shop.shop import create_shop, play_events
+from sample_shop.shop import create_shop
+from support.built import DAY, LOADS, BuiltWarehouses
+from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, ShimWarehouse, Warehouse
 from support.shim import Shim, prepare
 from tools.servers import HOST, PostgresServer
 
-LAST_DAY = date(2026, 11, 20)
-LOADS = (datetime(2026, 11, 19, 6, 30), datetime(2026, 11, 20, 14, 5))
+LAST_DAY = DAY
 LIMIT = 2_000_000  # bytes of the page
 HOSTILE = (
     "<script>window.hacked = 1</script>",
@@ -75,24 +75,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="module")
-def warehouses(project: Project, postgres: PostgresServer, shim: Shim) -> dict[str, Warehouse]:
+def warehouses(
+    project: Project, built: BuiltWarehouses, postgres: PostgresServer, shim: Shim
+) -> dict[str, Warehouse]:
     """The sample shop, whose second load, at another hour, brought orders and other changes."""
-    url = f"sqlite:///{project.folder / 'shop.sqlite'}"
-    duckdb = DuckDBWarehouse(project.folder / "warehouse.duckdb")
-    there = PostgresWarehouse(postgres, "report")
-    create_shop(url, as_of=LAST_DAY)
-    for moment in LOADS:
-        if moment != LOADS[0]:
-            assert play_events(url, 40, as_of=LAST_DAY)
-        for warehouse in (duckdb, there):
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(run, "_now", lambda moment=moment: moment)
-                warehouse.load(url)
-            outcome = project.dbt(warehouse, "build", *NO_TESTS)
-            assert outcome.green, outcome
+    duckdb, there = (
+        built.copy(target, "changed", "report", project.folder).warehouse
+        for target in ("duckdb", "postgres")
+    )
     # Redshift answers for the marts that were built on PostgreSQL.
-    redshift = ShimWarehouse(shim, postgres, "report_redshift")
-    there._copy(there.database, redshift.database)
+    redshift = ShimWarehouse(shim, postgres, own("report_redshift"), there.database)
     prepare(postgres, redshift.database)
     return {"duckdb": duckdb, "postgres": there, "redshift": redshift}
 

@@ -27,15 +27,15 @@ import pytest
 import yaml
 from playwright.sync_api import APIRequestContext, APIResponse, Browser, Page
 
-from conftest import REPO
 from pipeline.dashboards import SUPERSET, assets
 from pipeline.warehouse import Postgres
-from sample_shop.shop import create_shop, play_events
+from support.built import DAY, BuiltWarehouses
+from support.clone import REPO
 from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse, answer
-from tools.servers import PostgresServer, free_port
+from tools.servers import free_port
 
-LAST_DAY = date(2026, 11, 20)
+LAST_DAY = DAY
 NOW = "date '2026-10-22' and date '2026-11-20'"
 BEFORE = "date '2026-09-22' and date '2026-10-21'"
 YEAR_BEFORE = "date '2025-10-22' and date '2025-11-20'"
@@ -320,22 +320,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="module")
-def warehouses(project: Project, postgres: PostgresServer) -> dict[str, Warehouse]:
+def warehouses(project: Project, built: BuiltWarehouses) -> dict[str, Warehouse]:
     """A shop of which a second load saw more, in both warehouses."""
-    url = f"sqlite:///{project.folder / 'shop.sqlite'}"
-    create_shop(url, as_of=LAST_DAY)
-    found: dict[str, Warehouse] = {
-        "duckdb": DuckDBWarehouse(project.folder / "warehouse.duckdb"),
-        "postgres": PostgresWarehouse(postgres, "dashboards"),
+    return {
+        target: built.copy(target, "changed", "dashboards", project.folder).warehouse
+        for target in ("duckdb", "postgres")
     }
-    only = ("--exclude-resource-type", "test", "unit_test")
-    for selected in (["--select", "+sales_by_arrival_hour"], []):
-        for warehouse in found.values():
-            warehouse.load(url)
-            outcome = project.dbt(warehouse, "build", *selected, *only)
-            assert outcome.green, outcome
-        play_events(url, 60, as_of=LAST_DAY)
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -22,16 +22,18 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from conftest import REPO, copy_project
 from loader.urls import parse_url
 from pipeline.shop import place_of
+from support.clone import REPO, copy_project
 from support.commands import (
     DEAD_PORT,
     Run,
     assert_one_sentence,
     environment,
     fault_in_an_old_row,
+    first_build,
     run,
+    script,
 )
 from tools.servers import PostgresServer, free_port
 
@@ -60,15 +62,43 @@ class Built:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    project = copy_project(tmp_path_factory.mktemp("clone") / "a project")
-    return Built(project, run(project, "make", "build"))
+    made, first = first_build()
+    project = tmp_path_factory.mktemp("clone") / "a project"
+    shutil.copytree(made, project, ignore=shutil.ignore_patterns(".git"))
+    return Built(project, first)
 
 
 @pytest.fixture
 def copy(built: Built, tmp_path: Path) -> Path:
     """The built project once more, to break things in."""
-    assert built.first.status == 0, built.first
     return Path(shutil.copytree(built.project, tmp_path / "copy"))
+
+
+@dataclass(frozen=True)
+class Later:
+    """A copy of the built project after another build, in which several things were otherwise."""
+
+    project: Path
+    build: Run
+    lines: int  # of the order that changed
+
+
+@pytest.fixture(scope="module")
+def later(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Later:
+    """An order and a product have changed, and the pages cannot be written."""
+    copy = Path(shutil.copytree(built.project, tmp_path_factory.mktemp("later") / "copy"))
+    with sqlite3.connect(copy / "shop.sqlite") as shop:
+        number, lines = shop.execute(
+            "select orderNumber, count(*) from orderdetails group by 1 order by 1 limit 1"
+        ).fetchone()
+        shop.execute(f"update orders set comments = 'Late.' where orderNumber = {number}")
+        codes = shop.execute("select productCode from products order by 1").fetchone()
+        shop.execute("update products set MSRP = MSRP + 1 where productCode = ?", codes)
+    shutil.rmtree(copy / "target" / "site")
+    (copy / "target" / "site").write_text("a file where the folder should be")
+    done = script(copy, "build")
+    assert done.status == 0, done.out + done.err
+    return Later(copy, done, lines)
 
 
 # -- the first build, and after it ----------------------------------------------------------------
@@ -136,16 +166,13 @@ def test_build_writes_the_report_and_make_report_does_it_again(built: Built, cop
     assert without_moment((copy / place).read_text("utf-8")) == without_moment(first)
 
 
-def test_pages_that_cannot_be_written_do_not_lose_the_build(copy: Path) -> None:
-    shutil.rmtree(copy / "target" / "site")
-    (copy / "target" / "site").write_text("a file where the folder should be")
-    done = run(copy, "make", "build")
-    assert done.status == 0, done.out + done.err
+def test_pages_that_cannot_be_written_do_not_lose_the_build(later: Later) -> None:
     for step in ("catalog", "report"):
-        assert done.steps[step].startswith("WARNING: not written: ")
-    assert "WARNING: the start page is not written: " in done.out
-    assert "Green after" in done.out
-    assert_one_sentence(run(copy, "make", "report"), "target/site/report.html", "cannot be written")
+        assert later.build.steps[step].startswith("WARNING: not written: ")
+    assert "WARNING: the start page is not written: " in later.build.out
+    assert "Green after" in later.build.out
+    again = script(later.project, "report")
+    assert_one_sentence(again, "target/site/report.html", "cannot be written")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +193,7 @@ def test_report_without_a_build_is_an_error(
     variables: dict[str, str], words: list[str], copy: Path
 ) -> None:
     duckdb.connect(str(copy / "empty.duckdb")).close()
-    assert_one_sentence(run(copy, "make", "report", **variables), *words)
+    assert_one_sentence(script(copy, "report", **variables), *words)
 
 
 def test_build_leaves_nothing_that_git_would_show(copy: Path) -> None:
@@ -198,19 +225,39 @@ def test_second_build_makes_nothing_again(built: Built) -> None:
     assert spent <= 20
 
 
-def test_build_says_how_much_of_the_marts_it_wrote(copy: Path) -> None:
-    with sqlite3.connect(copy / "shop.sqlite") as shop:
-        number, lines = shop.execute(
-            "select orderNumber, count(*) from orderdetails group by 1 order by 1 limit 1"
-        ).fetchone()
-        shop.execute(f"update orders set comments = 'Late.' where orderNumber = {number}")
-        codes = shop.execute("select productCode from products order by 1").fetchone()
-        shop.execute("update products set MSRP = MSRP + 1 where productCode = ?", codes)
-    done = run(copy, "make", "build")
-    assert done.status == 0, done.out + done.err
+def test_build_says_how_much_of_the_marts_it_wrote(later: Later) -> None:
     # The lines of the order; the product's version that ended, the one that began, and what the
     # product has sold, which shows its MSRP.
-    assert f"{lines + 3} rows of the marts were changed, new or gone" in done.out
+    written = f"{later.lines + 3} rows of the marts were changed, new or gone"
+    assert written in later.build.out
+
+
+@pytest.fixture(scope="module")
+def small_built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """A project of the star alone, with few tests, built: what is tested when is the same in it."""
+    project = copy_project(tmp_path_factory.mktemp("small") / "project")
+    marts = project / "models" / "marts"
+    for folder in ("data_science", "finance", "marketing"):
+        shutil.rmtree(marts / folder)
+    shutil.rmtree(project / "models" / "intermediate" / "data_science")
+    shutil.rmtree(project / "analyses")
+    for path in marts.glob("sales/*"):
+        if path.stem != "product_performance":
+            path.unlink()
+    for path in (project / "models").rglob("_*__unit_tests.yml"):
+        if path.stem != "_geography__unit_tests":
+            path.unlink()
+    for name in ("marts/_metrics.yml", "marts/_semantic_models.yml", "_exposures.yml"):
+        (project / "models" / name).unlink()
+    first = script(project, "build")
+    assert first.status == 0, first.out + first.err
+    return Built(project, first)
+
+
+@pytest.fixture
+def small(small_built: Built, tmp_path: Path) -> Path:
+    """The small project once more, to break things in."""
+    return Path(shutil.copytree(small_built.project, tmp_path / "small"))
 
 
 @pytest.mark.long
@@ -230,46 +277,46 @@ def count_passed(done: Run) -> int:
     return int(found[1])
 
 
-def test_tests_of_a_large_shop_look_at_new_rows_only(built: Built, copy: Path) -> None:
-    again = run(copy, "make", "build", "TESTS=new")
+def test_tests_of_a_large_shop_look_at_new_rows_only(small_built: Built, small: Path) -> None:
+    again = script(small, "build", TESTS="new")
     assert again.status == 0, again.out + again.err
     assert "tests of large tables: of rows loaded after 2" in again.out
     assert "without unit tests" in again.out
-    assert 50 < count_passed(again) < count_passed(built.first)
-    fault_in_an_old_row(copy)
-    assert run(copy, "make", "build", "TESTS=new").status == 0
+    assert 50 < count_passed(again) < count_passed(small_built.first)
+    fault_in_an_old_row(small)
+    assert script(small, "build", TESTS="new").status == 0
     for everything in (("make", "build"), ("dbt", "build")):
-        done = run(copy, *everything)
+        done = run(small, *everything)
         assert done.status != 0 and "fact_orders_line_numbers_are_unique" in done.out, everything
 
 
-def test_new_rows_are_always_tested(copy: Path) -> None:
-    with sqlite3.connect(copy / "shop.sqlite") as shop:
+def test_new_rows_are_always_tested(small: Path) -> None:
+    with sqlite3.connect(small / "shop.sqlite") as shop:
         shop.execute("update orderdetails set quantityOrdered = -1 where orderNumber % 100 = 0")
     for _ in range(2):  # a fault that stays is found again
-        done = run(copy, "make", "build", "TESTS=new")
+        done = script(small, "build", TESTS="new")
         assert done.status != 0
         assert "FAILED  test order_quantities_are_positive" in done.out
 
 
 @pytest.mark.parametrize("reason", ["other code", "a failure", "dbt alone"])
-def test_all_rows_are_tested_after(reason: str, copy: Path) -> None:
+def test_all_rows_are_tested_after(reason: str, small: Path) -> None:
     if reason == "other code":
-        model = copy / "models" / "marts" / "core" / "dim_offices.sql"
+        model = small / "models" / "marts" / "core" / "dim_offices.sql"
         model.write_text(model.read_text("utf-8") + "-- the same offices\n", "utf-8")
     elif reason == "a failure":
         for status, is_green in (("Lost", False), ("Shipped", True)):
-            with sqlite3.connect(copy / "shop.sqlite") as shop:
+            with sqlite3.connect(small / "shop.sqlite") as shop:
                 shop.execute(
                     f"update orders set status = '{status}' where orderNumber ="
                     " (select max(orderNumber) from orders)"
                 )
             if not is_green:
-                assert run(copy, "make", "build", "TESTS=new").status != 0
+                assert script(small, "build", TESTS="new").status != 0
     else:
-        assert run(copy, "dbt", "run", "-s", "dim_offices").status == 0
-    fault_in_an_old_row(copy)
-    done = run(copy, "make", "build", "TESTS=new")
+        assert run(small, "dbt", "run", "-s", "dim_offices").status == 0
+    fault_in_an_old_row(small)
+    done = script(small, "build", TESTS="new")
     assert done.status != 0
     assert "FAILED  test fact_orders_line_numbers_are_unique" in done.out
 
@@ -403,7 +450,7 @@ def test_what_a_team_keeps_is_used(copy: Path) -> None:
     team = copy / "loader.yml"
     team.write_text("source: sqlite:///real.sqlite\nhash_columns: [customers.phone]\n", "utf-8")
     given = {"DUCKDB_PATH": "real.duckdb", "LOAD_HASH_SALT": "pepper"}
-    done = run(copy, "make", "build", **given)
+    done = script(copy, "build", **given)
     assert done.status == 0, done.out + done.err
     assert done.steps["load"].startswith("sqlite:///real.sqlite: ")
     assert not (copy / "shop.sqlite").exists()
@@ -412,10 +459,10 @@ def test_what_a_team_keeps_is_used(copy: Path) -> None:
         assert warehouse.execute(phones).fetchall() == [(0,)]
     # SOURCE goes before the file, and the warehouse stays that of one shop.
     before = digest(copy / "real.duckdb")
-    other = run(copy, "make", "build", "SOURCE=sqlite:///other.sqlite", **given)
+    other = script(copy, "build", SOURCE="sqlite:///other.sqlite", **given)
     assert_one_sentence(other, "holds another shop, sqlite:///real.sqlite", "other.sqlite")
     # Without the file it would be the sample.
-    sample = run(copy, "make", "build", "LOAD_CONFIG=", **given)
+    sample = script(copy, "build", LOAD_CONFIG="", **given)
     assert_one_sentence(sample, "holds another shop, sqlite:///real.sqlite", "give SOURCE again")
     for text, words in (
         ("sorce: x", ["loader.yml", "unknown key sorce"]),
@@ -425,8 +472,8 @@ def test_what_a_team_keeps_is_used(copy: Path) -> None:
     ):
         team.write_text(f"source: sqlite:///real.sqlite\n{text}\n", "utf-8")
         server = {"PGHOST": "127.0.0.1", "PGPORT": str(DEAD_PORT)}
-        assert_one_sentence(run(copy, "make", "build", **server, **given), *words)
-    assert_one_sentence(run(copy, "make", "build", LOAD_CONFIG="gone.yml"), "gone.yml")
+        assert_one_sentence(script(copy, "build", **server, **given), *words)
+    assert_one_sentence(script(copy, "build", LOAD_CONFIG="gone.yml"), "gone.yml")
     assert digest(copy / "real.duckdb") == before
 
 
@@ -471,7 +518,7 @@ def test_error_is_one_sentence_and_the_warehouse_stays(
 ) -> None:
     (built.project / "README.duckdb").write_text("not a database")
     before = digest(built.warehouse)
-    done = run(built.project, "make", "build", **variables)
+    done = script(built.project, "build", **variables)
     assert_one_sentence(done, *words)
     assert "s3cret" not in done.out + done.err
     assert digest(built.warehouse) == before
@@ -479,7 +526,7 @@ def test_error_is_one_sentence_and_the_warehouse_stays(
 
 def test_profile_of_the_folder_without_this_project_is_an_error(copy: Path) -> None:
     (copy / "profiles.yml").write_text("another_project: {}\n", "utf-8")
-    done = run(copy, "make", "build")
+    done = script(copy, "build")
     assert_one_sentence(done, "profiles.yml", "classicmodels", "profiles.example.yml")
 
 
@@ -488,19 +535,19 @@ def test_one_shop_does_not_replace_another(copy: Path) -> None:
     before = digest(copy / "warehouse.duckdb")
     # A shop over the sample. The password comes from outside the URL, and stays there.
     server = f"mysql://u@127.0.0.1:{DEAD_PORT}/x"
-    refused = run(copy, "make", "build", SOURCE=server, SOURCE_PASSWORD="s3cret")
+    refused = script(copy, "build", SOURCE=server, SOURCE_PASSWORD="s3cret")
     holds = "warehouse.duckdb holds another shop, sqlite:///shop.sqlite"
     assert_one_sentence(refused, holds, f"u:***@127.0.0.1:{DEAD_PORT}", "DUCKDB_PATH", "make clean")
     assert "s3cret" not in refused.out + refused.err
     assert digest(copy / "warehouse.duckdb") == before
     # Where it is the same shop elsewhere, a person can say so.
-    moved = run(copy, "make", "build", SOURCE="sqlite:///real.sqlite", ALLOW_OTHER_SOURCE="1")
+    moved = script(copy, "build", SOURCE="sqlite:///real.sqlite", ALLOW_OTHER_SOURCE="1")
     assert moved.status == 0, moved.out + moved.err
     # The sample over a shop, and a second shop over it.
     before = digest(copy / "warehouse.duckdb")
     real = "holds another shop, sqlite:///real.sqlite"
-    assert_one_sentence(run(copy, "make", "build"), real, "give SOURCE again")
-    other = run(copy, "make", "build", SOURCE="sqlite:///third.sqlite")
+    assert_one_sentence(script(copy, "build"), real, "give SOURCE again")
+    other = script(copy, "build", SOURCE="sqlite:///third.sqlite")
     assert_one_sentence(other, real, "third.sqlite", "ALLOW_OTHER_SOURCE=1")
     assert digest(copy / "warehouse.duckdb") == before
 
@@ -531,7 +578,7 @@ def test_warehouse_that_another_program_holds_is_an_error(copy: Path) -> None:
         [sys.executable, "-c", hold], cwd=copy, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdout and holder.stdout.readline()
-        done = run(copy, "make", "build")
+        done = script(copy, "build")
         holder.communicate()
     assert_one_sentence(done, "warehouse.duckdb", str(holder.pid))
 
@@ -539,7 +586,7 @@ def test_warehouse_that_another_program_holds_is_an_error(copy: Path) -> None:
 def test_failing_test_is_named_and_fails_the_build(copy: Path) -> None:
     with sqlite3.connect(copy / "shop.sqlite") as shop:
         shop.execute("update orders set status = 'Lost' where orderNumber % 100 = 0")
-    done = run(copy, "make", "build")
+    done = script(copy, "build")
     assert done.status != 0
     assert "Traceback" not in done.out + done.err
     named = re.findall(r"^FAILED  test (\S+) \((\S+)\)$", done.out, re.MULTILINE)
@@ -558,7 +605,7 @@ def test_model_that_does_not_run_is_named_and_the_rest_is_reported(copy: Path) -
     report = digest(copy / "target" / "site" / "report.html")
     model = copy / "models" / "marts" / "core" / "dim_products_current.sql"
     model.write_text(model.read_text("utf-8") + "\nwhere no_such_column = 1\n", "utf-8")
-    done = run(copy, "make", "build")
+    done = script(copy, "build")
     assert done.status != 0
     assert "Traceback" not in done.out + done.err
     failed = "FAILED  model dim_products_current (models/marts/core/dim_products_current.sql)"
@@ -575,7 +622,7 @@ def test_model_that_does_not_run_is_named_and_the_rest_is_reported(copy: Path) -
 def test_project_that_does_not_parse_is_an_error_without_a_traceback(copy: Path) -> None:
     model = copy / "models" / "marts" / "core" / "dim_products.sql"
     model.write_text("select * from {{ ref('no_such_model') }}", "utf-8")
-    done = run(copy, "make", "build")
+    done = script(copy, "build")
     assert done.status != 0
     assert "Traceback" not in done.out + done.err
     assert "no_such_model" in done.err

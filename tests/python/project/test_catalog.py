@@ -12,16 +12,13 @@ from typing import Any
 
 import pytest
 
-from sample_shop.shop import create_shop
+from support.built import BuiltWarehouses
 from support.project import (
     RAW_SCHEMA,
     REVENUE,
-    DuckDBWarehouse,
-    PostgresWarehouse,
     Project,
     Warehouse,
 )
-from tools.servers import PostgresServer
 
 # What a column of a mart may be counted in.
 UNITS = {"none", "USD", "percent", "pieces", "days", "hour"}
@@ -194,34 +191,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
-    url = f"sqlite:///{tmp_path_factory.mktemp('shop') / 'shop.sqlite'}"
-    create_shop(url)
-    return url
+def duckdb_built(project: Project, built: BuiltWarehouses) -> Warehouse:
+    return built.copy("duckdb", "new", "catalog", project.folder).warehouse
 
 
 @pytest.fixture(scope="module")
-def duckdb_built(project: Project, shop: str) -> Warehouse:
-    return built(project, shop, DuckDBWarehouse(project.folder / "warehouse.duckdb"))
-
-
-@pytest.fixture(scope="module")
-def postgres_built(project: Project, shop: str, postgres: PostgresServer) -> Warehouse:
-    return built(project, shop, PostgresWarehouse(postgres, "catalog"))
+def postgres_built(project: Project, built: BuiltWarehouses) -> Warehouse:
+    return built.copy("postgres", "new", "catalog", project.folder).warehouse
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
 def warehouse(request: pytest.FixtureRequest) -> Warehouse:
     found: Warehouse = request.getfixturevalue(f"{request.param}_built")
     return found
-
-
-def built(project: Project, shop: str, warehouse: Warehouse) -> Warehouse:
-    """Every seed and model over the sample shop; tests are no matter here."""
-    warehouse.load(shop)
-    outcome = project.dbt(warehouse, "build", "--exclude-resource-type", "test", "unit_test")
-    assert outcome.green, outcome
-    return warehouse
 
 
 def columns_of(warehouse: Warehouse) -> Columns:

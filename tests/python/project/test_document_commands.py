@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPO, copy_project
 from sample_shop.shop import create_shop
+from support.clone import REPO, copy_project
 from support.commands import environment
 from support.documents import Command, blocks, commands, pages
 from support.one_run import own

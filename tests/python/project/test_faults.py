@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -17,9 +18,8 @@ from pathlib import Path
 import pytest
 
 from loader import LoadError
-from sample_shop.shop import create_shop
-from support.project import RAW_SCHEMA, DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
-from tools.servers import PostgresServer
+from support.built import DAY, BuiltWarehouses, Copy, shop
+from support.project import RAW_SCHEMA, Project, Warehouse
 
 CUSTOMER = "(select min(customernumber) from customers)"
 ORDER = "(select min(ordernumber) from orders)"
@@ -583,33 +583,23 @@ GHOSTS = [
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return Project(tmp_path_factory.mktemp("project"))
+    return Project(tmp_path_factory.mktemp("project"), as_of=DAY)
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
-    url = f"sqlite:///{tmp_path_factory.mktemp('shop') / 'shop.sqlite'}"
-    create_shop(url)
-    return url
-
-
-@pytest.fixture(scope="module")
-def duckdb_built(project: Project, shop: str) -> Warehouse:
+def duckdb_built(project: Project, built: BuiltWarehouses) -> Warehouse:
     """The sample shop, loaded, built and green."""
-    return built(project, shop, DuckDBWarehouse(project.folder / "warehouse.duckdb"))
+    return kept(built.copy("duckdb", "new", "faults", project.folder))
 
 
 @pytest.fixture(scope="module")
-def postgres_built(project: Project, shop: str, postgres: PostgresServer) -> Warehouse:
-    return built(project, shop, PostgresWarehouse(postgres, "faults"))
+def postgres_built(project: Project, built: BuiltWarehouses) -> Warehouse:
+    return kept(built.copy("postgres", "new", "faults", project.folder))
 
 
-def built(project: Project, shop: str, warehouse: Warehouse) -> Warehouse:
-    warehouse.load(shop)
-    outcome = project.dbt(warehouse, "build")
-    assert outcome.green and not outcome.failed, outcome
-    warehouse.keep()
-    return warehouse
+def kept(copy: Copy) -> Warehouse:
+    copy.warehouse.keep()
+    return copy.warehouse
 
 
 def assert_named(fault: Fault, project: Project, warehouse: Warehouse) -> None:
@@ -688,10 +678,10 @@ def test_load_that_failed_is_named(project: Project, warehouse: Warehouse, tmp_p
 
 
 def test_value_that_could_not_be_kept_is_a_warning(
-    project: Project, warehouse: Warehouse, shop: str, tmp_path: Path
+    project: Project, warehouse: Warehouse, tmp_path: Path
 ) -> None:
     path = tmp_path / "shop.sqlite"
-    shutil.copyfile(shop.removeprefix("sqlite:///"), path)
+    shutil.copyfile(shop("new"), path)
     with sqlite3.connect(path) as connection:
         connection.execute("update orders set shippedDate = 'soon' where orderNumber = 10100")
     assert warehouse.load(f"sqlite:///{path}").issue_count == 1
@@ -701,23 +691,32 @@ def test_value_that_could_not_be_kept_is_a_warning(
     assert warned == {"last_load_lost_no_value"}
 
 
+def end_loads(warehouse: Warehouse, hours: int) -> None:
+    """Let all loads have ended so many hours ago."""
+    moment = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=hours)
+    warehouse.query(
+        f"update _load_runs set finished_at = cast('{moment}' as timestamp),"
+        f" started_at = cast('{moment}' as timestamp) - interval '1 minute'"
+    )
+
+
 @pytest.mark.parametrize(
     ("hours", "status", "green"), [(25, "pass", True), (27, "warn", True), (51, "error", False)]
 )
 def test_age_of_the_last_load_decides_freshness(
     hours: int, status: str, green: bool, project: Project, warehouse: Warehouse
 ) -> None:
-    warehouse.query(f"update _load_runs set finished_at = finished_at - interval '{hours} hours'")
+    end_loads(warehouse, hours)
     outcome = project.dbt(warehouse, "source", "freshness")
     assert outcome.green == green
     assert outcome.statuses == dict.fromkeys(STAGED.values(), status)
 
 
 def test_table_that_is_left_out_of_loads_is_not_fresh(
-    project: Project, warehouse: Warehouse, shop: str
+    project: Project, warehouse: Warehouse
 ) -> None:
-    warehouse.query("update _load_runs set finished_at = finished_at - interval '3 days'")
-    warehouse.load(shop, exclude=["payments"])
+    end_loads(warehouse, 3 * 24)
+    warehouse.load(f"sqlite:///{shop('new')}", exclude=["payments"])
     assert project.dbt(warehouse, "source", "freshness").failed == {"payments"}
 
 

@@ -1,6 +1,6 @@
 """History: whatever happens in the shop, the marts remember it, and say what is true.
 
-    HISTORY_SEED=1234 HISTORY_ROUNDS=17 python -m pytest tests/python/test_history.py
+    HISTORY_SEED=1234 HISTORY_ROUNDS=17 python -m pytest tests/python/project/test_history.py
 
 plays a story again, up to the round that failed; a failure names both.
 """
@@ -8,23 +8,40 @@ plays a story again, up to the round that failed; a failure names both.
 from __future__ import annotations
 
 import os
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from support.project import PostgresWarehouse, Project
-from support.story import AS_OF, begun, play_on_duckdb
+from support.one_run import own
+from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
+from support.story import AS_OF, MANY_EVENTS, begun
 from tools.servers import PostgresServer
 
-pytestmark = pytest.mark.long
-
+# Of these stories it is known that they come to each fault that was tried: see docs/benchmarks.md.
+KNOWN_SEEDS = (7,)
+KNOWN_ROUNDS = 12
 # Stories side by side, each of so many rounds.
 STORIES = 2
 ROUNDS = 100
 POSTGRES_ROUNDS = 20
+
+
+@pytest.fixture
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(tmp_path_factory.mktemp("project"), as_of=AS_OF)
+
+
+def play(
+    project: Project, warehouse: Warehouse, folder: Path, seed: int, rounds: int, *events: int
+) -> None:
+    random = Random(seed)
+    print(f"seed {seed}, {rounds} rounds")
+    with begun(project, warehouse, folder, random) as story:
+        try:
+            story.play(random, rounds, events)
+        except AssertionError as error:
+            pytest.fail(f"HISTORY_SEED={seed}, {error}", pytrace=False)
 
 
 def chosen(rounds: int) -> tuple[int, int]:
@@ -33,35 +50,29 @@ def chosen(rounds: int) -> tuple[int, int]:
     return int(seed), int(os.environ.get("HISTORY_ROUNDS") or rounds)
 
 
-def test_random_rounds_on_duckdb(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", KNOWN_SEEDS)
+def test_rounds_of_a_known_story(seed: int, project: Project, tmp_path: Path) -> None:
     """After each round of events the incremental models and all histories are as they must be."""
-    first, rounds = chosen(ROUNDS)
-    seeds = [first] if "HISTORY_SEED" in os.environ else [first + n for n in range(STORIES)]
-    print(f"seeds {seeds}, {rounds} rounds")
-    with ProcessPoolExecutor(STORIES, mp_context=get_context("spawn")) as processes:
-        playing = {
-            seed: processes.submit(play_on_duckdb, tmp_path / str(seed), seed, rounds)
-            for seed in seeds
-        }
-        failures = [
-            f"HISTORY_SEED={seed}, {told.result()}"
-            for seed, told in playing.items()
-            if told.result()
-        ]
-    if failures:
-        pytest.fail("\n".join(failures), pytrace=False)
+    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    play(project, warehouse, tmp_path, seed, KNOWN_ROUNDS, *MANY_EVENTS)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("story", range(STORIES))
+def test_random_rounds_on_duckdb(story: int, project: Project, tmp_path: Path) -> None:
+    """The same, in many rounds of few events, so that a failure has few causes."""
+    seed, rounds = chosen(ROUNDS)
+    if story and "HISTORY_SEED" in os.environ:
+        pytest.skip("it is played once")
+    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    play(project, warehouse, tmp_path, seed, rounds)
+
+
+@pytest.mark.long
 def test_random_rounds_on_postgres(
-    postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+    postgres: PostgresServer, project: Project, tmp_path: Path
 ) -> None:
     """The same, with more events in fewer rounds."""
     seed, rounds = chosen(POSTGRES_ROUNDS)
-    project = Project(tmp_path_factory.mktemp("project"), as_of=AS_OF)
-    random = Random(seed)
-    print(f"seed {seed}, {rounds} rounds")
-    with begun(project, PostgresWarehouse(postgres, "history"), tmp_path, random) as story:
-        try:
-            story.play(random, rounds)
-        except AssertionError as error:
-            pytest.fail(f"HISTORY_SEED={seed}, {error}", pytrace=False)
+    warehouse = PostgresWarehouse(postgres, own("history"))
+    play(project, warehouse, tmp_path, seed, rounds, *MANY_EVENTS)

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from loader import LoadError, Options
+from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
 from support.story import Story, begun
 
 
-@pytest.fixture(scope="module", params=["duckdb", "postgres"])
+@pytest.fixture(scope="module", params=["duckdb", pytest.param("postgres", marks=pytest.mark.long)])
 def story(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Story]:
@@ -27,7 +28,7 @@ def story(
     project = Project(tmp_path_factory.mktemp("project"))
     warehouse: Warehouse = DuckDBWarehouse(folder / "warehouse.duckdb")
     if request.param == "postgres":
-        warehouse = PostgresWarehouse(request.getfixturevalue("postgres"), "history_faults")
+        warehouse = PostgresWarehouse(request.getfixturevalue("postgres"), own("history_faults"))
     random = Random(4)
     with begun(project, warehouse, folder, random) as story:
         story.happen(random, 8)

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from dbt.cli.main import dbtRunner
 
-from conftest import REPO
+from support.clone import REPO
 from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
 from tools.servers import PostgresServer
@@ -132,6 +132,7 @@ def test_macro_arguments_are_of_types_that_dbt_knows(bare: Project, marts: Marts
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The project's macros and settings without its models, which take seconds to parse."""
     project = Project(tmp_path_factory.mktemp("bare"))
+    project.knows_parsed = False
     for name in ("analyses", "models", "seeds", "snapshots", "tests/singular"):
         shutil.rmtree(project.folder / name)
     (project.folder / "models" / "marts").mkdir(parents=True)

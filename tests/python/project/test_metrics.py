@@ -11,7 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
-from datetime import date, datetime
+from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
@@ -30,15 +30,16 @@ from metricflow_semantics.model.dbt_manifest_parser import (
 )
 from metricflow_semantics.model.semantic_manifest_lookup import SemanticManifestLookup
 
-from conftest import REPO, copy_project
 from sample_shop.shop import create_shop
+from support.built import DAY, BuiltWarehouses
+from support.clone import REPO, copy_project
 from support.dialect import refusals, traps
 from support.offline import Unbuilt
 from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
 from tools.servers import MariaDBServer, PostgresServer
 
-AS_OF = date(2026, 11, 20)  # of the sample shop, and of docs/marts.md
+AS_OF = DAY  # of the sample shop, and of docs/marts.md
 
 Parts = tuple[Any, ...]  # one exact figure, or the two that are divided
 Figures = dict[Any, Parts]  # by group
@@ -154,8 +155,9 @@ class Metrics:
 
     def __init__(self, project: Project, warehouse: Warehouse) -> None:
         self.project, self.warehouse = project, warehouse
-        made = project.folder / "target" / warehouse.target / "semantic_manifest.json"
-        self.manifest = parse_manifest_from_dbt_generated_manifest(made.read_text("utf-8"))
+        self.manifest = parse_manifest_from_dbt_generated_manifest(
+            project.semantic_manifest(warehouse)
+        )
         self.client = AdapterBackedSqlClient(get_adapter_by_type(warehouse.target))
         self.engine = MetricFlowEngine(SemanticManifestLookup(self.manifest), self.client)
 
@@ -188,7 +190,11 @@ def divided(parts: Parts) -> Any:
     return float(numerator) / float(denominator) if denominator else None
 
 
-@pytest.fixture(scope="module", params=["sample", "real"])
+# On PostgreSQL the statements are the same but for their spelling; `make metrics` is asked of both.
+LONG = pytest.mark.long
+
+
+@pytest.fixture(scope="module", params=["sample", pytest.param("real", marks=LONG)])
 def shop(request: pytest.FixtureRequest, mariadb: MariaDBServer) -> tuple[str, str]:
     """The URL of a shop and its database, to ask it for its own figures."""
     name = own(f"metrics_{request.param}")
@@ -206,7 +212,7 @@ def project(shop: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
     return Project(tmp_path_factory.mktemp("project"), as_of=AS_OF)
 
 
-@pytest.fixture(scope="module", params=["duckdb", "postgres"])
+@pytest.fixture(scope="module", params=["duckdb", pytest.param("postgres", marks=LONG)])
 def metrics(
     request: pytest.FixtureRequest,
     project: Project,
@@ -219,7 +225,7 @@ def metrics(
         warehouse = DuckDBWarehouse(project.folder / "warehouse.duckdb")
     else:
         server: PostgresServer = request.getfixturevalue("postgres")
-        warehouse = PostgresWarehouse(server, "metrics")
+        warehouse = PostgresWarehouse(server, own("metrics"))
     warehouse.load(url)
     build(project, warehouse, "--select", "+orders_snapshot")
     # Of orders that were shipped, one goes from the shop and one is cancelled.
@@ -393,19 +399,12 @@ def test_a_question_before_the_first_build(clone: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "postgres"])
-def test_the_page_shows_what_is_answered(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_the_page_shows_what_is_answered(kind: str, tmp_path: Path, built: BuiltWarehouses) -> None:
     page = (REPO / "docs" / "marts.md").read_text("utf-8")
     (shown,) = re.findall(r'make metrics QUERY="(.+)"\n```\n\n```text\n((?:.+\n)+)```', page)
-    project = Project(tmp_path, as_of=AS_OF)
-    warehouse: Warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
-    if kind == "postgres":
-        warehouse = PostgresWarehouse(request.getfixturevalue("postgres"), "readme")
+    Project(tmp_path)
+    warehouse = built.copy(kind, "new", "readme", tmp_path).warehouse
     variables = {"TARGET": kind, **warehouse.variables}
-    create_shop(f"sqlite:///{tmp_path / 'shop.sqlite'}", as_of=AS_OF)
-    warehouse.load(f"sqlite:///{tmp_path / 'shop.sqlite'}")
-    build(project, warehouse)
     answer = Answer(tmp_path, *shlex.split(shown[0]), **variables)
     assert answer.status == 0, answer.out + answer.err
     assert [line.rstrip() for line in answer.out.splitlines()] == [

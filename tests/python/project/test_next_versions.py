@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPO, copy_project
+from support.clone import REPO, copy_project
 from support.one_run import own
 from tools.servers import PostgresServer
 

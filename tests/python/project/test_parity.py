@@ -6,27 +6,24 @@ import sqlite3
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from loader import run
 from sample_shop.shop import create_shop, play_events
+from support.built import DAY, EVENTS, LOADS, BuiltWarehouses, load_at, shop
+from support.one_run import own
 from support.project import (
     DuckDBWarehouse,
     Mart,
-    PostgresWarehouse,
     Project,
     Warehouse,
     assert_same_rows,
     digests,
     our_name,
 )
-from tools.servers import MariaDBServer, PostgresServer
-
-LAST_DAY = date(2026, 6, 30)
 
 COLUMNS = (
     "select column_name, data_type, character_maximum_length, numeric_precision, numeric_scale"
@@ -36,20 +33,13 @@ COLUMNS = (
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return Project(tmp_path_factory.mktemp("project"), as_of=LAST_DAY)
+    return Project(tmp_path_factory.mktemp("project"), as_of=DAY)
 
 
 def build(project: Project, warehouse: Warehouse) -> None:
     """Build everything; the tests have a place of their own."""
     outcome = project.dbt(warehouse, "build", "--exclude-resource-type", "test", "unit_test")
     assert outcome.green, outcome
-
-
-def load_at(warehouse: Warehouse, url: str, moment: datetime) -> None:
-    """Load as if it was that moment (UTC): a version begins, and its key is made, with its load."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_now", lambda: moment)
-        warehouse.load(url)
 
 
 @dataclass(frozen=True)
@@ -62,28 +52,20 @@ class Pair:
     marts: list[Mart]
 
 
-@pytest.fixture(scope="module", params=[0, 30], ids=["new shop", "second load after events"])
+@pytest.fixture(scope="module", params=["new", "changed"])
 def pair(
     request: pytest.FixtureRequest,
     project: Project,
-    postgres: PostgresServer,
+    built: BuiltWarehouses,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Pair:
+    """After the first load, and after a second one that found changes."""
     folder = tmp_path_factory.mktemp("pair")
-    shop = folder / "shop.sqlite"
-    url = f"sqlite:///{shop}"
-    duckdb = DuckDBWarehouse(folder / "warehouse.duckdb")
-    both = (duckdb, PostgresWarehouse(postgres, "parity"))
-    create_shop(url, as_of=LAST_DAY)
-    for warehouse in both:
-        load_at(warehouse, url, datetime(2026, 6, 1, 6, 30))
-        build(project, warehouse)
-    if request.param:
-        play_events(url, request.param, as_of=LAST_DAY)
-        for warehouse in both:
-            load_at(warehouse, url, datetime(2026, 6, 2, 6, 30, 0, 120))
-            build(project, warehouse)
-    return Pair(shop, *both, project.marts(duckdb))
+    duckdb, postgres = (
+        built.copy(target, request.param, "parity", folder).warehouse
+        for target in ("duckdb", "postgres")
+    )
+    return Pair(shop(request.param), duckdb, postgres, project.marts(duckdb))
 
 
 def test_rows_are_the_same_in_both_warehouses(pair: Pair) -> None:
@@ -100,28 +82,27 @@ def test_types_are_those_of_the_contract_in_both_warehouses(pair: Pair) -> None:
             assert warehouse.query(COLUMNS.format(mart.name)) == promised, mart.name
 
 
+@pytest.mark.parametrize("kind", ["mariadb", "postgres"])
 def test_marts_do_not_depend_on_the_kind_of_source(
-    project: Project, mariadb: MariaDBServer, postgres: PostgresServer, tmp_path: Path
+    kind: str,
+    project: Project,
+    built: BuiltWarehouses,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
 ) -> None:
-    sources = {
-        "SQLite": f"sqlite:///{tmp_path / 'shop.sqlite'}",
-        "MariaDB": mariadb.create_database("parity_source"),
-        "PostgreSQL": postgres.create_database("parity_source"),
-    }
-    found = {}
-    for name, url in sources.items():
-        folder = tmp_path / name
-        folder.mkdir()
-        warehouse = DuckDBWarehouse(folder / "warehouse.duckdb")
-        create_shop(url, as_of=LAST_DAY)
-        load_at(warehouse, url, datetime(2026, 6, 1, 6, 30))
-        build(project, warehouse)
-        play_events(url, 30, as_of=LAST_DAY)
-        load_at(warehouse, url, datetime(2026, 6, 2, 6, 30))
-        build(project, warehouse)
-        found[name] = digests(project.marts(warehouse), warehouse)
-    assert found["MariaDB"] == found["SQLite"]
-    assert found["PostgreSQL"] == found["SQLite"]
+    """A shop in another kind of database comes to the same marts as one in a file of SQLite."""
+    url = request.getfixturevalue(kind).create_database(own("parity_source"))
+    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    create_shop(url, as_of=DAY)
+    load_at(warehouse, url, LOADS[0])
+    build(project, warehouse)
+    play_events(url, EVENTS, as_of=DAY)
+    load_at(warehouse, url, LOADS[1])
+    build(project, warehouse)
+    (tmp_path / "sqlite").mkdir()
+    of_sqlite = built.copy("duckdb", "changed", "", tmp_path / "sqlite").warehouse
+    marts = project.marts(warehouse)
+    assert digests(marts, warehouse) == digests(marts, of_sqlite)
 
 
 # -- against the shop itself, without SQL of the project ------------------------------------------

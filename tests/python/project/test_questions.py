@@ -3,50 +3,32 @@
 from __future__ import annotations
 
 import re
-from datetime import date
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from sample_shop.shop import create_shop
-from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse, answer
+from support.built import DAY, BuiltWarehouses
+from support.project import Project, Warehouse, answer
 from tools.questions import ANALYSES, ANSWERS, PAGE, answered
-from tools.servers import PostgresServer
 
-# Of the shop that docs/questions.md tells its readers to make.
-LAST_DAY = date(2026, 11, 20)
 NOTEBOOK = Path("notebooks/questions.ipynb")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return Project(tmp_path_factory.mktemp("project"), as_of=LAST_DAY)
+    return Project(tmp_path_factory.mktemp("project"), as_of=DAY)
 
 
 @pytest.fixture(scope="module")
-def shop(project: Project) -> str:
-    url = f"sqlite:///{project.folder / 'shop.sqlite'}"
-    create_shop(url, as_of=LAST_DAY)
-    return url
+def on_duckdb(project: Project, built: BuiltWarehouses) -> Warehouse:
+    return built.copy("duckdb", "new", "questions", project.folder).warehouse
 
 
 @pytest.fixture(scope="module")
-def on_duckdb(project: Project, shop: str) -> Warehouse:
-    return built(project, shop, DuckDBWarehouse(project.folder / "warehouse.duckdb"))
-
-
-@pytest.fixture(scope="module")
-def on_postgres(project: Project, shop: str, postgres: PostgresServer) -> Warehouse:
-    return built(project, shop, PostgresWarehouse(postgres, "questions"))
-
-
-def built(project: Project, shop: str, warehouse: Warehouse) -> Warehouse:
-    warehouse.load(shop)
-    outcome = project.dbt(warehouse, "build", "--exclude-resource-type", "test", "unit_test")
-    assert outcome.green, outcome
-    return warehouse
+def on_postgres(project: Project, built: BuiltWarehouses) -> Warehouse:
+    return built.copy("postgres", "new", "questions", project.folder).warehouse
 
 
 @pytest.mark.parametrize("kind", ["on_duckdb", "on_postgres"])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from conftest import copy_project
+from support.clone import copy_project
 from support.commands import Run, run
 from support.one_run import own
 from support.project import (
@@ -30,40 +30,51 @@ LOAD_TIMES = {
 }
 
 
+@dataclass(frozen=True)
 class Built:
-    """The real shop after `make build` into both warehouses."""
+    """The real shop after `make build` into a warehouse."""
 
-    def __init__(self, folder: Path, source: str, postgres: PostgresServer) -> None:
-        self.project = copy_project(folder)
-        self.duckdb = DuckDBWarehouse(folder / "warehouse.duckdb")
-        self.postgres = PostgresWarehouse(postgres, "real_input")
-        self.runs: dict[str, Run] = {}
-        for warehouse in self.warehouses:
-            variables = {"SOURCE": source, "TARGET": warehouse.target, **warehouse.variables}
-            variables["AS_OF_DATE"] = "2005-05-31"  # the shop's last day
-            self.runs[warehouse.target] = run(folder, "make", "build", **variables)
-
-    @property
-    def warehouses(self) -> tuple[Warehouse, Warehouse]:
-        return self.duckdb, self.postgres
+    warehouse: Warehouse
+    run: Run
 
 
 @pytest.fixture(scope="module")
-def built(
-    classicmodels_sql: Path,
-    mariadb: MariaDBServer,
-    postgres: PostgresServer,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Built:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_project(tmp_path_factory.mktemp("real"))
+
+
+@pytest.fixture(scope="module")
+def source(classicmodels_sql: Path, mariadb: MariaDBServer) -> str:
     name = own("classicmodels")
-    source = mariadb.create_database(name)
+    url = mariadb.create_database(name)
     mariadb.load_file(classicmodels_sql, name)
-    return Built(tmp_path_factory.mktemp("real"), source, postgres)
+    return url
 
 
-@pytest.mark.parametrize("target", ["duckdb", "postgres"])
-def test_build_is_green(target: str, built: Built) -> None:
-    done = built.runs[target]
+def build(project: Path, source: str, warehouse: Warehouse) -> Built:
+    variables = {"SOURCE": source, "TARGET": warehouse.target, **warehouse.variables}
+    variables["AS_OF_DATE"] = "2005-05-31"  # the shop's last day
+    return Built(warehouse, run(project, "make", "build", **variables))
+
+
+@pytest.fixture(scope="module")
+def on_duckdb(project: Path, source: str) -> Built:
+    return build(project, source, DuckDBWarehouse(project / "warehouse.duckdb"))
+
+
+@pytest.fixture(scope="module")
+def on_postgres(project: Path, source: str, postgres: PostgresServer) -> Built:
+    return build(project, source, PostgresWarehouse(postgres, own("real_input")))
+
+
+@pytest.fixture(params=["duckdb", pytest.param("postgres", marks=pytest.mark.long)])
+def built(request: pytest.FixtureRequest) -> Built:
+    found: Built = request.getfixturevalue(f"on_{request.param}")
+    return found
+
+
+def test_build_is_green(built: Built) -> None:
+    done = built.run
     assert done.status == 0, done.out + done.err
     assert "WARNING" not in done.out
     assert done.steps["freshness"] == "8 of 8 sources are fresh"
@@ -71,13 +82,15 @@ def test_build_is_green(target: str, built: Built) -> None:
 
 
 def test_no_line_and_no_cent_is_lost(built: Built) -> None:
-    for warehouse in built.warehouses:
-        found = warehouse.query("select count(*), sum(order_amount) from marts.fact_orders")
-        assert found == [(LINES, AMOUNT)], warehouse.target
+    found = built.warehouse.query("select count(*), sum(order_amount) from marts.fact_orders")
+    assert found == [(LINES, AMOUNT)]
 
 
-def test_marts_are_the_same_in_both_warehouses(built: Built) -> None:
-    found = marts_of(built.project / "target" / "manifest.json")
+@pytest.mark.long
+def test_marts_are_the_same_in_both_warehouses(
+    project: Path, on_duckdb: Built, on_postgres: Built
+) -> None:
+    found = marts_of(project / "target" / "manifest.json")
     # Each warehouse had a load of its own, some seconds apart.
     marts = [
         replace(
@@ -87,7 +100,7 @@ def test_marts_are_the_same_in_both_warehouses(built: Built) -> None:
         )
         for mart in found
     ]
-    assert_same_rows(marts, *built.warehouses)
+    assert_same_rows(marts, on_duckdb.warehouse, on_postgres.warehouse)
 
 
 def test_location_is_joined_by_the_whole_address(built: Built) -> None:
@@ -97,6 +110,5 @@ def test_location_is_joined_by_the_whole_address(built: Built) -> None:
         " left join marts.dim_customers_current as c on f.customer_key = c.customer_key"
         " left join marts.dim_locations as l on "
     )
-    for warehouse in built.warehouses:
-        assert warehouse.query(join + "f.location_key = l.location_key") == [(LINES,)]
-        assert warehouse.query(join + "c.postal_code = l.postal_code") == [(3688,)]
+    assert built.warehouse.query(join + "f.location_key = l.location_key") == [(LINES,)]
+    assert built.warehouse.query(join + "c.postal_code = l.postal_code") == [(3688,)]

@@ -15,11 +15,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from conftest import REPO, require
+from conftest import require
 from loader import LoadError, PostgresDestination
 from pipeline import roles
 from sample_shop.shop import create_shop
+from support.clone import REPO
 from support.dialect import refusals
+from support.one_run import own
 from support.project import RAW_SCHEMA, DuckDBWarehouse, PostgresWarehouse, Project, ShimWarehouse
 from support.shim import Shim
 from tools.servers import HOST, PostgresServer
@@ -182,7 +184,7 @@ def house(project: Project, server: PostgresServer) -> House:
     let_in(server)
     warehouse.load(shop)
     found = House(project, shop, warehouse)
-    outcome = project.dbt(warehouse, "build")
+    outcome = project.dbt(warehouse, "build", "--exclude-resource-type", "unit_test")
     assert outcome.green, outcome
     return found
 
@@ -645,7 +647,7 @@ def test_a_mart_asks_once_which_roles_there_are(house: House) -> None:
 
 
 def test_without_roles_nothing_is_granted(project: Project, postgres: PostgresServer) -> None:
-    warehouse = PostgresWarehouse(postgres, "without_roles")
+    warehouse = PostgresWarehouse(postgres, own("without_roles"))
     assert not postgres.execute(f"select 1 from pg_roles where rolname in {tuple(USERS)}")
     shop = postgres.create_database("shop_without_roles")
     create_shop(shop)
@@ -666,7 +668,7 @@ def test_what_one_user_built_is_taken_over(house: House, server: PostgresServer)
     """An upgrade: one user loaded and built everything, and somebody above all rights applies."""
     shop = server.create_database("shop_of_one")
     create_shop(shop)
-    single = PostgresWarehouse(server, "single")
+    single = PostgresWarehouse(server, own("single"))
     single.load(shop)
     chosen = ("-s", "+dim_offices", "customers_snapshot", "stg_classicmodels__products")
     # As if there were no roles yet.

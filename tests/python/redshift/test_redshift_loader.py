@@ -20,12 +20,13 @@ import pyarrow.parquet as pq
 import pytest
 from redshift_connector.core import Connection
 
-from conftest import REPO, s3_server
+from conftest import s3_server
 from loader import LoadError, Options, UsageError, load
 from loader.destinations.redshift import files as redshift_files
 from loader.destinations.redshift.destination import RedshiftDestination
 from loader.destinations.redshift.files import StagingFiles
 from loader.schema import Kind
+from support.clone import REPO
 from support.shim import Shim
 from tools.servers import HOST, MariaDBServer, PostgresServer
 

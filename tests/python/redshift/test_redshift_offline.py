@@ -11,6 +11,7 @@ import pytest
 
 from support.dialect import refusals, traps
 from support.offline import Nowhere, Unbuilt, connected_to
+from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project
 
 # What each of them has to be told about, by what is said of it.
@@ -89,7 +90,9 @@ def build(request: pytest.FixtureRequest, project: Project) -> tuple[Nowhere, di
     """What dbt sent, and the SQL of each model, snapshot and test by name."""
     place = Nowhere(project.manifest(Unbuilt()), existing=request.param)
     with connected_to(place):
-        result = project.built(Unbuilt())
+        # Tests are the same on a warehouse that is there.
+        only = () if request.param else ("--exclude-resource-type", "test", "unit_test")
+        result = project.built(Unbuilt(), *only)
     bad = {f.node.name: f.message for f in result.result if f.status in ("error", "fail")}
     assert bad == {}
     return place, {
@@ -142,7 +145,7 @@ def test_a_forbidden_construct_in_a_model_is_caught(project: Project) -> None:
     with project.edited([edit]):
         place = Nowhere(project.manifest(Unbuilt()), existing=False)
         with connected_to(place):
-            project.built(Unbuilt())
+            project.built(Unbuilt(), "--select", "fact_payments")
     assert "every()" in {asked for sql in set(place.statements) for asked in refusals(sql)}
 
 
@@ -155,6 +158,7 @@ def test_what_redshift_has_is_allowed() -> None:
     assert refusals(ALLOWED) == []
 
 
+@pytest.mark.long
 def test_sqlfluff_reads_the_models_as_redshifts(
     build: tuple[Nowhere, dict[str, str]], tmp_path: Path
 ) -> None:
@@ -172,13 +176,20 @@ def test_sqlfluff_reads_the_models_as_redshifts(
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("kind", ["duckdb", "postgres", "redshift"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "duckdb",
+        pytest.param("postgres", marks=pytest.mark.long),
+        pytest.param("redshift", marks=pytest.mark.long),
+    ],
+)
 def test_the_project_parses_without_a_warning(
     kind: str, project: Project, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     warehouses = {
         "duckdb": lambda: DuckDBWarehouse(tmp_path / "w.duckdb"),
-        "postgres": lambda: PostgresWarehouse(request.getfixturevalue("postgres"), "parse"),
+        "postgres": lambda: PostgresWarehouse(request.getfixturevalue("postgres"), own("parse")),
         "redshift": Unbuilt,
     }
     warehouse = warehouses[kind]()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPO
 from loader.destinations.redshift.settings import missing_settings
 from pipeline.warehouse import ProfileError, find_warehouse
+from support.clone import REPO
 
 PASSWORD = {"REDSHIFT_HOST": "h", "REDSHIFT_USER": "u", "REDSHIFT_PASSWORD": "p"}
 IAM = {

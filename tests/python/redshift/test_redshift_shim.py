@@ -25,30 +25,26 @@ from moto.server import ThreadedMotoServer
 from redshift_connector.error import Error as RedshiftError
 from redshift_connector.error import ProgrammingError
 
-from loader import run
-from sample_shop.shop import create_shop, play_events
+from support.built import DAY, BuiltWarehouses
 from support.one_run import own
 from support.project import (
     REVENUE,
-    DuckDBWarehouse,
     Mart,
-    PostgresWarehouse,
     Project,
-    ShimWarehouse,
     Warehouse,
     assert_same_rows,
 )
 from support.shim import Shim, prepare
 from tools.servers import HOST, PostgresServer
 
-LAST_DAY = date(2026, 6, 30)
 # The loader's account and dbt's own hash; what a snapshot says besides is about the shop.
 NOT_BUSINESS = {"_batch_id", "dbt_scd_id"}
+WITHOUT_TESTS = ("--exclude-resource-type", "test", "unit_test")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return Project(tmp_path_factory.mktemp("project"))
+    return Project(tmp_path_factory.mktemp("project"), as_of=DAY)
 
 
 # -- the project ----------------------------------------------------------------------------------
@@ -67,29 +63,18 @@ class Three:
 
 @pytest.fixture(scope="module")
 def three(
-    project: Project, shim: Shim, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+    project: Project, built: BuiltWarehouses, tmp_path_factory: pytest.TempPathFactory
 ) -> Three:
     folder = tmp_path_factory.mktemp("three")
-    url = f"sqlite:///{folder / 'shop.sqlite'}"
-    redshift = ShimWarehouse(shim, postgres, "three_redshift")
-    others = [
-        DuckDBWarehouse(folder / "warehouse.duckdb"),
-        PostgresWarehouse(postgres, "three_postgres"),
-    ]
-    create_shop(url, as_of=LAST_DAY)
-    written = {}
-    for moment in (datetime(2026, 7, 1, 6, 30), datetime(2026, 7, 2, 6, 30, 0, 120)):
-        for warehouse in (redshift, *others):
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(run, "_now", lambda moment=moment: moment)
-                warehouse.load(url)
-            # With all tests, here as there.
-            outcome = project.dbt(warehouse, "build")
-            assert outcome.green, outcome
-            written[warehouse.target] = {
-                name: said for name, said in outcome.messages.items() if "rows written" in said
-            }
-        play_events(url, 40, as_of=LAST_DAY)
+    copies = {
+        target: built.copy(target, "changed", f"three_{target}", folder)
+        for target in ("redshift", "duckdb", "postgres")
+    }
+    redshift, *others = (copy.warehouse for copy in copies.values())
+    written = {
+        target: {name: said for name, said in copy.messages.items() if "rows written" in said}
+        for target, copy in copies.items()
+    }
     marts = project.marts(others[0])
     nodes = project.manifest(redshift)["nodes"].values()
     snapshots = [
@@ -105,12 +90,14 @@ def three(
     return Three(redshift, others, marts, snapshots, written)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("other", ["duckdb", "postgres"])
 def test_marts_are_the_same_as_elsewhere(three: Three, other: str) -> None:
     (warehouse,) = (found for found in three.others if found.target == other)
     assert_same_rows(three.marts, three.redshift, warehouse)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("other", ["duckdb", "postgres"])
 def test_snapshots_are_the_same_as_elsewhere(three: Three, other: str) -> None:
     (warehouse,) = (found for found in three.others if found.target == other)
@@ -118,19 +105,22 @@ def test_snapshots_are_the_same_as_elsewhere(three: Three, other: str) -> None:
     assert_same_rows(three.snapshots, three.redshift, warehouse)
 
 
+@pytest.mark.long
 def test_a_later_build_writes_what_differs_and_says_so(three: Three) -> None:
     assert three.written["redshift"] == three.written["duckdb"] == three.written["postgres"]
     assert any(not said.startswith("0 ") for said in three.written["redshift"].values())
 
 
+@pytest.mark.long
 def test_nothing_is_written_when_nothing_has_changed(three: Three, project: Project) -> None:
     before = three.redshift.counters()
-    outcome = project.dbt(three.redshift, "build")
+    outcome = project.dbt(three.redshift, "build", *WITHOUT_TESTS)
     assert outcome.green, outcome
     assert {m for m in outcome.messages.values() if "rows written" in m} == {"0 rows written"}
     assert three.redshift.counters() == before
 
 
+@pytest.mark.long
 def test_snapshots_know_what_is_gone(three: Three) -> None:
     ((gone,),) = three.redshift.query(
         "select count(*) from snapshots.orders_snapshot where dbt_is_deleted = 'True'"
@@ -141,14 +131,14 @@ def test_snapshots_know_what_is_gone(three: Three) -> None:
     assert gone == missing
 
 
+@pytest.mark.long
 def test_a_full_refresh_comes_to_the_same_rows(three: Three, project: Project) -> None:
-    outcome = project.dbt(
-        three.redshift, "build", "--full-refresh", "--exclude-resource-type", "test", "unit_test"
-    )
+    outcome = project.dbt(three.redshift, "build", "--full-refresh", *WITHOUT_TESTS)
     assert outcome.green, outcome
     assert_same_rows(three.marts, three.redshift, three.others[0])
 
 
+@pytest.mark.long
 def test_catalog_and_freshness(three: Three, project: Project) -> None:
     catalog = project.catalog(three.redshift)
     assert set(catalog) >= {"orders_obt", "fact_orders", "customers_snapshot", "countries"}
@@ -160,6 +150,7 @@ def test_catalog_and_freshness(three: Three, project: Project) -> None:
     assert {freshness.statuses[table] for table in tables} == {"error"}
 
 
+@pytest.mark.long
 def test_a_contract_that_is_broken_is_refused(three: Three, project: Project) -> None:
     edit = ("models/marts/core/dim_offices.yml", "- name: city\n", "- name: town\n")
     with project.edited([edit]):
@@ -168,6 +159,7 @@ def test_a_contract_that_is_broken_is_refused(three: Three, project: Project) ->
     assert "contract" in str(outcome)
 
 
+@pytest.mark.long
 def test_what_redshift_lacks_is_refused_in_a_build(three: Three, project: Project) -> None:
     edit = ("models/marts/core/fact_payments.sql", "payments.payment_amount,", "every(true),")
     with project.edited([edit]):

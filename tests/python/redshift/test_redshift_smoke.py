@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from conftest import REPO
+from support.clone import REPO
 from support.shim import Shim
 from tools.servers import HOST, PostgresServer
 

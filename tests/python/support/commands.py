@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
+import json
+import multiprocessing
 import os
 import re
+import runpy
 import subprocess
 import sys
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import duckdb
+
+from support.clone import copy_project
+from support.one_run import once
 
 ENVIRONMENT = Path(sys.executable).parents[1]
 DEAD_PORT = 9  # "discard": nothing listens there
@@ -55,6 +64,77 @@ def run(project: Path, *command: str, **variables: str) -> Run:
         command, cwd=project, env=environment() | variables, capture_output=True, text=True
     )
     return Run(done.returncode, done.stdout, done.stderr)
+
+
+# Half of a short command's time is the import of packages: they are imported once, in a process
+# that each command is forked from. The project's own modules are imported by the command.
+_imported = multiprocessing.get_context("forkserver")
+_imported.set_forkserver_preload(
+    [
+        "dbt.cli.main",
+        "dbt.adapters.duckdb",
+        "dbt.adapters.postgres",
+        "pyarrow",
+        "psycopg",
+        "pymysql",
+    ]
+)
+
+
+def script(project: Path, name: str, *arguments: str, **variables: str) -> Run:
+    """What `run` does for one of the project's scripts, in a fork and without `make`."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = [Path(folder, name) for name in ("out", "err")]
+        command = _imported.Process(
+            target=_script, args=(project, name, arguments, environment() | variables, said)
+        )
+        command.start()
+        command.join()
+        assert command.exitcode is not None
+        return Run(command.exitcode, *(path.read_text("utf-8") for path in said))
+
+
+def _script(
+    project: Path,
+    name: str,
+    arguments: tuple[str, ...],
+    variables: Mapping[str, str],
+    said: list[Path],
+) -> None:
+    for number, path in enumerate(said, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.chdir(project)
+    os.environ.clear()
+    os.environ.update(variables)
+    file = f"scripts/{name}.py"
+    sys.argv = [file, *arguments]
+    sys.path.insert(0, str(project / "scripts"))  # a script puts its project there
+    try:
+        runpy.run_path(file, run_name="__main__")
+    finally:
+        # What the end of an interpreter does, and the end of a fork does not.
+        atexit._run_exitfuncs()
+        if connections := sys.modules.get("dbt.adapters.duckdb.connections"):
+            connections.DuckDBConnectionManager.close_all_connections()
+
+
+GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@localhost")
+
+
+def first_build() -> tuple[Path, Run]:
+    """A project of one commit after `make build`, and what that printed. Only to be copied."""
+
+    def make(folder: Path) -> None:
+        project = copy_project(folder / "a project")
+        for command in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "All of it")):
+            assert run(project, *GIT, *command).status == 0
+        done = run(project, "make", "build")
+        assert done.status == 0, done.out + done.err
+        (folder / "run.json").write_text(json.dumps(asdict(done)), "utf-8")
+
+    folder = once("make_build", make)
+    return folder / "a project", Run(**json.loads((folder / "run.json").read_text("utf-8")))
 
 
 def assert_one_sentence(result: Run, *words: str) -> None:

@@ -28,6 +28,7 @@ class Unbuilt(Warehouse):
     """A Redshift that is not there."""
 
     target = "redshift"
+    database = "dev"
     variables = {"REDSHIFT_HOST": "nowhere", "REDSHIFT_USER": "u", "REDSHIFT_PASSWORD": "p"}  # noqa: RUF012
 
     def destination(self) -> Any: ...

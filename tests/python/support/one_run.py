@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import shutil
 import signal
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,49 @@ SERVERS: dict[str, Callable[[], Server]] = {
     "postgres": PostgresServer,
 }
 SLOWEST = 10
+# Folders of tests that have no fixture of many seconds.
+QUICK = ("loader", "shop", "unit")
 
 
 def own(name: str) -> str:
     """A database name that no other process of the run uses."""
     return f"{name}{os.environ.get('PYTEST_XDIST_WORKER', '')}"
+
+
+def share(folder: Path) -> None:
+    """Say where processes of this run put what they make for each other."""
+    global _shared
+    _shared = folder
+
+
+_shared: Path | None = None
+
+
+def once(name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that `make` fills, once for all processes of the run; a failure is everybody's."""
+    assert _shared, "the session's fixtures have not run"
+    folder, done, failed = (_shared / f"{name}{end}" for end in ("", ".done", ".failed"))
+    with _lock(_shared / f"{name}.lock"):
+        if failed.exists():
+            pytest.fail(f"{name} was not made: {failed.read_text('utf-8')}", pytrace=False)
+        if not done.exists():
+            # Left by a process that was killed.
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            try:
+                make(folder)
+            except (Exception, pytest.fail.Exception) as error:
+                failed.write_text(f"{type(error).__name__}: {error}", "utf-8")
+                raise
+            done.touch()
+    return folder
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed, also by the process's death
+        yield
 
 
 class OneRun:
@@ -65,6 +105,25 @@ class OneRun:
             for name, server in self._started.items()
             if server.pid
         }
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Give each process as many tests, first those whose fixtures take long.
+
+        At the end, when one process takes tests of another, they are those that need little.
+        """
+        workers = self._config.workerinput["workercount"] if self._is_worker else 1  # type: ignore[attr-defined]
+        modules = sorted({item.path for item in items if item.path.parent.name not in QUICK})
+        mine = {path: number % workers for number, path in enumerate(modules)}
+        first = [[i for i in items if mine.get(i.path) == number] for number in range(workers)]
+        rest = [item for item in items if item.path not in mine]
+        share = -(-len(items) // workers)
+        ordered = []
+        for slow in first:
+            room = max(0, share - len(slow))
+            ordered += slow + rest[:room]
+            rest = rest[room:]
+        items[:] = ordered + rest
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._seconds[report.nodeid] += report.duration

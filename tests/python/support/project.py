@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import copy
 import hashlib
 import json
 import re
@@ -21,20 +20,23 @@ import psycopg
 import pytest
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
+from dbt.contracts.graph.semantic_manifest import SemanticManifest
 from dbt_common.exceptions import DbtBaseException
 from psycopg.types import TypeInfo
 from psycopg.types.string import ByteaLoader
 
-from conftest import copy_project
 from loader import DuckDBDestination, LoadResult, Options, PostgresDestination, load
 from loader.destinations import Destination
 from loader.destinations.redshift.settings import driver_parameters, redshift_destination
 from pages.lineage import write_lineage
 from pipeline.dbt_packages import install_packages
-from support.one_run import own
+from support.clone import copy_project
+from support.one_run import once
 from support.shim import Shim, prepare
 from tools.servers import HOST, PostgresServer
 
+# What dbt remembers of a parsed project.
+PARSED = "partial_parse.msgpack"
 RAW_SCHEMA = "raw_classicmodels"
 # How revenue comes from the shop: node and column, and where it goes.
 REVENUE = {
@@ -61,6 +63,7 @@ class Warehouse(ABC):
     """A database that the loader and dbt write to, and that can go back to what it was."""
 
     target: str  # the output of profiles.example.yml
+    database: str  # what dbt calls the database
 
     @property
     @abstractmethod
@@ -102,6 +105,7 @@ class DuckDBWarehouse(Warehouse):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.database = path.stem
         self._kept = path.with_suffix(".kept")
 
     @property
@@ -145,10 +149,13 @@ class PostgresWarehouse(Warehouse):
 
     target = "postgres"
 
-    def __init__(self, server: PostgresServer, database: str) -> None:
+    def __init__(self, server: PostgresServer, database: str, template: str = "") -> None:
         self.server = server
-        self.database = own(database)
-        server.create_database(self.database)
+        self.database = database
+        if template:
+            self._copy(template, database)
+        else:
+            server.create_database(database)
 
     @property
     def variables(self) -> dict[str, str]:
@@ -183,7 +190,7 @@ class PostgresWarehouse(Warehouse):
         self._copy(f"{self.database}_kept", self.database)
 
     def _copy(self, source: str, copy: str) -> None:
-        self.server.execute(f"drop database if exists {copy}")
+        self.server.execute(f"drop database if exists {copy} with (force)")
         self.server.execute(f"create database {copy} template {source} owner {self.server.user}")
 
 
@@ -195,9 +202,12 @@ class ShimWarehouse(PostgresWarehouse):
 
     target = "redshift"
 
-    def __init__(self, shim: Shim, server: PostgresServer, database: str) -> None:
-        super().__init__(server, database)
-        prepare(server, self.database)
+    def __init__(
+        self, shim: Shim, server: PostgresServer, database: str, template: str = ""
+    ) -> None:
+        super().__init__(server, database, template)
+        if not template:
+            prepare(server, database)
         self._shim = shim
 
     @property
@@ -213,6 +223,18 @@ class ShimWarehouse(PostgresWarehouse):
 
     def destination(self) -> Destination:
         return redshift_destination(RAW_SCHEMA, driver_parameters(self.variables))
+
+
+def move(manifest: Any, database: str) -> None:
+    """Let a parsed project be of another database, whose name dbt writes into it."""
+    for node in [*manifest.nodes.values(), *manifest.sources.values()]:
+        if node.relation_name:
+            node.relation_name = node.relation_name.replace(f'"{node.database}".', f'"{database}".')
+        node.database = database
+    for model in manifest.semantic_models.values():
+        place = model.node_relation
+        place.relation_name = place.relation_name.replace(f'"{place.database}".', f'"{database}".')
+        place.database = database
 
 
 def answer(warehouse: Warehouse, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -245,17 +267,26 @@ class Outcome:
         return f"{'green' if self.green else 'red'}{said}"
 
 
+def _make_project(folder: Path) -> None:
+    """The project with dbt's packages; it is parsed where the first copy of it is."""
+    copy_project(folder)
+    shutil.copyfile(folder / "profiles.example.yml", folder / "profiles.yml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DBT_PACKAGE_HUB_URL", "http://127.0.0.1:9/")  # nobody is there
+        install_packages(folder)
+
+
 class Project:
     """A copy of the project, ready for dbt; its marts take `as_of` for today, if given."""
 
+    # Whether to begin with what all processes parsed; not where most files are taken away.
+    knows_parsed = True
+
     def __init__(self, folder: Path, as_of: date | None = None) -> None:
-        self.folder = copy_project(folder)
+        self.folder = folder
         self._variables = json.dumps({"as_of_date": str(as_of)} if as_of else {})
-        self._manifests: dict[str, Any] = {}
-        shutil.copyfile(folder / "profiles.example.yml", folder / "profiles.yml")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("DBT_PACKAGE_HUB_URL", "http://127.0.0.1:9/")  # nobody is there
-            install_packages(folder)
+        self._manifests: dict[tuple[str, str], Any] = {}
+        shutil.copytree(once("project", _make_project), folder, dirs_exist_ok=True)
 
     def dbt(self, warehouse: Warehouse, *arguments: str) -> Outcome:
         """Run a dbt command on a warehouse; the project is parsed anew only after an edit."""
@@ -273,9 +304,10 @@ class Project:
         """Run a macro by itself; whether it ended well."""
         return bool(self._invoke(warehouse, "run-operation", macro, "--no-write-json").success)
 
-    def built(self, warehouse: Warehouse) -> Any:
+    def built(self, warehouse: Warehouse, *arguments: str) -> Any:
         """What dbt's own runner says of a build."""
-        return self._invoke(warehouse, "build", "--no-write-json")
+        manifest = self._manifest(warehouse)
+        return self._invoke(warehouse, "build", "--no-write-json", *arguments, manifest=manifest)
 
     def parses(self, warehouse: Warehouse) -> str:
         """Why dbt does not parse the project when each warning is an error; empty when it does."""
@@ -288,7 +320,8 @@ class Project:
     def compiled(self, warehouse: Warehouse, *arguments: str) -> dict[str, str]:
         """The SQL of models and analyses by name; `arguments` are those of `dbt compile`."""
         # With a manifest of its own, for dbt writes what it compiled into it.
-        result = self._invoke(warehouse, "compile", *arguments)
+        manifest = self._parsed(warehouse)
+        result = self._invoke(warehouse, "compile", *arguments, manifest=manifest)
         return {
             found.node.name: found.node.compiled_code
             for found in result.result
@@ -297,7 +330,7 @@ class Project:
 
     def shown(self, warehouse: Warehouse, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query in dbt's Jinja, as the adapter's table has them."""
-        manifest = copy.deepcopy(self._manifest(warehouse))  # dbt adds the query to it
+        manifest = self._parsed(warehouse)  # dbt adds the query to it
         result = self._invoke(
             warehouse,
             "show",
@@ -312,7 +345,8 @@ class Project:
 
     def catalog(self, warehouse: Warehouse) -> dict[str, dict[str, str]]:
         """By model, source and other table: the types of the columns, as `dbt docs` has them."""
-        result = self._invoke(warehouse, "docs", "generate")
+        manifest = self._parsed(warehouse)
+        result = self._invoke(warehouse, "docs", "generate", manifest=manifest)
         tables = result.result.nodes | result.result.sources
         return {
             found.metadata.name: {name: column.type for name, column in found.columns.items()}
@@ -344,6 +378,12 @@ class Project:
         manifest: dict[str, Any] = self._manifest(warehouse).writable_manifest().to_dict()
         return manifest
 
+    def semantic_manifest(self, warehouse: Warehouse) -> str:
+        """The metrics and what they are made of: what dbt writes to semantic_manifest.json."""
+        made = self._made(warehouse) / "semantic_manifest.json"
+        SemanticManifest(self._manifest(warehouse)).write_json_to_file(str(made))
+        return made.read_text("utf-8")
+
     def marts(self, warehouse: Warehouse) -> list[Mart]:
         """What the project builds for others to read."""
         self._manifest(warehouse)
@@ -374,14 +414,36 @@ class Project:
         return self.folder / "target" / warehouse.target
 
     def _manifest(self, warehouse: Warehouse) -> Any:
-        if warehouse.target not in self._manifests:
-            self._manifests[warehouse.target] = self._invoke(warehouse, "parse").result
-        return self._manifests[warehouse.target]
+        place = warehouse.target, warehouse.database
+        if place not in self._manifests:
+            self._manifests[place] = self._parsed(warehouse)
+        return self._manifests[place]
+
+    def _parsed(self, warehouse: Warehouse) -> Any:
+        """What dbt reads of the project, with as little parsing as can be."""
+        made = self._made(warehouse)
+        if self.knows_parsed and not (made / PARSED).exists():
+            made.mkdir(parents=True, exist_ok=True)
+            first = once(
+                f"parsed_{warehouse.target}", lambda folder: self._parse(warehouse, folder)
+            )
+            shutil.copyfile(first / PARSED, made / PARSED)
+        manifest = self._invoke(warehouse, "parse").result
+        move(manifest, warehouse.database)
+        return manifest
+
+    def _parse(self, warehouse: Warehouse, folder: Path) -> None:
+        """Parse the project as it was made, for all processes of the run."""
+        project = Project(folder / "project")
+        project._invoke(warehouse, "parse")
+        shutil.copyfile(project._made(warehouse) / PARSED, folder / PARSED)
 
     def _invoke(self, warehouse: Warehouse, *arguments: str, manifest: Any = None) -> Any:
         made = self._made(warehouse)
+        # No file asks for these while it is parsed, and dbt parses all anew where they differ.
+        variables = "{}" if "parse" in arguments else self._variables
         options = ["--project-dir", str(self.folder), "--profiles-dir", str(self.folder)]
-        options += ["--vars", self._variables]
+        options += ["--vars", variables]
         options += ["--target", warehouse.target, "--target-path", str(made)]
         options += ["--log-path", str(made), "--log-level", "none", "--log-level-file", "none"]
         with pytest.MonkeyPatch.context() as patch:

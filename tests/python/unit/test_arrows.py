@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPO
+from support.clone import REPO
 
 PACKAGES = ("loader", "pages", "pipeline", "sample_shop", "scripts", "tools")
 # Package -> what else of the project it may import. Contributors' tools may import anything.

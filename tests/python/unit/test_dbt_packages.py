@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import REPO, copy_project
+from support.clone import REPO, copy_project
+from support.commands import script
 
 ARCHIVE = "/archives/dbt_utils.tar.gz"
 MARKER = "macros/came_from_the_hub.sql"
@@ -100,16 +101,9 @@ def prepare(project: Path) -> Callable[[str], str]:
     """Run set-up against a hub and return its line about packages."""
 
     def run(hub_url: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "scripts/build.py", "--prepare"],
-            cwd=project,
-            env={**os.environ, "DBT_PACKAGE_HUB_URL": hub_url},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stderr == ""
-        (line,) = [line for line in done.stdout.splitlines() if "packages" in line]
+        done = script(project, "build", "--prepare", DBT_PACKAGE_HUB_URL=hub_url)
+        assert (done.status, done.err) == (0, ""), done.out + done.err
+        (line,) = [line for line in done.out.splitlines() if "packages" in line]
         return line.strip()
 
     return run

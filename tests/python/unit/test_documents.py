@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPO
 from loader.cli import main
+from support.clone import REPO
 from support.documents import blocks, code, commands, pages, prose
 
 PAGES = pages(REPO)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPO
+from support.clone import REPO
 from support.project import DuckDBWarehouse, Project, Warehouse
 
 STAGING = REPO / "models" / "staging" / "classicmodels"

@@ -10,7 +10,6 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from conftest import REPO
 from loader import DuckDBDestination, PostgresDestination, UsageError
 from loader.config import TARGETS
 from loader.destinations import open_destination
@@ -23,6 +22,7 @@ from pipeline.summary import (
     written_line,
 )
 from pipeline.warehouse import WAREHOUSES, DuckDB, Postgres, Redshift, Warehouse, WarehouseError
+from support.clone import REPO
 
 CODE = ("loader", "pages", "pipeline", "sample_shop", "scripts", "tools")
 LOGIN = {"host": "shop.example", "port": 5432, "user": "u", "password": "p"}
