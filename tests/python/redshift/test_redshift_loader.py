@@ -318,7 +318,7 @@ def test_the_command_line(shop: Shop, command: Any, bucket: Any) -> None:
     done = command("--raw-schema", "raw")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^orders +3,000 +3,000 +0 +0 ", done.stdout, re.MULTILINE)
-    assert re.search(r"-> redshift 127\.0\.0\.1:\d+/redshift_\d+, batch ", done.stdout)
+    assert re.search(r"-> redshift 127\.0\.0\.1:\d+/redshift_\w+, batch ", done.stdout)
     assert command("--raw-schema", "raw", "--verify-only").returncode == 0
     shop.execute("update orders set total = 0 where id = 1500")
     different = command("--raw-schema", "raw", "--verify-only")
