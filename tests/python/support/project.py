@@ -286,6 +286,7 @@ class Project:
         self.folder = folder
         self._variables = json.dumps({"as_of_date": str(as_of)} if as_of else {})
         self._manifests: dict[tuple[str, str], Any] = {}
+        self._edited = False
         shutil.copytree(once("project", _make_project), folder, dirs_exist_ok=True)
 
     def dbt(self, warehouse: Warehouse, *arguments: str) -> Outcome:
@@ -399,10 +400,10 @@ class Project:
                 text = (self.folder / path).read_text("utf-8")
                 assert old in text, f"{path} has changed and has no text {old!r} any more"
                 (self.folder / path).write_text(text.replace(old, new), "utf-8")
-                self._manifests = {}
+                self._manifests, self._edited = {}, True
             yield
         finally:
-            self._manifests = manifests
+            self._manifests, self._edited = manifests, False
             for path, text in before.items():
                 (self.folder / path).write_text(text, "utf-8")
 
@@ -428,7 +429,9 @@ class Project:
                 f"parsed_{warehouse.target}", lambda folder: self._parse(warehouse, folder)
             )
             shutil.copyfile(first / PARSED, made / PARSED)
-        manifest = self._invoke(warehouse, "parse").result
+        # Of the files that dbt writes, only those of the project as it is are read.
+        silent = ("--no-write-json",) if self._edited else ()
+        manifest = self._invoke(warehouse, "parse", *silent).result
         move(manifest, warehouse.database)
         return manifest
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,9 +68,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def refused(project: Project, warehouse: Warehouse) -> tuple[int, set[str]]:
     """The status of dbt-bouncer, and what it refuses: the rule and the model or metric."""
-    project.manifest(warehouse)
-    made = project.folder / "target"
-    shutil.copyfile(made / warehouse.target / "manifest.json", made / "manifest.json")
+    made = project.folder / "target" / "manifest.json"
+    made.write_text(json.dumps(project.manifest(warehouse)), "utf-8")
     report = project.folder / "report.tap"
     bouncer = str(Path(sys.executable).with_name("dbt-bouncer"))
     done = subprocess.run(
