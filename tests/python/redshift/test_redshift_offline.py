@@ -112,13 +112,13 @@ def test_a_build_comes_to_every_branch(build: tuple[Nowhere, dict[str, str]]) ->
     place, compiled = build
     sent = "\n".join(place.statements)
     later = place.existing
-    assert ("__changes" in sent) == later  # delete+insert, as this project has it
+    assert ("__changes" in sent) == later  # what both strategies write
     assert ("not in (select product_version_key from" in sent) == later  # whole
     assert ("dbt_is_deleted" in sent) and ("update " in sent) == later  # snapshots
     assert (
         "where order_number in (select changed.order_number" in compiled["fact_orders"]
     ) == later
-    assert ('delete from "dev"."marts"."fact_payments"\n' in sent) == later  # delete_gone
+    assert ('delete from "dev"."marts"."fact_payments"\n' in sent) == later  # by tombstones
     assert "diststyle" in sent and "with no schema binding" in sent
 
 
