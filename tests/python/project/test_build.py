@@ -299,7 +299,14 @@ def test_new_rows_are_always_tested(small: Path) -> None:
         assert "FAILED  test order_quantities_are_positive" in done.out
 
 
-@pytest.mark.parametrize("reason", ["other code", "a failure", "dbt alone"])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "other code",
+        pytest.param("a failure", marks=pytest.mark.long),
+        pytest.param("dbt alone", marks=pytest.mark.long),
+    ],
+)
 def test_all_rows_are_tested_after(reason: str, small: Path) -> None:
     if reason == "other code":
         model = small / "models" / "marts" / "core" / "dim_offices.sql"
@@ -321,6 +328,7 @@ def test_all_rows_are_tested_after(reason: str, small: Path) -> None:
     assert "FAILED  test fact_orders_line_numbers_are_unique" in done.out
 
 
+@pytest.mark.long
 def test_plain_dbt_works_after_it_without_flags(copy: Path) -> None:
     for command in ("build", "test -s fact_orders", "source freshness", "docs generate"):
         done = run(copy, "dbt", *command.split())
@@ -330,6 +338,7 @@ def test_plain_dbt_works_after_it_without_flags(copy: Path) -> None:
             assert ran and int(ran[1]) > 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("command", "page"),
     [
@@ -390,6 +399,7 @@ def test_clean_removes_what_was_made_and_keeps_what_a_person_wrote(copy: Path) -
 # -- other places ---------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_duckdb_path_moves_the_warehouse(copy: Path, tmp_path: Path) -> None:
     # A space in both: DuckDB calls its database after the file.
     place = tmp_path / "some where" / "my shop.duckdb"
@@ -404,6 +414,7 @@ def test_duckdb_path_moves_the_warehouse(copy: Path, tmp_path: Path) -> None:
     assert counted == (moved.rows("fact_orders"),)
 
 
+@pytest.mark.long
 def test_postgres_builds_the_same_marts(built: Built, copy: Path, postgres: PostgresServer) -> None:
     postgres.create_database("newcomer")
     there = {"TARGET": "postgres", **postgres.environment("newcomer")}
@@ -417,6 +428,7 @@ def test_postgres_builds_the_same_marts(built: Built, copy: Path, postgres: Post
     assert counted == [(done.rows("fact_orders"),)]
 
 
+@pytest.mark.long
 def test_profile_of_the_user_decides_where_dbt_and_the_loader_write(
     copy: Path, tmp_path: Path
 ) -> None:
@@ -444,6 +456,7 @@ def test_profile_of_the_user_decides_where_dbt_and_the_loader_write(
     assert "marts" not in schemas
 
 
+@pytest.mark.long
 def test_what_a_team_keeps_is_used(copy: Path) -> None:
     shutil.copyfile(copy / "shop.sqlite", copy / "real.sqlite")
     (copy / "shop.sqlite").unlink()
@@ -464,17 +477,30 @@ def test_what_a_team_keeps_is_used(copy: Path) -> None:
     # Without the file it would be the sample.
     sample = script(copy, "build", LOAD_CONFIG="", **given)
     assert_one_sentence(sample, "holds another shop, sqlite:///real.sqlite", "give SOURCE again")
-    for text, words in (
+    assert digest(copy / "real.duckdb") == before
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
         ("sorce: x", ["loader.yml", "unknown key sorce"]),
         ("hash_columns: [customers.phnoe]", ["customers.phnoe"]),
         ("raw_schema: elsewhere", ["raw_schema: elsewhere", "raw_classicmodels"]),
         ("target: postgres", [f"127.0.0.1:{DEAD_PORT}"]),
-    ):
-        team.write_text(f"source: sqlite:///real.sqlite\n{text}\n", "utf-8")
-        server = {"PGHOST": "127.0.0.1", "PGPORT": str(DEAD_PORT)}
-        assert_one_sentence(script(copy, "build", **server, **given), *words)
+    ],
+)
+def test_mistake_in_what_a_team_keeps_is_one_sentence(
+    text: str, words: list[str], copy: Path
+) -> None:
+    before = digest(copy / "warehouse.duckdb")
+    (copy / "loader.yml").write_text(f"source: sqlite:///shop.sqlite\n{text}\n", "utf-8")
+    server = {"PGHOST": "127.0.0.1", "PGPORT": str(DEAD_PORT), "LOAD_HASH_SALT": "pepper"}
+    assert_one_sentence(script(copy, "build", **server), *words)
+    assert digest(copy / "warehouse.duckdb") == before
+
+
+def test_team_file_that_is_gone_is_one_sentence(copy: Path) -> None:
     assert_one_sentence(script(copy, "build", LOAD_CONFIG="gone.yml"), "gone.yml")
-    assert digest(copy / "real.duckdb") == before
 
 
 # -- what goes wrong ------------------------------------------------------------------------------
@@ -530,26 +556,26 @@ def test_profile_of_the_folder_without_this_project_is_an_error(copy: Path) -> N
     assert_one_sentence(done, "profiles.yml", "classicmodels", "profiles.example.yml")
 
 
-def test_one_shop_does_not_replace_another(copy: Path) -> None:
-    shutil.copyfile(copy / "shop.sqlite", copy / "real.sqlite")
-    before = digest(copy / "warehouse.duckdb")
+def test_one_shop_does_not_replace_another(small: Path) -> None:
+    shutil.copyfile(small / "shop.sqlite", small / "real.sqlite")
+    before = digest(small / "warehouse.duckdb")
     # A shop over the sample. The password comes from outside the URL, and stays there.
     server = f"mysql://u@127.0.0.1:{DEAD_PORT}/x"
-    refused = script(copy, "build", SOURCE=server, SOURCE_PASSWORD="s3cret")
+    refused = script(small, "build", SOURCE=server, SOURCE_PASSWORD="s3cret")
     holds = "warehouse.duckdb holds another shop, sqlite:///shop.sqlite"
     assert_one_sentence(refused, holds, f"u:***@127.0.0.1:{DEAD_PORT}", "DUCKDB_PATH", "make clean")
     assert "s3cret" not in refused.out + refused.err
-    assert digest(copy / "warehouse.duckdb") == before
+    assert digest(small / "warehouse.duckdb") == before
     # Where it is the same shop elsewhere, a person can say so.
-    moved = script(copy, "build", SOURCE="sqlite:///real.sqlite", ALLOW_OTHER_SOURCE="1")
+    moved = script(small, "build", SOURCE="sqlite:///real.sqlite", ALLOW_OTHER_SOURCE="1")
     assert moved.status == 0, moved.out + moved.err
     # The sample over a shop, and a second shop over it.
-    before = digest(copy / "warehouse.duckdb")
+    before = digest(small / "warehouse.duckdb")
     real = "holds another shop, sqlite:///real.sqlite"
-    assert_one_sentence(script(copy, "build"), real, "give SOURCE again")
-    other = script(copy, "build", SOURCE="sqlite:///third.sqlite")
+    assert_one_sentence(script(small, "build"), real, "give SOURCE again")
+    other = script(small, "build", SOURCE="sqlite:///third.sqlite")
     assert_one_sentence(other, real, "third.sqlite", "ALLOW_OTHER_SOURCE=1")
-    assert digest(copy / "warehouse.duckdb") == before
+    assert digest(small / "warehouse.duckdb") == before
 
 
 @pytest.mark.parametrize(
@@ -583,10 +609,10 @@ def test_warehouse_that_another_program_holds_is_an_error(copy: Path) -> None:
     assert_one_sentence(done, "warehouse.duckdb", str(holder.pid))
 
 
-def test_failing_test_is_named_and_fails_the_build(copy: Path) -> None:
-    with sqlite3.connect(copy / "shop.sqlite") as shop:
+def test_failing_test_is_named_and_fails_the_build(small: Path) -> None:
+    with sqlite3.connect(small / "shop.sqlite") as shop:
         shop.execute("update orders set status = 'Lost' where orderNumber % 100 = 0")
-    done = script(copy, "build")
+    done = script(small, "build")
     assert done.status != 0
     assert "Traceback" not in done.out + done.err
     named = re.findall(r"^FAILED  test (\S+) \((\S+)\)$", done.out, re.MULTILINE)
@@ -594,10 +620,10 @@ def test_failing_test_is_named_and_fails_the_build(copy: Path) -> None:
     name = named[0][0]
     assert f"rows:  dbt test -s {name} --store-failures" in done.out
     query = re.search(r"^    query: (\S+)$", done.out, re.MULTILINE)
-    assert query and (copy / query[1]).is_file()
+    assert query and (small / query[1]).is_file()
     assert "dbt retry" in done.out
     # The advice works: the rows can be looked at.
-    retried = run(copy, "dbt", "test", "-s", name, "--store-failures")
+    retried = run(small, "dbt", "test", "-s", name, "--store-failures")
     assert retried.status == 1 and "test_failures" in retried.out
 
 
