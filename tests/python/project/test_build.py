@@ -277,6 +277,7 @@ def count_passed(done: Run) -> int:
     return int(found[1])
 
 
+@pytest.mark.long
 def test_tests_of_a_large_shop_look_at_new_rows_only(small_built: Built, small: Path) -> None:
     again = script(small, "build", TESTS="new")
     assert again.status == 0, again.out + again.err

@@ -292,7 +292,7 @@ FINDS = {
     ("models/marts/core/dim_dates.yml", "One row per day, without gaps", "A day, without gaps"): [
         "model dim_dates does not begin with its grain: A day, without gaps, over the whole years"
         " in which the shop ordered, shipped or was paid, and the unknown day `-1`. Names are"
-        " English whatever the server's language."
+        " English, independent of the server's language."
     ],
     ("models/marts/core/dim_dates.yml", "Day of the week, 1 (Monday) to 7 (Sunday).", "TODO"): [
         "column dim_dates.weekday_number has a description that says nothing: TODO"

@@ -140,6 +140,7 @@ def test_line_that_vanished_while_facts_were_built(story: Story) -> None:
     story.check()
 
 
+@pytest.mark.long
 def test_source_that_is_empty_by_accident(story: Story) -> None:
     """It is refused, dbt keeps what it knows, and when the rows are back, nobody has been away."""
     before = story.state_of_marts()
@@ -163,6 +164,7 @@ def test_source_that_is_empty_by_accident(story: Story) -> None:
     assert story.state_of_marts() == before
 
 
+@pytest.mark.long
 def test_source_column_added(story: Story) -> None:
     before = story.state_of_marts()
     story.shop.run("alter table customers add column loyalty varchar(10)")
@@ -173,6 +175,7 @@ def test_source_column_added(story: Story) -> None:
     assert story.state_of_marts() == before
 
 
+@pytest.mark.long
 def test_source_column_widened(story: Story) -> None:
     """Types grow in the raw tables; what was the same before is the same now."""
     before = story.state_of_marts()
@@ -203,6 +206,7 @@ def test_source_column_widened(story: Story) -> None:
     story.check()
 
 
+@pytest.mark.long
 def test_source_column_dropped(story: Story) -> None:
     """Those who are there get a version without it; the versions before keep what they had."""
     known = story.warehouse.query(

@@ -426,6 +426,7 @@ MACROS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", ["duckdb", "postgres", "redshift"])
 def test_each_macro_means_the_same_everywhere(target: str, project: Project, three: Three) -> None:
     warehouse = next(w for w in (three.redshift, *three.others) if w.target == target)
@@ -433,6 +434,7 @@ def test_each_macro_means_the_same_everywhere(target: str, project: Project, thr
     assert project.shown(warehouse, f"select {columns}") == [tuple(value for _, value in MACROS)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("target", "expected"),
     [("duckdb", (0, "")), ("postgres", (2, "set local jit = off")), ("redshift", (0, ""))],

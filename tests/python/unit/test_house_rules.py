@@ -83,6 +83,7 @@ def refused(project: Project, warehouse: Warehouse) -> tuple[int, set[str]]:
     return done.returncode, {f"{rule}: {model}" for rule, model in found}
 
 
+@pytest.mark.long  # `make lint` asks it too
 def test_the_rules_are_kept(project: Project, tmp_path: Path) -> None:
     assert refused(project, DuckDBWarehouse(tmp_path / "w.duckdb")) == (0, set())
 
