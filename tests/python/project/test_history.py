@@ -57,7 +57,7 @@ def test_rounds_of_a_known_story(seed: int, project: Project, tmp_path: Path) ->
     play(project, warehouse, tmp_path, seed, KNOWN_ROUNDS, *MANY_EVENTS)
 
 
-@pytest.mark.long
+@pytest.mark.long(minutes=10)
 @pytest.mark.parametrize("story", range(STORIES))
 def test_random_rounds_on_duckdb(story: int, project: Project, tmp_path: Path) -> None:
     """The same, in many rounds of few events, so that a failure has few causes."""
@@ -68,7 +68,7 @@ def test_random_rounds_on_duckdb(story: int, project: Project, tmp_path: Path) -
     play(project, warehouse, tmp_path, seed, rounds)
 
 
-@pytest.mark.long
+@pytest.mark.long(minutes=5)
 def test_random_rounds_on_postgres(
     postgres: PostgresServer, project: Project, tmp_path: Path
 ) -> None:

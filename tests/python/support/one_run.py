@@ -108,15 +108,21 @@ class OneRun:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Give each process as many tests, first those whose fixtures take long.
+        """Give each process as many tests, first those that take long, or whose fixtures do.
 
-        At the end, when one process takes tests of another, they are those that need little.
+        A process does not give away its last test, so the longest ones are dealt out first. At the
+        end, when one process takes tests of another, they are those that need little.
         """
         workers = self._config.workerinput["workercount"] if self._is_worker else 1  # type: ignore[attr-defined]
-        modules = sorted({item.path for item in items if item.path.parent.name not in QUICK})
+        longest = sorted(filter(minutes, items), key=minutes, reverse=True)
+        others = [item for item in items if item not in longest]
+        modules = sorted({item.path for item in others if item.path.parent.name not in QUICK})
         mine = {path: number % workers for number, path in enumerate(modules)}
-        first = [[i for i in items if mine.get(i.path) == number] for number in range(workers)]
-        rest = [item for item in items if item.path not in mine]
+        first = [
+            longest[number::workers] + [i for i in others if mine.get(i.path) == number]
+            for number in range(workers)
+        ]
+        rest = [item for item in others if item.path not in mine]
         share = -(-len(items) // workers)
         ordered = []
         for slow in first:
@@ -133,6 +139,12 @@ class OneRun:
             server.close()
         if self._seconds and not self._is_worker:
             print(slowest_line(self._seconds))
+
+
+def minutes(item: pytest.Item) -> int:
+    """About how long a test takes: what its marker `long(minutes=...)` says, or 0."""
+    marker = item.get_closest_marker("long")
+    return int(marker.kwargs.get("minutes", 0)) if marker else 0
 
 
 def slowest_line(seconds: dict[str, float]) -> str:
