@@ -338,8 +338,8 @@ class DuckDBDestination(SqlDestination):
         return rows
 
     def _run(self, sql: str) -> int:
-        row = self._open().execute(sql).fetchone()
-        return int(row[0]) if row and isinstance(row[0], int) else 0
+        rows = self._rows(sql)
+        return int(rows[0][0]) if rows and isinstance(rows[0][0], int) else 0
 
     @contextlib.contextmanager
     def _doing(self, what: str) -> Iterator[None]:

@@ -270,9 +270,9 @@ class FileSource(Source):
             f"select min(rowid, 2) as rows from {copy} where ({values}) in"
             f" (select ({values}) from {copy} group by all having count(*) > 1)"
             f" group by {values} order by rows[2] limit 1"
-        ).fetchone()
-        if twice is not None:
-            first, again = twice[0]
+        ).fetchall()
+        if twice:
+            ((first, again),) = twice[0]
             raise LoadError(
                 f"{reader.place(again)}: the key {', '.join(table.key)} is"
                 f" {self._key_at(table, again)}, as {reader.place(first).rpartition(', ')[2]} has"
@@ -301,7 +301,9 @@ class FileSource(Source):
         return self._connection.execute(query)
 
     def _row(self, query: str) -> tuple[Any, ...]:
-        return cast(tuple[Any, ...], self._execute(query).fetchone())
+        """The only row of a query. DuckDB 2 refuses other work while a result is not at its end."""
+        (row,) = self._execute(query).fetchall()
+        return cast(tuple[Any, ...], row)
 
 
 class _SpillFolder:

@@ -152,9 +152,9 @@ def test_catalog_and_freshness(three: Three, project: Project) -> None:
 
 @pytest.mark.long
 def test_a_contract_that_is_broken_is_refused(three: Three, project: Project) -> None:
-    edit = ("models/marts/core/dim_offices.yml", "- name: city\n", "- name: town\n")
+    edit = ("models/marts/core/fact_payments.yml", "- name: payment_amount\n", "- name: amount\n")
     with project.edited([edit]):
-        outcome = project.dbt(three.redshift, "run", "-s", "dim_offices")
+        outcome = project.dbt(three.redshift, "run", "-s", "fact_payments")
     assert not outcome.green
     assert "contract" in str(outcome)
 
