@@ -35,11 +35,11 @@ roles: runtime-environment ## print who may see what as SQL: roles and their rig
 report: runtime-environment ## write target/site/report.html: sales and receivables, one page, no service
 	@$(PYTHON_IN_VENV) scripts/report.py
 
-test: dev-environment ## run the tests of every change: at most 10 minutes on two cores (PYTEST=... for options)
+test: dev-environment ## run the tests of every change (PYTEST=... for options)
 	@$(PYTHON_IN_VENV) -m tools.servers --install || true
 	@$(SIDE_BY_SIDE) -m "not long" $(PYTEST)
 
-test-long: dev-environment ## run all other tests: at most 40 minutes on two cores
+test-long: dev-environment ## run all other tests: about 40 minutes on two cores
 	@$(PYTHON_IN_VENV) -m tools.servers --install || true
 	@$(SIDE_BY_SIDE) -m long $(PYTEST)
 
