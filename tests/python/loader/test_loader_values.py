@@ -119,6 +119,7 @@ WAREHOUSES = (
 )
 # What a source reads goes into Redshift in one of the two ways in `make test`, in both in the end.
 LONG = {
+    ("mysql_shop", "redshift_warehouse"),
     ("mysql_shop", "slow_redshift_warehouse"),
     ("postgres_shop", "redshift_warehouse"),
     ("sqlite_shop", "redshift_warehouse"),

@@ -573,7 +573,7 @@ def test_all_queries_see_one_moment(warehouses: dict[str, Warehouse]) -> None:
 @pytest.mark.parametrize(
     ("as_of", "last_shown", "said"),
     [
-        (LAST_DAY, LAST_DAY, []),
+        pytest.param(LAST_DAY, LAST_DAY, [], marks=pytest.mark.long),
         (LAST_DAY - timedelta(100), LAST_DAY - timedelta(100), []),
         (
             LAST_DAY + timedelta(5),
@@ -589,7 +589,12 @@ def test_all_queries_see_one_moment(warehouses: dict[str, Warehouse]) -> None:
                 "make build AS_OF_DATE=2026-11-20",
             ],
         ),
-        (date(2020, 1, 1), date(2020, 1, 1), ["nothing was sold up to 1 Jan 2020"]),
+        pytest.param(
+            date(2020, 1, 1),
+            date(2020, 1, 1),
+            ["nothing was sold up to 1 Jan 2020"],
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["today", "earlier", "days without data", "long after", "before the first sale"],
 )

@@ -166,6 +166,7 @@ def test_build_writes_the_report_and_make_report_does_it_again(built: Built, cop
     assert without_moment((copy / place).read_text("utf-8")) == without_moment(first)
 
 
+@pytest.mark.long
 def test_pages_that_cannot_be_written_do_not_lose_the_build(later: Later) -> None:
     for step in ("catalog", "report"):
         assert later.build.steps[step].startswith("WARNING: not written: ")
@@ -291,6 +292,7 @@ def test_tests_of_a_large_shop_look_at_new_rows_only(small_built: Built, small: 
         assert done.status != 0 and "fact_orders_line_numbers_are_unique" in done.out, everything
 
 
+@pytest.mark.long
 def test_new_rows_are_always_tested(small: Path) -> None:
     with sqlite3.connect(small / "shop.sqlite") as shop:
         shop.execute("update orderdetails set quantityOrdered = -1 where orderNumber % 100 = 0")
@@ -300,13 +302,10 @@ def test_new_rows_are_always_tested(small: Path) -> None:
         assert "FAILED  test order_quantities_are_positive" in done.out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "reason",
-    [
-        "other code",
-        pytest.param("a failure", marks=pytest.mark.long),
-        pytest.param("dbt alone", marks=pytest.mark.long),
-    ],
+    ["other code", "a failure", "dbt alone"],
 )
 def test_all_rows_are_tested_after(reason: str, small: Path) -> None:
     if reason == "other code":

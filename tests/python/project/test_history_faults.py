@@ -74,6 +74,7 @@ def test_two_loads_and_snapshots_in_one_moment(story: Story) -> None:
     assert all(earlier[4] == later[3] for earlier, later in itertools.pairwise(found))
 
 
+@pytest.mark.long
 def test_clock_that_goes_backwards(story: Story) -> None:
     """The loader lets no run be older than the last, so no version begins before it."""
     last = story.last_stamp
@@ -92,6 +93,7 @@ def test_clock_that_goes_backwards(story: Story) -> None:
     story.check()
 
 
+@pytest.mark.long
 def test_load_that_fails_halfway(story: Story) -> None:
     """Tables before the one that fails were written and are rolled back; dbt finds nothing new."""
     before = story.state_of_marts()
@@ -117,6 +119,7 @@ def test_load_that_fails_halfway(story: Story) -> None:
     assert str(versions(story, who)[-1][2]) == "5555.55"
 
 
+@pytest.mark.long
 def test_line_that_vanished_while_facts_were_built(story: Story) -> None:
     """A load between the query for lines and the removal of those that are gone, or the other way.
 

@@ -60,6 +60,7 @@ def test_questions_are_asked_of_marts_only(project: Project, on_duckdb: Warehous
         ]
 
 
+@pytest.mark.long
 def test_notebook_runs_from_top_to_bottom(
     project: Project, on_duckdb: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

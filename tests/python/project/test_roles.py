@@ -227,6 +227,7 @@ def test_a_second_time_changes_nothing(house: House) -> None:
     assert house.warehouse.query(STATE) == before
 
 
+@pytest.mark.long
 def test_what_is_printed_can_be_run(house: House, server: PostgresServer) -> None:
     warehouse = Guarded(server, "printed")
     printed = make_roles(house.project, administrator(warehouse))
@@ -256,6 +257,7 @@ def test_the_administrator_is_none_of_them_in_the_end(house: House) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_user_who_may_not_is_told(house: House, server: PostgresServer) -> None:
     warehouse = Guarded(server, "refusing")
     done = run_roles(house.project, warehouse.user(REPORTER) | {"TARGET": "postgres"}, "--apply")
@@ -305,6 +307,7 @@ def test_everything_belongs_to_its_role(house: House) -> None:
     ]
 
 
+@pytest.mark.long
 def test_the_shop_changes_and_all_goes_on(house: House) -> None:
     """Columns come, go and get another type; a table comes; the second build is incremental."""
     views = """
@@ -523,6 +526,7 @@ class Probe(threading.Thread):
         self.join()
 
 
+@pytest.mark.long
 def test_at_no_moment_of_a_rebuild_is_more_to_be_seen(house: House) -> None:
     tables = ("fact_orders", "dim_customers", "dim_employees")
     views = ("orders_obt", "dim_customers_current", "dim_employees_current")
@@ -570,6 +574,7 @@ def new_column(classified: str) -> tuple[str, str, str]:
     return FACT_YML, CHECK, extra + CHECK
 
 
+@pytest.mark.long
 def test_what_is_new_is_hidden_until_it_is_classified(house: House) -> None:
     folder = house.project.folder
     model, properties = folder / f"{NEW_MODEL}.sql", folder / f"{NEW_MODEL}.yml"
@@ -607,6 +612,7 @@ def test_what_is_new_is_hidden_until_it_is_classified(house: House) -> None:
         rea.execute("select * from marts.fact_payments")
 
 
+@pytest.mark.long
 def test_a_column_that_becomes_personal_is_hidden_by_the_next_build(house: House) -> None:
     sql = "select check_number from marts.fact_payments"
     assert house.warehouse.ask(REPORTER, sql)
@@ -620,6 +626,7 @@ def test_a_column_that_becomes_personal_is_hidden_by_the_next_build(house: House
     assert house.warehouse.ask(REPORTER, sql)
 
 
+@pytest.mark.long
 def test_rights_by_default_do_not_go_before(house: House) -> None:
     """What an administrator gave to everybody, or to the role, as the README once said."""
     house.warehouse.query(
@@ -636,6 +643,7 @@ def test_rights_by_default_do_not_go_before(house: House) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_mart_asks_once_which_roles_there_are(house: House) -> None:
     log = house.warehouse.server.folder / "server.log"
     before = log.read_text("utf-8").count("from pg_roles where rolname in")
@@ -646,6 +654,7 @@ def test_a_mart_asks_once_which_roles_there_are(house: House) -> None:
 # -- where there were no roles --------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_without_roles_nothing_is_granted(project: Project, postgres: PostgresServer) -> None:
     warehouse = PostgresWarehouse(postgres, own("without_roles"))
     assert not postgres.execute(f"select 1 from pg_roles where rolname in {tuple(USERS)}")
@@ -664,6 +673,7 @@ def elsewhere(project: Project, old: str = "", new: str = "") -> AbstractContext
     return project.edited([("dbt_project.yml", old, new)])
 
 
+@pytest.mark.long
 def test_what_one_user_built_is_taken_over(house: House, server: PostgresServer) -> None:
     """An upgrade: one user loaded and built everything, and somebody above all rights applies."""
     shop = server.create_database("shop_of_one")
@@ -697,6 +707,7 @@ def test_what_one_user_built_is_taken_over(house: House, server: PostgresServer)
 # -- Amazon Redshift, as far as that goes without one ---------------------------------------------
 
 
+@pytest.mark.long
 def test_redshift_through_the_shim(house: House, server: PostgresServer) -> None:
     """The statements of roles and hooks run, behind the shim; they give PostgreSQL's rights there.
 

@@ -379,6 +379,7 @@ RedshiftDestination._run = dying
     assert shop.ask("select count(*) from raw.orders where code = 'changed'") == [(3000,)]
 
 
+@pytest.mark.long
 def test_one_loader_at_a_time(shop: Shop, redshift: Opened) -> None:
     """Also where the lock is there already, which the first load makes."""
     load(shop.url, redshift())
@@ -390,6 +391,7 @@ def test_one_loader_at_a_time(shop: Shop, redshift: Opened) -> None:
     load(shop.url, redshift())
 
 
+@pytest.mark.long
 def test_s3_goes_away_in_the_middle(
     shop: Shop, redshift: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -445,6 +447,7 @@ def test_errors_are_sentences(
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_many_rows_without_a_bucket_are_warned_of(
     shop: Shop, redshift: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:

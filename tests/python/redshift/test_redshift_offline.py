@@ -87,15 +87,20 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(False, marks=pytest.mark.long), True],
-    ids=["first build", "later build"],
+    params=[
+        (True, False),
+        pytest.param((False, False), marks=pytest.mark.long),
+        # Tests are the same on a warehouse that is there.
+        pytest.param((True, True), marks=pytest.mark.long),
+    ],
+    ids=["later build", "first build", "later build with tests"],
 )
 def build(request: pytest.FixtureRequest, project: Project) -> tuple[Nowhere, dict[str, str]]:
     """What dbt sent, and the SQL of each model, snapshot and test by name."""
-    place = Nowhere(project.manifest(Unbuilt()), existing=request.param)
+    existing, tested = request.param
+    place = Nowhere(project.manifest(Unbuilt()), existing=existing)
     with connected_to(place):
-        # Tests are the same on a warehouse that is there.
-        only = () if request.param else ("--exclude-resource-type", "test", "unit_test")
+        only = () if tested else ("--exclude-resource-type", "test", "unit_test")
         result = project.built(Unbuilt(), *only)
     bad = {f.node.name: f.message for f in result.result if f.status in ("error", "fail")}
     assert bad == {}
@@ -180,13 +185,10 @@ def test_sqlfluff_reads_the_models_as_redshifts(
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "kind",
-    [
-        "duckdb",
-        pytest.param("postgres", marks=pytest.mark.long),
-        pytest.param("redshift", marks=pytest.mark.long),
-    ],
+    ["duckdb", "postgres", "redshift"],
 )
 def test_the_project_parses_without_a_warning(
     kind: str, project: Project, tmp_path: Path, request: pytest.FixtureRequest

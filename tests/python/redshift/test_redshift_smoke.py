@@ -37,6 +37,7 @@ def smoke_environment(
     }
 
 
+@pytest.mark.long
 def test_the_smoke_script(
     smoke_environment: dict[str, str], postgres: PostgresServer, redshift_database: str
 ) -> None:

@@ -115,6 +115,7 @@ def seconds(line: str) -> float:
     return float(found[1])
 
 
+@pytest.mark.long
 def test_hub_that_answers_provides_the_pinned_release(
     hub: Hub, project: Path, prepare: Callable[[str], str]
 ) -> None:
@@ -187,6 +188,7 @@ def test_package_that_is_not_bundled_is_an_error_without_a_hub(project: Path) ->
     assert not (project / "dbt_packages").exists()
 
 
+@pytest.mark.long
 def test_what_dbt_deps_installed_by_hand_stays(
     hub: Hub, project: Path, prepare: Callable[[str], str]
 ) -> None:
