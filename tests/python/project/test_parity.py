@@ -82,7 +82,8 @@ def test_types_are_those_of_the_contract_in_both_warehouses(pair: Pair) -> None:
             assert warehouse.query(COLUMNS.format(mart.name)) == promised, mart.name
 
 
-@pytest.mark.parametrize("kind", ["mariadb", pytest.param("postgres", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["mariadb", "postgres"])
 def test_marts_do_not_depend_on_the_kind_of_source(
     kind: str,
     project: Project,

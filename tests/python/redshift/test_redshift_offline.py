@@ -149,6 +149,7 @@ def test_each_forbidden_construct_is_caught(asked: str) -> None:
     assert [found for found in refusals(FORBIDDEN[asked]) if found.startswith(asked)]
 
 
+@pytest.mark.long
 def test_a_forbidden_construct_in_a_model_is_caught(project: Project) -> None:
     edit = ("models/marts/core/fact_payments.sql", "payments.payment_amount,", "every(true),")
     with project.edited([edit]):

@@ -88,6 +88,7 @@ def test_the_rules_are_kept(project: Project, tmp_path: Path) -> None:
     assert refused(project, DuckDBWarehouse(tmp_path / "w.duckdb")) == (0, set())
 
 
+@pytest.mark.long
 def test_what_is_against_the_rules_is_found(project: Project, tmp_path: Path) -> None:
     with project.edited([edit[:3] for edit in BREAKS.values()]):
         status, found = refused(project, DuckDBWarehouse(tmp_path / "w.duckdb"))
