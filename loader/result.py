@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from .audit import Record
-from .destinations import Changes
+from .destinations import Changes, KeyFault
 from .drift import SchemaChange
 from .plan import Plan
 from .ranges import Digests
@@ -24,6 +24,10 @@ class TableResult:
     seconds: float = 0.0
     changes: Changes = field(default_factory=Changes)
     error: str | None = None
+    # The warehouse has no rows of the table that stay.
+    is_new: bool = False
+    # Why the key of the staged rows is not one.
+    key_fault: KeyFault | None = None
     # The digests that the source gave while it was read.
     digests: Digests = field(default_factory=dict)
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-from .destinations import Changes, Destination, Stamp
+from .destinations import Changes, Destination, Rows, Stamp
 from .drift import widened_types
 from .errors import LoadError, UsageError
+from .keys import has_key, renamed_key
 from .options import Options
 from .plan import Plan, arriving, make_plan, refuse_unfit
 from .prefetch import Prefetch
@@ -94,7 +95,7 @@ def load(
             raise LoadError(_strict_message(result))
         destination.begin_publish()
         for entry in result.tables:
-            _publish(entry, destination, stamp, options)
+            _publish(entry, destination, stamp, options, result)
         result.finished_at = _now()
         destination.commit(audit_records(result, "succeeded", None))
     except UsageError:
@@ -152,6 +153,7 @@ def _stage(
         entry.changes = Changes(live=sum(digest.rows for digest in entry.plan.now.values()))
         return
     scope, source_table = entry.plan.scope, entry.plan.source_table
+    entry.is_new = options.full_refresh or destination.columns(table.raw_name) is None
     try:
         destination.create_staging(table, stamp)
         with (
@@ -172,6 +174,8 @@ def _stage(
                     comparing.result()
             if comparing is not None:
                 comparing.result()
+        if table.key:
+            entry.key_fault = destination.key_fault(table, Rows.STAGED)
     except LoadError as error:
         entry.status, entry.error = "failed", str(error)
         raise
@@ -214,13 +218,20 @@ def prepared(
     return hashed(ready, secret, options.hash_salt or "") if secret else ready
 
 
-def _publish(entry: TableResult, destination: Destination, stamp: Stamp, options: Options) -> None:
+def _publish(
+    entry: TableResult,
+    destination: Destination,
+    stamp: Stamp,
+    options: Options,
+    result: LoadResult,
+) -> None:
     started = time.monotonic()
     plan, name = entry.plan, entry.table.raw_name
-    keyed = bool(entry.table.key) and not entry.issues.touches_key()
+    keyed, held = bool(entry.table.key), set(destination.columns(name) or ())
     try:
         if not plan.reads_nothing:
             _evolve(plan, destination, options)
+            keyed = has_key(entry, destination, options, result.warnings)
             entry.changes = destination.publish(entry.table, stamp, keyed=keyed, within=plan.within)
         changes = entry.changes
         expected = _expected_rows(entry)
@@ -234,12 +245,18 @@ def _publish(entry: TableResult, destination: Destination, stamp: Stamp, options
         # Without a key a changed row looks like one that is gone and one that is new.
         gone = changes.deleted if keyed else max(0, before - changes.live)
         if gone > before * options.max_delete_share:
+            renamed = renamed_key(entry, held, result.schema_changes)
+            if renamed is not None:
+                raise LoadError(
+                    f"{renamed}: nothing was published. Run once with --full-refresh --select"
+                    f" {entry.table.name}, or allow it with --max-delete-share 1."
+                )
             raise LoadError(
                 f"{gone} of {before} rows of {name} are gone from the source, more than"
                 f" --max-delete-share {options.max_delete_share:g} allows: nothing was published."
                 " If that is right, allow a larger share."
             )
-        destination.save_state(name, plan.before, plan.state(entry.digests))
+        destination.save_state(name, plan.before, plan.state(entry.digests) if keyed else None)
     except LoadError as error:
         entry.status, entry.error = "failed", str(error)
         raise

@@ -15,7 +15,7 @@ from .run import prepared
 from .schema import INTEGERS, Table
 from .selection import chosen_tables, without_news
 from .sources import open_source
-from .wire import Block, Issues
+from .wire import NULL, Block, Issues
 
 # Keys per range that is reported as different.
 KEYS_PER_RANGE = 1_000
@@ -112,7 +112,8 @@ def _digest(blocks: Iterable[Block], table: Table) -> tuple[int, dict[int, int]]
         for line in block.data.split(b"\n")[:-1]:
             number = 0
             if position is not None:
-                number = int(line.split(b"\t", position + 1)[position]) // KEYS_PER_RANGE
+                key = line.split(b"\t", position + 1)[position]
+                number = int(key) // KEYS_PER_RANGE if key != NULL else 0
             digest = hashlib.md5(line, usedforsecurity=False).digest()
             # Adding 1 counts the rows, so that even rows with a digest of zero make a difference.
             sums[number] += 1 + (int.from_bytes(digest, "big") << 64)

@@ -161,11 +161,6 @@ class Issues:
         if issue.sample_key is None and not self.hides_key:
             issue.sample_key = sample_key
 
-    def touches_key(self) -> bool:
-        """Whether a key column lost something, so that the key may no longer be unique."""
-        names = {column.raw_name for column in self.table.key_columns}
-        return any(column in names for column, _ in self.found)
-
 
 @dataclass
 class Tally:

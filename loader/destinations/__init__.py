@@ -5,9 +5,17 @@ from typing import Any
 
 from ..config import TARGETS
 from ..errors import UsageError
-from .base import Changes, Destination, Stamp, Within
+from .base import Changes, Destination, KeyFault, Rows, Stamp, Within
 
-__all__ = ["Changes", "Destination", "Stamp", "Within", "open_destination"]
+__all__ = [
+    "Changes",
+    "Destination",
+    "KeyFault",
+    "Rows",
+    "Stamp",
+    "Within",
+    "open_destination",
+]
 
 
 def open_destination(kind: str, raw_schema: str, connection: Mapping[str, Any]) -> Destination:

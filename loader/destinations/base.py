@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 
 from ..audit import Record
 from ..ranges import Partition, State
@@ -36,6 +37,22 @@ class Within:
 
     partition: Partition | None = None
     numbers: frozenset[int] = frozenset()
+
+
+class Rows(Enum):
+    """Which rows of a table: those that were staged, or the published ones."""
+
+    STAGED = "staged"
+    LIVE = "published, without tombstones"
+    PUBLISHED = "published"
+
+
+@dataclass(frozen=True)
+class KeyFault:
+    """Rows that share their key with another or have a null in it; the key of one, as text."""
+
+    rows: int
+    sample: str
 
 
 class Destination(ABC):
@@ -101,6 +118,17 @@ class Destination(ABC):
         """The next `rows` staged rows, rendered as wire text again, in the order of staging."""
 
     @abstractmethod
+    def key_fault(self, table: Table, rows: Rows) -> KeyFault | None:
+        """Why the table's key is not unique and never null among these rows; None where it is.
+
+        Nulls do not count for `Rows.PUBLISHED`: they are equal to no staged key.
+        """
+
+    @abstractmethod
+    def live_rows(self, raw_table: str) -> int:
+        """Published rows that have no tombstone."""
+
+    @abstractmethod
     def held(self, table: Table) -> Iterator[Block]:
         """The live rows of the published table as wire text, in the types of `table`."""
 
@@ -122,8 +150,8 @@ class Destination(ABC):
     ) -> Changes:
         """Bring the raw table to the staged state.
 
-        `keyed`: the key is unique and never null. `within`: what was staged is not the whole table;
-        rows outside of it are left as they are.
+        `keyed`: the key is unique and never null, as `key_fault` finds. `within`: what was staged
+        is not the whole table; rows outside of it are left as they are.
         """
 
     @abstractmethod

@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import quote as percent_encoded
 
-from ..dialects.standard import quote
+from ..dialects.standard import literal, quote
 from ..errors import LoadError
 from ..ranges import Scope
 from ..schema import (
@@ -138,9 +138,11 @@ class SQLiteSource(Source):
             kind = _type_of(declared)
             columns.append(Column(column, column.lower(), declared, kind, not not_null))
             if key_position:
-                # An INTEGER PRIMARY KEY is the rowid. Other keys may hold nulls if not declared so.
-                key.append((key_position, column, bool(not_null) or declared.upper() == "INTEGER"))
-        usable = bool(key) and all(never_null for _, _, never_null in key)
+                key.append((key_position, column, bool(not_null)))
+        # An INTEGER PRIMARY KEY of one column is the rowid; others may hold nulls if not declared.
+        query = f"select count(*) from pragma_index_list({literal(name)}) where origin = 'pk'"
+        ((indexes,),) = self._connection.execute(query)
+        usable = bool(key) and (not indexes or all(never_null for _, _, never_null in key))
         names = tuple(column for _, column, _ in sorted(key)) if usable else ()
         return Table(name, name.lower(), tuple(columns), names)
 

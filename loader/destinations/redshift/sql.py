@@ -1,7 +1,7 @@
 """Where Redshift's SQL differs from PostgreSQL's: types, comparisons, changed columns."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from ...dialects.postgres import TYPE_NAMES
@@ -38,7 +38,16 @@ class RedshiftSql(SqlDestination):
             return f"case when {value} then 'true' when not {value} then 'false' end"
         if (before.kind, after.kind) == (Kind.TEXT, Kind.BOOLEAN):
             return f"case {value} when 'true' then true when 'false' then false end"
+        if (before.kind, after.kind) == (Kind.BINARY, Kind.TEXT):
+            return f"lower(to_hex({value}))"
         return super()._cast(value, before, after)
+
+    def _compared(self, value: str, kind: Type) -> list[str]:
+        return [value, f"octet_length({value})"] if kind == TEXT else [value]
+
+    def _is_ascending(self, key: Sequence[str], rows: str) -> bool:
+        # Its windows need an order, so that this would cost more than it saves.
+        return False
 
     def _equal(self, left: str, right: str, kind: Type) -> str:
         # A comparison of texts ignores blanks at the end.

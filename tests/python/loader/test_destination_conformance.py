@@ -13,7 +13,7 @@ import pytest
 from conftest import Ask, Open
 from loader import LoadError
 from loader.audit import Record
-from loader.destinations import Changes, Destination, Stamp, Within
+from loader.destinations import Changes, Destination, KeyFault, Rows, Stamp, Within
 from loader.ranges import Digest, Partition, State
 from loader.schema import (
     BIGINT,
@@ -361,6 +361,45 @@ def test_publish_of_new_rows_only(runs: Runs) -> None:
     assert runs.days(ORDERS) == {1: (1, None), 2: (2, None), 3: (2, None)}
     runs.load(EVENTS, ["a\t1"], keyed=False)
     assert runs.load(EVENTS, ["a\t1"], keyed=False, within=Within()) == Changes(1, live=2)
+
+
+def test_a_key_is_checked_in_the_warehouse(runs: Runs) -> None:
+    kinds = {"n": INTEGER, "code": TEXT, "at": TIMESTAMP, "bytes": BINARY, "yes": BOOLEAN}
+    table = _table("keys", ["n", "code"], **kinds)
+    rest = "2026-01-01 00:00:00\t\\x5Cx00\tt"
+    good = [f"1\ta\t{rest}", f"1\ta \t{rest}", f"1\tA\t{rest}", f"2\ta\t{rest}", f"2\t\t{rest}"]
+    for key in (["n", "code"], ["at"], ["bytes"], ["yes"]):
+        keyed = replace(table, key=tuple(key))
+        destination, stamp = runs.begun(), runs.next_stamp()
+        runs.stage(destination, keyed, stamp, good if key[0] == "n" else good[:1])
+        assert destination.key_fault(keyed, Rows.STAGED) is None
+        destination.close()
+        destination = runs.begun()
+        runs.stage(destination, keyed, stamp, [*good, f"2\ta\t{rest}"])
+        fault = destination.key_fault(keyed, Rows.STAGED)
+        destination.close()
+        assert fault is not None
+        if key[0] == "n":
+            assert fault == KeyFault(2, "2, a")
+        else:
+            assert fault.rows == 6
+    destination, stamp = runs.begun(), runs.next_stamp()
+    runs.stage(destination, table, stamp, [f"\\N\tb\t{rest}", *good])
+    assert destination.key_fault(table, Rows.STAGED) == KeyFault(1, "null, b")
+    destination.close()
+
+
+def test_the_published_keys_are_checked_with_and_without_tombstones(runs: Runs) -> None:
+    event = replace(EVENTS, key=("n",))
+    runs.load(EVENTS, ["a\t1", "b\t2", "c\t\\N"], keyed=False)
+    runs.load(EVENTS, ["b\t1", "b\t2", "c\t\\N"], keyed=False)
+    destination = runs.begun()
+    destination.begin_publish()
+    assert destination.live_rows("events") == 3
+    assert destination.key_fault(event, Rows.LIVE) == KeyFault(1, "null")
+    # A null is equal to no staged key, so it is in the way of nothing.
+    assert destination.key_fault(event, Rows.PUBLISHED) == KeyFault(2, "1")
+    destination.close()
 
 
 def test_empty_then_publish_is_a_full_refresh(runs: Runs) -> None:

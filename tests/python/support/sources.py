@@ -200,7 +200,7 @@ class SQLiteShop(SqlShop):
     arrives_as: ClassVar[Mapping[Kind, Kind]] = dict.fromkeys(
         (Kind.SMALLINT, Kind.INTEGER), Kind.BIGINT
     )
-    lost = (Kind.INTEGER, "'many'")
+    lost = (Kind.DATE, "'0000-00-00'")
 
     def __init__(self, request: pytest.FixtureRequest, folder: Path) -> None:
         super().__init__(request, folder)
