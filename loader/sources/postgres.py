@@ -55,16 +55,25 @@ TYPES = {
     "money": Type(decimal_type(19, 2).kind, 19, 2),
 }
 
-# One row per column of the schema's relations: base types behind domains, type modifiers decoded.
+# One row per column of the schema's relations, with its base type and modifier: those behind a
+# domain, which may be a domain over another domain.
 COLUMNS = """
+with recursive bases (type, base, modifier) as (
+    select oid, oid, -1 from pg_type
+    union all
+    select b.type, d.typbasetype, coalesce(nullif(b.modifier, -1), d.typtypmod)
+    from bases as b
+    inner join pg_type as d on b.base = d.oid
+    where d.typtype = 'd'
+)
 select
     c.relname, c.relkind, c.reltuples::bigint, a.attname, not a.attnotnull, t.typname,
-    format_type(a.atttypid, a.atttypmod), coalesce(nullif(a.atttypmod, -1), d.typtypmod)
+    format_type(a.atttypid, a.atttypmod), coalesce(nullif(a.atttypmod, -1), b.modifier)
 from pg_class as c
 inner join pg_namespace as n on c.relnamespace = n.oid
 inner join pg_attribute as a on c.oid = a.attrelid and a.attnum > 0 and not a.attisdropped
-inner join pg_type as d on a.atttypid = d.oid
-inner join pg_type as t on coalesce(nullif(d.typbasetype, 0), d.oid) = t.oid
+inner join bases as b on a.atttypid = b.type
+inner join pg_type as t on b.base = t.oid and t.typtype <> 'd'
 where
     n.nspname = %s and c.relkind in ('r', 'p', 'f', 'v', 'm') and not c.relispartition
 order by c.relname, a.attnum

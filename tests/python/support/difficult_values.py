@@ -273,6 +273,18 @@ POSTGRES: list[Case] = [
     ("xml", "'<a>é</a>'", "<a>é</a>"),
     ("mood", "'so ''so'''", "so 'so'"),
     ("cents", "12.30", Decimal("12.30")),
+    ("price", "12.30", Decimal("12.30")),
+    ("price", "'NaN'", LOST),
+    ("rough", "0.1", 0.10000000149011612),
+    ("moment", "'2024-06-01 12:00:00+05:30'", datetime(2024, 6, 1, 6, 30)),
+    ("moment", "'infinity'", LOST),
+    ("flag", "b'1'", True),
+    ("coins", "12.34", Decimal("12.34")),
+    ("price[]", "array[1.10, null]::price[]", "{1.10,NULL}"),
+    ("moment[]", "array['2024-06-01 12:00:00+05:30']::moment[]", '{"2024-06-01 06:30:00+00"}'),
+    ("prices", "'{1.10}'", "{1.10}"),
+    ("price_range", "'[1.10,2)'", "[1.10,2.00)"),
+    ("priced", "row(1.10, '2024-06-01 12:00:00+05:30')", '(1.10,"2024-06-01 06:30:00+00")'),
     ("pair", "row(1, 'a b')", '(1,"a b")'),
     ("integer generated always as (6 * 7) stored", "default", 42),
     *_POSTGRES_TEXTS,
@@ -282,6 +294,20 @@ POSTGRES_TYPES = """
 create type mood as enum ('happy', 'so ''so''');
 create domain cents as numeric(10,2) check (value > 0);
 create type pair as (a integer, b text);
+create domain amount as cents;
+create domain price as amount check (value > 0);
+create domain inexact as real;
+create domain rough as inexact;
+create domain instant as timestamptz;
+create domain moment as instant;
+create domain one_bit as bit(1);
+create domain flag as one_bit;
+create domain cash as money;
+create domain coins as cash;
+create domain price_list as price[];
+create domain prices as price_list;
+create type price_range as range (subtype = price);
+create type priced as (price price, placed moment);
 """
 
 _SQLITE_TEXTS: list[Case] = [
