@@ -39,6 +39,9 @@ REASONS = {
     "Z": "zero or partial date, loaded as null",
     "I": "infinite or not a number, loaded as null",
 }
+# Dates in dumps and copies of MySQL that do not exist in the calendar: reason Z.
+ZERO_DATE = r"(0000-[0-9]{2}-[0-9]{2}|[0-9]{4}-00-[0-9]{2}|[0-9]{4}-[0-9]{2}-00)([ T].*)?"
+NANOSECONDS_CUT = "nanoseconds cut off a timestamp"
 NUL_REMOVED = "NUL character removed from text"
 TOO_LONG = "longer than {:,} bytes, loaded as null"
 # Characters of the hash that replaces a value.

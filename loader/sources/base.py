@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from ..ranges import Digests, Partition, Scope
-from ..schema import Table
+from ..schema import Table, Type
 from ..urls import SourceUrl
 from ..wire import Block, Issues
 
@@ -30,6 +30,14 @@ class Source(ABC):
 
         A table that is not wanted may come without columns, where reading them costs a lot.
         """
+
+    def in_held_types(self, table: Table, held: Mapping[str, Type | None]) -> Table:
+        """The table in the types that the warehouse holds (by raw column), where all values fit.
+
+        Only for a source whose values decide the types: else a type that became wider for one value
+        would change once more when that value is corrected.
+        """
+        return table
 
     def partition(self, table: Table) -> Partition | None:
         """How the table can be cut into key ranges that the source digests, or None.

@@ -25,6 +25,7 @@ from ..schema import (
     Type,
     decimal_type,
 )
+from ..wire import ZERO_DATE
 
 DIGITS = r"([0-9]+(\.[0-9]*)?|\.[0-9]+)"
 DECIMAL_TEXT = rf"[+-]?{DIGITS}"
@@ -35,8 +36,6 @@ PLAIN_TIMESTAMP = rf"{DAY}[ T]{CLOCK}:[0-5][0-9](\.[0-9]{{1,6}})?"
 ZONE = r" ?(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
 ANY_TIMESTAMP = rf"{DAY}([ T]{CLOCK}(:[0-5][0-9](\.[0-9]{{1,6}})?)?({ZONE})?)?"
 BYTES = r"(\\x|0x)?([0-9A-Fa-f]{2})*"
-# Dates in MySQL dumps that do not exist in the calendar.
-ZERO_DATE = r"(0000-[0-9]{2}-[0-9]{2}|[0-9]{4}-00-[0-9]{2}|[0-9]{4}-[0-9]{2}-00)([ T].*)?"
 
 # What an inferred number prints as again; -0 would lose its sign.
 PLAIN_NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?"

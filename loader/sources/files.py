@@ -25,7 +25,7 @@ from ..errors import LoadError, UsageError
 from ..ranges import Scope
 from ..schema import NO_VALUES, TEXT, Column, Table, Type
 from ..urls import SourceUrl
-from ..wire import Block, Issues, readable
+from ..wire import NANOSECONDS_CUT, Block, Issues, readable
 from .base import Source, Wanted
 from .file_readers import Reader, TextOptions, open_reader
 from .file_types import Cell, Declared, infer, of_text, of_typed, read_schema
@@ -38,7 +38,6 @@ KINDS = {
 } | {".parquet": "parquet"}
 OPTIONS = ("schema", "delimiter", "encoding", "null")
 SCHEMA_FILE = "schema.yml"
-NANOSECONDS_CUT = "nanoseconds cut off a timestamp"
 # Bytes of memory for the copies; more only if a single row needs it.
 MEMORY_LIMIT = 50_000_000
 MEMORY_PER_BYTE_OF_A_ROW = 16

@@ -1,42 +1,31 @@
 """SQLite: one read transaction. Each value is checked, because the file enforces no types."""
 
-import re
 import sqlite3
-from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote as percent_encoded
 
 from ..dialects.standard import literal, quote
 from ..errors import LoadError
 from ..ranges import Scope
-from ..schema import (
-    BIGINT,
-    BINARY,
-    BOOLEAN,
-    DATE,
-    DOUBLE,
-    TEXT,
-    TIMESTAMP,
-    Column,
-    Kind,
-    Table,
-    Type,
-    decimal_type,
-)
+from ..schema import TEXT, Column, Table, Type, widest
 from ..urls import SourceUrl
-from ..wire import BLOCK_BYTES, Block, Issues, binary_field, double_field, escape
+from ..wire import BLOCK_BYTES, Block, Issues
 from .base import Source, Wanted
-
-Value = int | float | str | bytes | None
-
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
-_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?\s*(Z|[+-]\d\d:?\d\d)?")
-
-
-class MisfitError(ValueError):
-    """A value that does not fit the declared type of its column."""
+from .sqlite_values import (
+    InexactError,
+    MisfitError,
+    Value,
+    Writer,
+    fits,
+    narrowest,
+    plain_sql,
+    type_of,
+    writer,
+)
 
 
 def open_source(url: SourceUrl) -> "SQLiteSource":
@@ -89,14 +78,14 @@ class SQLiteSource(Source):
                     tables.append(self._table(name))
         except sqlite3.Error as error:
             raise LoadError(f"The SQLite table {name} cannot be read: {error}.") from None
-        return tables
+        return [self._fitted(t) if t.name in chosen else t for t in tables]
 
     def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
         where, parameters = "", []
         if scope.after is not None:
             where, parameters = f" where {quote(scope.after[0].name)} > ?", [scope.after[1]]
         names = ", ".join(quote(column.name) for column in table.columns)
-        writers = [_writer(column.type) for column in table.columns]
+        writers = [_counting(column, table) for column in table.columns]
         key_positions = [table.columns.index(column) for column in table.key_columns]
         lines: list[str] = []
         size = 0
@@ -107,14 +96,10 @@ class SQLiteSource(Source):
                 for position, value in enumerate(row):
                     try:
                         fields.append("\\N" if value is None else writers[position](value))
-                    except MisfitError:
-                        column = table.columns[position]
+                    except InexactError as error:
+                        fields.append(error.field)
                         key = ", ".join(str(row[n]) for n in key_positions) or None
-                        reason = (
-                            f"value does not fit {column.declared or column.type}, loaded as null"
-                        )
-                        issues.add(column, reason, key)
-                        fields.append("\\N")
+                        issues.add(table.columns[position], error.reason, key)
                 line = "\t".join(fields)
                 lines.append(line)
                 size += len(line)
@@ -135,7 +120,7 @@ class SQLiteSource(Source):
         ):
             if hidden == 1:
                 continue
-            kind = _type_of(declared)
+            kind = type_of(declared)
             columns.append(Column(column, column.lower(), declared, kind, not not_null))
             if key_position:
                 key.append((key_position, column, bool(not_null)))
@@ -146,131 +131,75 @@ class SQLiteSource(Source):
         names = tuple(column for _, column, _ in sorted(key)) if usable else ()
         return Table(name, name.lower(), tuple(columns), names)
 
+    def _fitted(self, table: Table) -> Table:
+        """The table with wider types where values do not fit those that are declared."""
+        plain = {c.name: plain_sql(quote(c.name), c.type) for c in table.columns}
+        odd = {
+            name: f"{quote(name)} is not null and not coalesce({sql}, false)"
+            for name, sql in plain.items()
+            if sql is not None
+        }
+        if not odd:
+            return table
+        (found,) = self._rows(
+            f"select {', '.join(f'max({sql})' for sql in odd.values())} from {quote(table.name)}",
+            table,
+        )
+        asked = {name for name, is_odd in zip(odd, found, strict=True) if is_odd}
+        types = {
+            column.name: narrowest(column.type, partial(self._values, table, column))
+            for column in table.columns
+            if column.name in asked
+        }
+        columns = tuple(replace(c, type=types.get(c.name, c.type)) for c in table.columns)
+        declared = {column.name: column.type for column in table.columns}
+        return replace(table, columns=columns, detail={"declared": declared})
 
-def _type_of(declared: str) -> Type:
-    """The type that a declaration means; single values may have another one."""
-    base, _, arguments = declared.lower().partition("(")
-    base = base.strip()
-    digits = [int(number) for number in re.findall(r"\d+", arguments)]
-    if base in ("decimal", "numeric"):
-        return decimal_type(digits[0], digits[1] if len(digits) > 1 else 0) if digits else TEXT
-    if base in ("bool", "boolean"):
-        return BOOLEAN
-    if base == "date":
-        return DATE
-    if base in ("datetime", "timestamp", "timestamptz"):
-        return TIMESTAMP
-    # SQLite's rules of affinity, in their order; its integers always have 64 bits.
-    if "int" in base:
-        return BIGINT
-    if any(word in base for word in ("char", "clob", "text")):
-        return TEXT
-    if "blob" in base or base in ("binary", "varbinary"):
-        return BINARY
-    if any(word in base for word in ("real", "floa", "doub")):
-        return DOUBLE
-    return TEXT
+    def in_held_types(self, table: Table, held: Mapping[str, Type | None]) -> Table:
+        columns = []
+        for column in table.columns:
+            kind = held.get(column.raw_name)
+            # As text, values stay as they were written.
+            differs = kind is not None and (kind == TEXT or widest(kind, column.type) != kind)
+            if kind is not None and differs and kind != column.type:
+                values = self._values(table, column)
+                column = replace(column, type=kind) if fits(kind, values) else column
+            columns.append(column)
+        return replace(table, columns=tuple(columns))
 
+    def _values(self, table: Table, column: Column) -> Iterator[Value]:
+        name = quote(column.name)
+        query = f"select {name} from {quote(table.name)} where {name} is not null"
+        return (value for (value,) in self._rows(query, table))
 
-def _writer(kind: Type) -> Callable[[Value], str]:
-    if kind.kind is Kind.DECIMAL:
-        return lambda value: _decimal(value, kind)
-    return {
-        Kind.BIGINT: _integer,
-        Kind.BOOLEAN: _boolean,
-        Kind.DATE: _date,
-        Kind.TIMESTAMP: _timestamp,
-        Kind.DOUBLE: _double,
-        Kind.BINARY: _binary,
-        Kind.TEXT: _text,
-    }[kind.kind]
-
-
-def _integer(value: Value) -> str:
-    if isinstance(value, int):
-        return str(value)
-    raise MisfitError
-
-
-def _boolean(value: Value) -> str:
-    if value in (0, 1) and isinstance(value, int):
-        return "t" if value else "f"
-    raise MisfitError
-
-
-def _decimal(value: Value, kind: Type) -> str:
-    """A decimal of the declared scale. SQLite stores fractions as doubles of 15 decimal digits."""
-    if isinstance(value, float):
-        text = format(value, ".15g")
-    elif isinstance(value, int | str):
-        text = str(value)
-    else:
-        raise MisfitError
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        raise MisfitError from None
-    if not number.is_finite():
-        raise MisfitError
-    _, digits, exponent = number.normalize().as_tuple()
-    if -int(exponent) > kind.scale or len(digits) + int(exponent) > kind.precision - kind.scale:
-        raise MisfitError
-    shown = format(number, f".{kind.scale}f")
-    return shown.lstrip("-") if not number else shown
-
-
-def _double(value: Value) -> str:
-    if isinstance(value, int):
-        if int(float(value)) != value:
-            raise MisfitError
-        value = float(value)
-    if isinstance(value, float):
-        return double_field(value)
-    raise MisfitError
-
-
-def _date(value: Value) -> str:
-    text = _known_text(value, _DATE)
-    try:
-        return date.fromisoformat(text).isoformat()
-    except ValueError:
-        raise MisfitError from None
-
-
-def _timestamp(value: Value) -> str:
-    if isinstance(value, str) and _DATE.fullmatch(value):
-        return _date(value) + " 00:00:00"
-    try:
-        moment = datetime.fromisoformat(_known_text(value, _TIMESTAMP))
-    except ValueError:
-        raise MisfitError from None
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
-    shown = moment.isoformat(" ")
-    return shown.rstrip("0") if "." in shown else shown
-
-
-def _known_text(value: Value, pattern: re.Pattern[str]) -> str:
-    if isinstance(value, str) and pattern.fullmatch(value):
-        return value
-    raise MisfitError
-
-
-def _binary(value: Value) -> str:
-    if isinstance(value, str):
-        value = value.encode()
-    if isinstance(value, bytes):
-        return binary_field(value)
-    raise MisfitError
-
-
-def _text(value: Value) -> str:
-    if isinstance(value, bytes):
+    def _rows(self, query: str, table: Table) -> Iterator[tuple[Any, ...]]:
         try:
-            value = value.decode()
-        except UnicodeDecodeError:
-            raise MisfitError from None
-    return escape(value) if isinstance(value, str) else repr(value)
+            yield from self._connection.execute(query)
+        except sqlite3.Error as error:
+            raise LoadError(f"Reading the SQLite table {table.name} failed: {error}.") from None
+
+
+def _counting(column: Column, table: Table) -> Writer:
+    """How a value becomes a field; of a column with a wider type, misfits raise InexactError."""
+    write = writer(column.type)
+    declared: dict[str, Type] = table.detail.get("declared", {})  # type: ignore[assignment]
+    intended = declared.get(column.name, column.type)
+    if intended == column.type:
+        return write
+    write_intended = writer(intended)
+    reason = f"value does not fit {column.declared}, so the column is loaded as {column.type}"
+
+    def counted(value: Value) -> str:
+        field = write(value)
+        try:
+            write_intended(value)
+        except MisfitError:
+            raise InexactError(reason, field) from None
+        except InexactError:
+            pass
+        return field
+
+    return counted
 
 
 def _decode(value: bytes) -> str | bytes:

@@ -104,6 +104,7 @@ def loads(sqlite_shop: Callable[[str], object], tmp_path: Path) -> Loads:
     [
         # One instant, in two time zones.
         ("datetime not null primary key", "'2024-05-01 12:00:00+02:00'", "'2024-05-01 10:00:00Z'"),
+        ("boolean not null primary key", "'t'", "1"),
         # Any number of rows may have a null there, unless SQLite is told otherwise.
         ("integer primary key desc", "null", "null"),
     ],

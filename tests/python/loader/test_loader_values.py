@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date, datetime
 from decimal import Decimal
 from itertools import product
 from pathlib import Path
@@ -331,3 +332,57 @@ def test_nul_in_text(mariadb: MariaDBServer, warehouse: Warehouse) -> None:
     else:
         assert value == "ab"
         assert issues == [("NUL character removed from text", 1, "7")]
+
+
+def test_a_type_that_does_not_hold_the_values_becomes_wider(tmp_path: Path) -> None:
+    """That is told; and the type stays when the value is corrected: no other row changes."""
+    path = tmp_path / "warehouse.duckdb"
+    with sqlite3.connect(tmp_path / "shop.sqlite", isolation_level=None) as shop:
+        shop.execute(
+            "create table t"
+            " (id integer primary key, n int, paid boolean, placed datetime, day date)"
+        )
+        shop.executemany(
+            "insert into t values (?, ?, ?, ?, ?)",
+            [
+                (1, 7, 1, "2024-05-01T10:00:00Z", "2024-05-01"),
+                (2, 8, "f", "2024-05-01 10:00", "0000-00-00"),
+            ],
+        )
+
+    def loaded() -> tuple[tuple[int, int, int], list[tuple[Any, ...]], dict[tuple[str, str], Any]]:
+        (entry,) = load(f"sqlite:///{tmp_path}/shop.sqlite", DuckDBDestination("raw", path)).tables
+        with duckdb.connect(str(path), read_only=True) as connection:
+            rows = connection.execute(
+                "select n, paid, placed, day from raw.t where _deleted_at is null order by id"
+            ).fetchall()
+        done = entry.changes.inserted, entry.changes.updated, entry.changes.deleted
+        found = {where: (i.count, i.sample_key) for where, i in entry.issues.found.items()}
+        return done, rows, found
+
+    zero = {("day", "zero or partial date, loaded as null"): (1, "2")}
+    ten = datetime(2024, 5, 1, 10)
+    assert loaded() == (
+        (2, 0, 0),
+        [(7, True, ten, date(2024, 5, 1)), (8, False, ten, None)],
+        zero,
+    )
+    odd = [
+        (Decimal(7), "1", "2024-05-01T10:00:00Z", date(2024, 5, 1)),
+        (Decimal("8.5"), "maybe", "soon", None),
+    ]
+    shop.execute("update t set n = 8.5, paid = 'maybe', placed = 'soon' where id = 2")
+    said = "value does not fit {}, so the column is loaded as {}"
+    told = {
+        ("n", said.format("INT", "decimal(20,1)")): (1, "2"),
+        ("paid", said.format("boolean", "text")): (1, "2"),
+        ("placed", said.format("datetime", "text")): (1, "2"),
+    }
+    done, rows, found = loaded()
+    assert done[0] == done[2] == 0
+    assert [row[:1] + row[2:] for row in rows] == [row[:1] + row[2:] for row in odd]
+    assert found == told | zero
+    shop.execute("update t set n = 9, paid = 'f', placed = '2024-05-02' where id = 2")
+    assert loaded() == ((0, 1, 0), [odd[0], (Decimal(9), "f", "2024-05-02", None)], zero)
+    assert loaded()[0] == (0, 0, 0)
+    shop.close()
