@@ -1,10 +1,7 @@
 """CSV, JSON Lines and Parquet files as Arrow tables; a bad line is an error that names it."""
 
-import codecs
-import gzip
 import json
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from ..errors import LoadError
+from .file_encodings import lines
 
 # About how many bytes of a text file become one Arrow table.
 BATCH_BYTES = 1_000_000
@@ -156,7 +154,7 @@ class CsvReader:
         """Lines, joined where a quoted field goes on, each with the number of its first line."""
         record = bytearray()
         start = 0
-        for number, line in _lines(self.path, self._options.encoding):
+        for number, line in lines(self.path, self._options.encoding):
             closes = line.count(b'"') % 2 == 1
             if not record and not closes:
                 yield number, line
@@ -251,7 +249,7 @@ class JsonLinesReader:
         return f"{self.path}, line {number}"
 
     def _rows(self) -> Iterator[tuple[int, str]]:
-        for number, line in _lines(self.path, self._options.encoding):
+        for number, line in lines(self.path, self._options.encoding):
             if not line.isspace():
                 yield number, line.decode()
 
@@ -392,29 +390,3 @@ def _held_by_duckdb(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_float16(kind):
         return values.cast(pa.float32())
     return values
-
-
-def _lines(path: Path, encoding: str) -> Iterator[tuple[int, bytes]]:
-    """The lines of a text file, compressed or not, in UTF-8 and counted from 1."""
-    unpack = gzip.open if path.suffix.lower() == ".gz" else open
-    try:
-        with unpack(path, "rb") as stream:
-            for number, line in enumerate(stream, 1):
-                if number == 1:
-                    line = line.removeprefix(codecs.BOM_UTF8)
-                if not line.isascii():
-                    line = _in_utf8(path, number, line, encoding)
-                yield number, line
-    except (OSError, EOFError, zlib.error) as error:
-        raise LoadError(f"{path} cannot be read: {error}.") from None
-
-
-def _in_utf8(path: Path, number: int, line: bytes, encoding: str) -> bytes:
-    try:
-        return line.decode(encoding).encode()
-    except UnicodeDecodeError as error:
-        place = len(line[: error.start].decode(encoding, "replace")) + 1
-        raise LoadError(
-            f"{path}, line {number}: the byte 0x{line[error.start]:02X} at character {place} is not"
-            f" {encoding}: name the file's encoding with ?encoding= in the source URL."
-        ) from None

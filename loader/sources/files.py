@@ -4,7 +4,6 @@ All files are first copied into a temporary database in memory, which spills to 
 is the snapshot. Types come from the schema file, or from all values of a column.
 """
 
-import codecs
 import fcntl
 import os
 import shutil
@@ -27,6 +26,7 @@ from ..schema import NO_VALUES, TEXT, Column, Table, Type
 from ..urls import SourceUrl
 from ..wire import NANOSECONDS_CUT, Block, Issues, readable
 from .base import Source, Wanted
+from .file_encodings import known_encoding
 from .file_readers import Reader, TextOptions, open_reader
 from .file_types import Cell, Declared, infer, of_text, of_typed, read_schema
 
@@ -392,16 +392,11 @@ def _text_options(url: SourceUrl) -> TextOptions:
             f"?delimiter={delimiter}: fields are separated by one ASCII character, not a quote or"
             " the end of a line (a tab is ?delimiter=tab)."
         )
-    encoding = url.options.get("encoding", "utf-8")
-    ascii_text = bytes(range(128))
-    try:
-        plain = ascii_text.decode(encoding) == ascii_text.decode("ascii")
-        encoding = codecs.lookup(encoding).name
-    except (LookupError, UnicodeError):
-        plain = False
-    if not plain:
+    given = url.options.get("encoding", "utf-8")
+    encoding = known_encoding(given)
+    if encoding is None:
         raise UsageError(
-            f"?encoding={encoding} is not known, or differs from ASCII: name another,"
+            f"?encoding={given} is not known, or ends its lines unlike ASCII: name another,"
             " or convert the files to UTF-8."
         )
     return TextOptions(delimiter, encoding, url.options.get("null", ""))
