@@ -8,16 +8,19 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NoReturn
 
 from . import LoadError, LoadResult, Options, UsageError, load
 from .config import TARGETS, Config, find_config
 from .destinations import Destination, open_destination
 from .destinations.redshift.settings import driver_parameters
+from .drift import TABLE_DROPPED, summed_up
 from .options import MODES, POLICIES
-from .plan import Plan, refuse_unfit
+from .plan import refuse_unfit
 from .progress import Bar, Lines, Progress
-from .run import plan_load
+from .required import read_required
+from .run import Preview, plan_load
 from .urls import with_password
 from .verify import Verdict, verify
 
@@ -70,9 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warehouse = _destination(given, config)
         as_json = given.log_format == "json"
         if given.plan:
-            plans, warnings = plan_load(source, warehouse, options)
-            _warn(warnings, say)
-            return _show_plan(plans, as_json=as_json)
+            preview = plan_load(source, warehouse, options)
+            _warn(preview.warnings, say)
+            return _show_plan(preview, as_json=as_json)
         progress: Progress = Lines(say)
         if not as_json and sys.stderr.isatty():
             progress = Bar()
@@ -97,7 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return DONE_WITH_ISSUES if result.issue_count else DONE
 
 
-def _show_plan(plans: list[Plan], *, as_json: bool) -> int:
+def _show_plan(preview: Preview, *, as_json: bool) -> int:
+    plans = preview.plans
     rows: list[tuple[str, ...]] = [("table", "mode", "rows", "why")]
     types = []
     for plan in plans:
@@ -105,12 +109,21 @@ def _show_plan(plans: list[Plan], *, as_json: bool) -> int:
         columns = {column.raw_name: str(column.type) for column in plan.table.columns}
         line = {"table": name, "mode": plan.mode, "rows": expected, "why": plan.reason}
         if as_json:
-            print(json.dumps(line | {"columns": columns}))
+            changes = [str(change) for change in preview.changes if change.table == name]
+            print(json.dumps(line | {"columns": columns, "changes": changes}))
         rows.append((name, plan.mode, "?" if expected is None else f"{expected:,}", plan.reason))
         types.append(f"{name}: {', '.join(f'{column} {kind}' for column, kind in columns.items())}")
+    for name in (change.table for change in preview.changes if change.change == TABLE_DROPPED):
+        line = {"table": name, "mode": "gone", "rows": None, "why": "not in the source any more"}
+        if as_json:
+            print(json.dumps(line | {"columns": {}, "changes": [TABLE_DROPPED]}))
+        rows.append((name, "gone", "?", "not in the source any more; its rows stay"))
     if not as_json:
-        print(_table(rows, right=(2,)), "", *types, sep="\n")
+        changed = [f"schema: {change}" for change in summed_up(preview.changes)]
+        print(_table(rows, right=(2,)), "", *types, *changed, sep="\n")
     refuse_unfit(plans)
+    if preview.problem:
+        raise LoadError(preview.problem)
     return DONE
 
 
@@ -157,8 +170,8 @@ def summary(result: LoadResult) -> str:
         for (column, reason), issue in entry.issues.found.items():
             at = f" (for example {issue.sample_key})" if issue.sample_key else ""
             lines.append(f"note: {entry.table.raw_name}.{column}: {issue.count:,} x {reason}{at}")
-    known = result.known_before
-    lines.extend(f"schema: {change}" for change in result.schema_changes if known)
+    if result.known_before:
+        lines.extend(f"schema: {change}" for change in summed_up(result.schema_changes))
     lines.extend(f"warning: {warning}" for warning in result.warnings)
     lines.append(f"{result.source} -> {result.target}, batch {result.batch_id}")
     return "\n".join(lines)
@@ -255,6 +268,13 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         help="replace values by a SHA-256 with the salt in LOAD_HASH_SALT; equal values stay equal",
     )
+    add(
+        "--require",
+        metavar="PATHS",
+        action="append",
+        help="fail unless the source has what is declared here: models/ of a dbt project, a YAML"
+        " file of dbt's sources, a table, or table.column",
+    )
     how = parser.add_argument_group("how it is loaded")
     add = how.add_argument
     add(
@@ -308,6 +328,8 @@ def _options(given: argparse.Namespace, config: Options) -> Options:
     """The options of the configuration, overridden by those of the command line."""
     # The command line also overrides the mode and policy that the file gives a single table.
     now = {name: value for name in ("mode", "policy") if (value := getattr(given, name))}
+    if required := _names(given.require):
+        config = replace(config, required=read_required(required, Path(), "--require"))
     return replace(
         config,
         select=_names(given.select) or config.select,

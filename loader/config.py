@@ -11,6 +11,9 @@ hash_columns: [customers.phone]                     # the salt comes from LOAD_H
 policy: evolve                                      # or freeze, ignore-new
 mode: auto                                          # or full, diff, append
 max_delete_share: 0.5
+required: [models/]                                 # what dbt's sources declare must be there
+accept:                                             # what is unknown from a day on, and why
+  - {column: customers.creditLimit, from: 2026-12-01, because: the shop gives no credit any more}
 tables:
   payments: {mode: append, cursor: paymentDate, overlap: 7}
 """
@@ -18,17 +21,20 @@ tables:
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from .errors import UsageError
-from .options import MODES, POLICIES, Options, TableOptions
+from .options import MODES, POLICIES, Accepted, Options, TableOptions
+from .required import read_required
 
 DEFAULT_FILE = "loader.yml"
 TARGETS = ("duckdb", "postgres", "redshift")
 _TABLE_KEYS = {"mode": str, "cursor": str, "overlap": int, "policy": str}
+_ACCEPT_KEYS = {"column": str, "from": date, "because": str}
 _KEYS: dict[str, Any] = {
     "source": str,
     "target": str,
@@ -39,6 +45,8 @@ _KEYS: dict[str, Any] = {
     "hash_columns": list,
     "strict": bool,
     "max_delete_share": (int, float),
+    "required": (str, list),
+    "accept": list,
     "mode": str,
     "policy": str,
     "tables": dict,
@@ -87,8 +95,15 @@ def read_config(path: Path) -> Config:
         tables[str(name)] = _table_options(given, where, default)
     plain = ("select", "exclude", "exclude_columns", "hash_columns", "strict", "max_delete_share")
     options = Options(
-        default=default, tables=tables, **{key: found[key] for key in plain if key in found}
+        default=default,
+        tables=tables,
+        accept=[_accepted(entry, f"{path}, accept") for entry in found.get("accept") or []],
+        **{key: found[key] for key in plain if key in found},
     )
+    if required := found.get("required"):
+        entries = [required] if isinstance(required, str) else required
+        where = f"The configuration {path}, required"
+        options = replace(options, required=read_required(entries, path.parent, where))
     return Config(found.get("source"), found.get("target"), found.get("raw_schema"), options)
 
 
@@ -101,8 +116,20 @@ def _check(found: Any, keys: Mapping[str, Any], where: str) -> None:
                 f"The configuration {where} has an unknown key {key}; known: {', '.join(keys)}."
             )
         fits = isinstance(value, keys[key]) and (keys[key] is bool or not isinstance(value, bool))
-        if not fits or (isinstance(value, list) and not all(isinstance(v, str) for v in value)):
+        of = dict if key == "accept" else str
+        if not fits or (isinstance(value, list) and not all(isinstance(v, of) for v in value)):
             raise UsageError(f"The configuration {where}: {key} cannot be {value!r}.")
+
+
+def _accepted(entry: Mapping[str, Any], where: str) -> Accepted:
+    _check(entry, _ACCEPT_KEYS, where)
+    missing = [key for key in _ACCEPT_KEYS if not entry.get(key)]
+    if missing or entry["column"].count(".") != 1:
+        raise UsageError(
+            f"The configuration {where}: each entry needs column (as table.column), from (a day)"
+            f" and because; {f'{missing[0]} is missing' if missing else entry['column']}."
+        )
+    return Accepted(entry["column"], entry["from"], entry["because"])
 
 
 def _table_options(given: Mapping[str, Any], where: str, default: TableOptions) -> TableOptions:

@@ -1,12 +1,13 @@
 """How the source's tables and columns changed since the last run, and what the warehouse does."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from .errors import LoadError
 from .schema import METADATA_COLUMNS, NO_VALUES, Column, Table, Type, widest
 
 HASHED = "hashed"
+TABLE_DROPPED = "table dropped"
 # Raw table -> raw column -> how the source declared it.
 Schemas = Mapping[str, Mapping[str, str]]
 
@@ -27,6 +28,13 @@ class SchemaChange:
         return f"{name}: {self.change}{types}"
 
 
+def summed_up(changes: Iterable[SchemaChange]) -> list[str]:
+    """The changes for people: of a table that came or went, not each column."""
+    changes = list(changes)
+    whole = {change.table for change in changes if change.column is None}
+    return [str(change) for change in changes if not (change.column and change.table in whole)]
+
+
 def declared(column: Column) -> str:
     """How the source declares a column, with its nullability, and whether it is hashed."""
     treated = f" {HASHED} {column.hashed}" if column.hashed else ""
@@ -45,7 +53,7 @@ def table_changes(table: Table, known: Schemas) -> list[SchemaChange]:
     """How a table differs from what it was when last seen."""
     name, before = table.raw_name, known.get(table.raw_name)
     now = {column.raw_name: declared(column) for column in table.columns}
-    if before is None:
+    if not before:
         added = [SchemaChange(name, c, "column added", after=text) for c, text in now.items()]
         return [SchemaChange(name, None, "table added"), *added]
     return list(_column_changes(name, before, now))
@@ -71,9 +79,9 @@ def dropped_tables(present: set[str], known: Schemas) -> list[SchemaChange]:
     return [
         change
         for table in known
-        if table not in present
+        if table not in present and known[table]
         for change in (
-            SchemaChange(table, None, "table dropped"),
+            SchemaChange(table, None, TABLE_DROPPED),
             *(SchemaChange(table, c, "column dropped", before=t) for c, t in known[table].items()),
         )
     ]
@@ -82,7 +90,7 @@ def dropped_tables(present: set[str], known: Schemas) -> list[SchemaChange]:
 def without_new_columns(table: Table, known: Schemas) -> Table:
     """The table with only the columns that the last run saw."""
     before = known.get(table.raw_name)
-    if before is None:
+    if not before:
         return table
     known_columns = tuple(column for column in table.columns if column.raw_name in before)
     names = {column.name for column in known_columns}

@@ -4,10 +4,7 @@ A source's key can fail in the warehouse: the source does not enforce it (a pare
 PostgreSQL with the rows of its children, nulls in SQLite), or values are equal after conversion.
 """
 
-from collections.abc import Collection, Sequence
-
 from .destinations import Destination, KeyFault, Rows
-from .drift import SchemaChange
 from .errors import LoadError
 from .options import Options
 from .result import TableResult
@@ -66,23 +63,3 @@ def _shown(entry: TableResult, fault: KeyFault) -> str:
     # A key that holds hashed values is not shown.
     sample = "" if entry.issues.hides_key else f", for example {fault.sample}"
     return f" ({fault.rows:,} rows share it or have a null in it{sample})"
-
-
-def renamed_key(
-    entry: TableResult, held: Collection[str], changes: Sequence[SchemaChange]
-) -> str | None:
-    """What became of a key whose columns the warehouse does not have yet; None where it has them.
-
-    `held`: the warehouse's columns before the load; `changes`: those of the source's schema.
-    """
-    table = entry.table
-    new = [column.name for column in table.key_columns if column.raw_name not in held]
-    if not new:
-        return None
-    of_table = [change for change in changes if change.table == table.raw_name]
-    gone = [str(change.column) for change in of_table if change.change == "column dropped"]
-    renamed = f", and {', '.join(gone)} is gone: perhaps it was renamed" if gone else ""
-    return (
-        f"{table.name}: its key has the new column {', '.join(new)}{renamed}. No row in the"
-        " warehouse has a value in it, so all would count as deleted and come as new ones"
-    )

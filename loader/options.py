@@ -3,6 +3,9 @@
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
+
+from .required import NOTHING, Required
 
 MODES = ("auto", "full", "diff", "append")
 POLICIES = ("evolve", "freeze", "ignore-new")
@@ -21,6 +24,15 @@ class TableOptions:
 
 
 @dataclass(frozen=True)
+class Accepted:
+    """A column, as `table.column`, that models need and the source does not have; and why not."""
+
+    column: str
+    since: date
+    because: str
+
+
+@dataclass(frozen=True)
 class Options:
     """The choices of a run; names and patterns are the source's, in any case."""
 
@@ -34,6 +46,8 @@ class Options:
     full_refresh: bool = False
     # Share of a table's rows that may vanish in one run, from 0 to 1.
     max_delete_share: float = 0.5
+    required: Required = NOTHING
+    accept: Sequence[Accepted] = ()
     default: TableOptions = TableOptions()
     tables: Mapping[str, TableOptions] = field(default_factory=dict)
 

@@ -28,6 +28,8 @@ class TableResult:
     is_new: bool = False
     # Why the key of the staged rows is not one.
     key_fault: KeyFault | None = None
+    # Why its rows could not be found again by its key, where that is a new one.
+    rekeyed: str = ""
     # The digests that the source gave while it was read.
     digests: Digests = field(default_factory=dict)
 
@@ -48,6 +50,8 @@ class LoadResult:
     finished_at: datetime | None = None
     tables: list[TableResult] = field(default_factory=list)
     schema_changes: list[SchemaChange] = field(default_factory=list)
+    # Raw tables that the source no longer has.
+    gone: list[str] = field(default_factory=list)
     # Whether an earlier run saw the source; if not, its changes are not worth printing.
     known_before: bool = False
     # What a person should know although the load succeeded.
@@ -95,6 +99,18 @@ def audit_records(result: LoadResult, status: str, error: str | None) -> list[Re
             )
             for change in result.schema_changes
         )
+    records.extend(
+        Record(
+            "_load_tables",
+            {
+                "batch_id": result.batch_id,
+                "table_name": name,
+                "status": "gone",
+                "error": "The source has no such table, or its user may not see it.",
+            },
+        )
+        for name in result.gone
+    )
     for entry in tables:
         changes = Changes() if failed else entry.changes
         records.append(

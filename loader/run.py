@@ -4,18 +4,21 @@ import secrets
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from .contract import Checker, ContractError
 from .destinations import Changes, Destination, Rows, Stamp
-from .drift import widened_types
+from .drift import SchemaChange, Schemas, widened_types
 from .errors import LoadError, UsageError
-from .keys import has_key, renamed_key
+from .fitting import fitting
+from .keys import has_key
 from .options import Options
 from .plan import Plan, arriving, make_plan, refuse_unfit
 from .prefetch import Prefetch
 from .progress import Progress, Silent
 from .result import LoadResult, TableResult, audit_records
-from .schema import Table
+from .schema import Column, Table
 from .selection import chosen_tables, follow_policies
 from .sources import Source, open_source
 from .urls import parse_url
@@ -24,20 +27,44 @@ from .wire import Block, Issues, Tally, chunks, hashed, without_losses
 DEFAULTS = Options()
 
 
-def plan_load(
-    source_url: str, destination: Destination, options: Options
-) -> tuple[list[Plan], list[str]]:
-    """How each table would be read, and what to warn of. Writes nothing; raises as `load` does."""
+@dataclass
+class Preview:
+    """What a load would do: how each table would be read, how the source has changed, and warnings.
+
+    `problem`: why it would publish nothing, or "".
+    """
+
+    plans: list[Plan]
+    changes: list[SchemaChange]
+    warnings: list[str]
+    problem: str = ""
+
+
+def plan_load(source_url: str, destination: Destination, options: Options) -> Preview:
+    """What a load would do. Writes nothing; raises as `load` does, but for a broken contract."""
     source = open_source(source_url)
     try:
         destination.open()
-        tables, _ = chosen_tables(source, options, destination, destination.schemas())
-        tables, _ = follow_policies(tables, options, destination.schemas())
+        known = destination.schemas()
+        tables, gone, unread = chosen_tables(source, options, destination, known)
+        problem = ""
+        try:
+            tables = _checker(source, destination, options, known, _now()).check(tables, unread)
+        except ContractError as error:
+            problem = str(error)
+        tables, changes = follow_policies(tables, options, known)
         plans = [make_plan(table, source, destination, options) for table in tables]
-        return plans, [*source.warnings, *destination.warnings]
+        changes = [*gone, *changes] if known else []
+        return Preview(plans, changes, [*source.warnings, *destination.warnings], problem)
     finally:
         source.close()
         destination.close()
+
+
+def _checker(
+    source: Source, destination: Destination, options: Options, known: Schemas, now: datetime
+) -> Checker:
+    return Checker(source, destination, options, known, now.date())
 
 
 def load(
@@ -73,7 +100,10 @@ def load(
         stamp = Stamp(result.batch_id, result.started_at)
         known = destination.schemas()
         result.known_before = bool(known)
-        tables, gone = chosen_tables(source, options, destination, known)
+        tables, gone, unread = chosen_tables(source, options, destination, known)
+        result.gone = [change.table for change in gone if change.column is None]
+        checker = _checker(source, destination, options, known, result.started_at)
+        tables = checker.check(tables, unread)
         tables, changes = follow_policies(tables, options, known)
         result.schema_changes = [*gone, *changes]
         for table in tables:
@@ -86,7 +116,9 @@ def load(
         refuse_unfit(plans)
         for table, plan in zip(tables, plans, strict=True):
             hides_key = plan.table.key_columns != table.key_columns
-            result.tables.append(TableResult(plan, Issues(plan.table, hides_key)))
+            entry = TableResult(plan, Issues(plan.table, hides_key))
+            entry.rekeyed = checker.rekeyed(table)
+            result.tables.append(entry)
         for entry in result.tables:
             _stage(entry, source, destination, stamp, progress, options)
         source.close()
@@ -101,6 +133,8 @@ def load(
     except UsageError:
         raise
     except LoadError as error:
+        if isinstance(error, ContractError):
+            result.gone = list(error.gone)
         result.finished_at = _now()
         destination.record_failure(audit_records(result, "failed", str(error)))
         raise
@@ -160,8 +194,13 @@ def _stage(
             Prefetch(lambda: source.read(source_table, scope, entry.issues)) as blocks,
             ThreadPoolExecutor(max_workers=1) as aside,
         ):
-            ready = prepared(
-                counted(iter(blocks)), source_table, entry.issues, source, destination, options
+            ready = fitting(
+                prepared(
+                    counted(iter(blocks)), source_table, entry.issues, source, destination, options
+                ),
+                source_table,
+                options.required.tables.get(table.raw_name, {}),
+                source,
             )
             # Chunk by chunk, so that the source goes on while the warehouse reads back.
             comparing: Future[None] | None = None
@@ -227,12 +266,16 @@ def _publish(
 ) -> None:
     started = time.monotonic()
     plan, name = entry.plan, entry.table.raw_name
-    keyed, held = bool(entry.table.key), set(destination.columns(name) or ())
+    keyed = bool(entry.table.key)
     try:
         if not plan.reads_nothing:
             _evolve(plan, destination, options)
             keyed = has_key(entry, destination, options, result.warnings)
             entry.changes = destination.publish(entry.table, stamp, keyed=keyed, within=plan.within)
+            held = destination.columns(name) or {}
+            for unknown, kind in entry.table.unknown:
+                if unknown not in held:
+                    destination.evolve(name, [Column(unknown, unknown, "unknown", kind)], {})
         changes = entry.changes
         expected = _expected_rows(entry)
         if expected is not None and changes.live != expected:
@@ -245,11 +288,10 @@ def _publish(
         # Without a key a changed row looks like one that is gone and one that is new.
         gone = changes.deleted if keyed else max(0, before - changes.live)
         if gone > before * options.max_delete_share:
-            renamed = renamed_key(entry, held, result.schema_changes)
-            if renamed is not None:
+            if entry.rekeyed:
                 raise LoadError(
-                    f"{renamed}: nothing was published. Run once with --full-refresh --select"
-                    f" {entry.table.name}, or allow it with --max-delete-share 1."
+                    f"No row of {name} can be found again, because {entry.rekeyed}. Nothing was"
+                    " published."
                 )
             raise LoadError(
                 f"{gone} of {before} rows of {name} are gone from the source, more than"

@@ -121,6 +121,8 @@ class Table:
     shows_part: bool = False
     # What the source's module needs to read the table; no other module uses it.
     detail: dict[str, object] = field(default_factory=dict, compare=False)
+    # Raw columns that models need and the source does not have: their values stay as last loaded.
+    unknown: tuple[tuple[str, Type], ...] = ()
 
     @property
     def key_columns(self) -> tuple[Column, ...]:

@@ -20,14 +20,18 @@ from .options import Options, column_matches
 from .schema import METADATA_COLUMNS, TEXT, Table
 from .sources import Source
 
+# By raw name, the tables of a source that the options leave out (True: a view).
+Unread = Mapping[str, bool]
+
 
 def chosen_tables(
     source: Source, options: Options, destination: Destination, known: Schemas
-) -> tuple[list[Table], list[SchemaChange]]:
-    """The tables that the options choose, as they will be read, and those that are gone."""
+) -> tuple[list[Table], list[SchemaChange], Unread]:
+    """The tables that the options choose, as they will be read; those that are gone; all others."""
     chosen: set[str] = set()
     limit = destination.name_limit
     gone = []
+    unread: dict[str, bool] = {}
 
     def wanted(names: Mapping[str, bool]) -> Collection[str]:
         for pattern in options.select:
@@ -49,8 +53,10 @@ def chosen_tables(
             if (_any_matches(name, options.select, names) if options.select else not is_view)
             and not _any_matches(name, options.exclude, names)
         )
+        raw_names = {name: _short(name.lower(), limit) for name in names}
+        unread.update((raw_names[n], is_view) for n, is_view in names.items() if n not in chosen)
         if not options.select:
-            gone.extend(dropped_tables({_short(name.lower(), limit) for name in names}, known))
+            gone.extend(dropped_tables(set(raw_names.values()), known))
         return chosen
 
     found = [_fitted(table, destination) for table in source.tables(wanted)]
@@ -68,7 +74,7 @@ def chosen_tables(
         ]
     tables = [_treated(table, options, known) for table in tables]
     _refuse_unfit(tables)
-    return tables, gone
+    return tables, gone, unread
 
 
 def follow_policies(
@@ -101,7 +107,7 @@ def without_news(tables: list[Table], options: Options, known: Schemas) -> list[
         without_new_columns(table, known) if ignores else table
         for table in tables
         for ignores in [options.of(table.name).policy == "ignore-new"]
-        if not (ignores and known and table.raw_name not in known)
+        if not (ignores and known and not known.get(table.raw_name))
     ]
 
 

@@ -12,7 +12,7 @@ from .plan import arriving
 from .progress import Progress, Silent
 from .ranges import Scope
 from .run import prepared
-from .schema import INTEGERS, Table
+from .schema import INTEGERS, TEXT, Column, Table
 from .selection import chosen_tables, without_news
 from .sources import open_source
 from .wire import NULL, Block, Issues
@@ -47,10 +47,11 @@ def verify(
     try:
         destination.open()
         known = destination.schemas()
-        tables, _ = chosen_tables(source, options, destination, {})
+        tables, _, unread = chosen_tables(source, options, destination, {})
         tables = without_news(tables, options, known)
         progress.begin(tables)
-        verdicts = []
+        present = unread.keys() | {table.raw_name for table in tables}
+        verdicts = [] if options.select else list(_gone(known.keys() - present, destination))
         for table in tables:
             progress.table(table)
             verdict = Verdict(arriving(table))
@@ -76,11 +77,30 @@ def verify(
                 destination.open()
                 continue
             verdict.differences.extend(_differences(issues.table, here, there))
+        read = {f"{table.raw_name}.{c.raw_name}" for table in tables for c in table.columns}
+        source.warnings.extend(
+            f"{accepted.column} is not compared: the source does not have it, which is accepted."
+            for accepted in options.accept
+            if accepted.column.lower() not in read
+        )
         return verdicts, [*source.warnings, *destination.warnings]
     finally:
         progress.end()
         source.close()
         destination.close()
+
+
+def _gone(names: Collection[str], destination: Destination) -> Iterator[Verdict]:
+    """A verdict for each table that earlier loads wrote and that the source does not have."""
+    for name in sorted(names):
+        held = destination.columns(name)
+        if held is None:
+            continue
+        column = next(iter(held))
+        table = Table(name, name, (Column(column, column, "", held[column] or TEXT),))
+        rows = sum(block.rows for block in destination.held(table))
+        gone = f"is gone from the source: its {rows:,} rows in the warehouse are of an earlier load"
+        yield Verdict(table, warehouse_rows=rows, differences=[gone])
 
 
 def _in_both(

@@ -3,5 +3,9 @@
         ' \t\n\x0b\x0c\r\x85\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009'
         ~ '\u200a\u200b\u2028\u2029\u202f\u205f\u3000\ufeff'
     ) -%}
-    cast(nullif(trim(both '{{ blanks }}' from {{ column }}), '') as {{ type_text() }})
+    {#- A file without declared types may give a code as a number: the cast makes it text again. -#}
+    cast(
+        nullif(trim(both '{{ blanks }}' from cast({{ column }} as {{ type_text() }})), '')
+        as {{ type_text() }}
+    )
 {%- endmacro %}

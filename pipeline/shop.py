@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from loader import Options, load
+from loader.drift import summed_up
 from loader.progress import Lines
+from loader.required import read_required
 from loader.sources import MODULES
 from loader.urls import SourceUrl, parse_url
 from pipeline.project import PROJECT, is_set, raw_schema
@@ -86,20 +89,27 @@ def last_source(warehouse: Warehouse) -> str | None:
 
 
 def load_shop(steps: Steps, warehouse: Warehouse, url: str, options: Options) -> None:
-    """Load the shop into the warehouse. Raises LoadError."""
+    """Load the shop into the warehouse. Raises LoadError, also where the models need more."""
     schema = raw_schema()
+    needed = read_required(["models"], PROJECT, "make build")
+    tables = {**options.required.tables, **needed.tables}
+    options = dataclasses.replace(options, required=dataclasses.replace(needed, tables=tables))
     destination = warehouse.destination(schema)
     with steps.step("load") as notes:
         in_a_log = Lines(functools.partial(print, file=sys.stderr))
         progress = LoadProgress(steps) if steps.terminal else in_a_log
         result = load(url, destination, options, progress=progress)
-        changes = [entry.changes for entry in result.tables]
+        written = [entry.changes for entry in result.tables]
         notes.append(
             f"{result.source}: {sum(entry.rows_read for entry in result.tables):,} rows in"
-            f" {len(result.tables)} tables ({sum(c.inserted for c in changes):,} new,"
-            f" {sum(c.updated for c in changes):,} changed,"
-            f" {sum(c.deleted for c in changes):,} gone)"
+            f" {len(result.tables)} tables ({sum(c.inserted for c in written):,} new,"
+            f" {sum(c.updated for c in written):,} changed,"
+            f" {sum(c.deleted for c in written):,} gone)"
         )
+        if result.known_before:
+            changes = summed_up(result.schema_changes)
+            notes += [f"WARNING: the source has changed: {change}" for change in changes]
+        notes += [f"WARNING: {warning}" for warning in result.warnings]
         if result.issue_count:
             notes.append(
                 f"WARNING: {result.issue_count:,} values could not be stored exactly:"

@@ -99,7 +99,10 @@ class Destination(ABC):
 
     @abstractmethod
     def schemas(self) -> dict[str, dict[str, str]]:
-        """By raw table: its source columns and how they were declared when last seen."""
+        """By raw table: its source columns and how they were declared when last seen.
+
+        A table that is gone from the source has none.
+        """
 
     @abstractmethod
     def newest(self, raw_table: str, column: Column, overlap: int) -> str | None:

@@ -195,7 +195,7 @@ class DuckDBDestination(SqlDestination):
 
     def evolve(self, raw_table: str, added: Sequence[Column], widened: Mapping[str, Type]) -> None:
         super().evolve(raw_table, added, widened)
-        held = self._existing[raw_table]
+        held = self._existing.setdefault(raw_table, {})
         held.update({column.raw_name: column.type for column in added} | dict(widened))
 
     def publish(

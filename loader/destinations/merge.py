@@ -32,7 +32,7 @@ class Merge:
                 self._values[name] = (
                     value if kind is None else warehouse._cast(value, kinds[name], kind)
                 )
-            elif name not in METADATA_COLUMNS and kind is not None:
+            elif name not in (*METADATA_COLUMNS, *dict(table.unknown)) and kind is not None:
                 # The source has dropped this column.
                 self._values[name] = f"cast(null as {warehouse.type_name(kind)})"
         self._key = [column.raw_name for column in table.key_columns]

@@ -220,7 +220,10 @@ class SqlDestination(Destination):
         return states
 
     def _read_schemas(self) -> dict[str, dict[str, str]]:
-        """By raw table: its source columns and how they were declared when last seen."""
+        """By raw table: its source columns and how they were declared when last seen.
+
+        A table that is gone from the source has none.
+        """
         schemas: dict[str, dict[str, str]] = {}
         for table, column, declared in self._rows(
             "select table_name, column_name, declared_after from"
@@ -228,8 +231,9 @@ class SqlDestination(Destination):
             " order by batch_id desc) as age"
             f" from {self._name('_load_schema_changes')}) as changes where age = 1"
         ):
+            columns = schemas.setdefault(table, {})
             if declared is not None:
-                schemas.setdefault(table, {})[column] = declared
+                columns[column] = declared
         return schemas
 
     def _write(self, records: Sequence[Record]) -> None:
