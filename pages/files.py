@@ -10,12 +10,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
 def site(target: Path) -> Path:
-    """The folder of the pages, below dbt's target folder."""
+    """The folder of the pages, below the folder of what builds of a warehouse leave."""
     return target / "site"
 
 
 def artifacts(target: Path) -> Path:
-    """The folder with dbt's artifacts of the last build, below dbt's target folder."""
+    """The folder with dbt's artifacts of the last build, likewise."""
     return target / "built"
 
 

@@ -1,14 +1,17 @@
 """The start page: how fresh the warehouse is, how the last build went, who owns what, and links.
 
-A build stores its facts in `target/build.json` and writes the page from them. When a linked page
-is drawn later, the start page can be written again without the warehouse.
+A build stores its facts in `build.json`, beside the pages of its warehouse, and writes the page
+from them. When a linked page is drawn later, the start page can be written again without the
+warehouse.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,10 @@ PAGES = (
 OUTCOMES = ("good", "warned", "failed", "skipped")
 
 
+# Where the report says that it is not the newest; see page.html.jinja.
+STANDING = re.compile("(<!--standing-->).*(<!--/standing-->)")
+
+
 def note_build(target: Path, began: datetime, facts: Mapping[str, Any]) -> None:
     """Store what a build came to, and write the start page. Raises OSError."""
     ended = datetime.now(UTC)
@@ -33,25 +40,52 @@ def note_build(target: Path, began: datetime, facts: Mapping[str, Any]) -> None:
         "seconds": round((ended - began).total_seconds(), 1),
         **facts,
     }
-    _store(target, note)
+    _store(target, note, ended)
 
 
-def note_failure(target: Path, error: str) -> None:
-    """Let the start page say that a build ended early, above the facts of the build before it."""
+def note_failure(target: Path, error: str, warehouse: str, gone: Collection[str] = ()) -> None:
+    """Let the start page say that a build ended early, above the facts of the build before it.
+
+    `gone`: tables that the shop has no longer. They are not fresh, whenever they were loaded.
+    """
+    note = _read(target) or {"warehouse": ""}
+    for source in note.get("freshness", ()):
+        if source["name"] in gone:
+            source["outcome"] = "failed"
+            source["loaded_at"] = f"{source['loaded_at']}; the shop no longer has it"
+    now = datetime.now(UTC)
+    note |= {"green": False, "error": error, "failed_at": moment(now), "failed_of": warehouse}
+    _store(target, note, now)
+
+
+def _read(target: Path) -> dict[str, Any]:
     file = target / "build.json"
-    note = json.loads(file.read_text("utf-8")) if file.is_file() else {"warehouse": ""}
-    note |= {"green": False, "error": error, "failed_at": moment(datetime.now(UTC))}
-    _store(target, note)
+    found: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return found
 
 
-def _store(target: Path, note: Mapping[str, Any]) -> None:
+def _store(target: Path, note: dict[str, Any], now: datetime) -> None:
+    """Write the note and the page; until a build is green, also since when none was."""
+    before = _read(target)
+    if note["green"]:
+        note |= {"good_at": moment(now), "failed_since": ""}
+    else:
+        since = before.get("failed_since") or moment(now)
+        note |= {"good_at": before.get("good_at", ""), "failed_since": since}
     replace_file(target / "build.json", json.dumps(note, indent=1))
     write_start_page(target)
+    report = site(target) / "report.html"
+    if not note["green"] and report.is_file():
+        why = f": {note['error']}" if note["error"] else ", as the start page says"
+        text = f"This page is not the newest: builds fail since {note['failed_since']}{why}"
+        notice = f'<div class="notice" role="note"><p>{escape(text)}</p></div>'
+        page = report.read_text("utf-8")
+        replace_file(report, STANDING.sub(lambda found: found[1] + notice + found[2], page))
 
 
 def write_start_page(target: Path) -> None:
     """Write the page from the facts of the last build, with links to the pages that exist."""
-    note = json.loads((target / "build.json").read_text("utf-8"))
+    note = _read(target)
     links = []
     for file, title, shows, command in PAGES:
         made = site(target) / file

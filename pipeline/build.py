@@ -17,18 +17,27 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
 from loader import LoadError
 from loader.config import Config, find_config
+from loader.contract import ContractError
 from loader.urls import with_password
 from pages.catalog import store_catalog
 from pages.start import note_build, note_failure
 from pipeline.dbt_packages import PackageError, install_packages
 from pipeline.dbt_runner import Dbt, DbtError, Run, close_connections
 from pipeline.project import MADE, PROJECT, project_settings, raw_schema
-from pipeline.record import commit, last_load, outcomes_of, owners_of
+from pipeline.record import (
+    accepted_of,
+    commit,
+    last_good_load,
+    last_load,
+    outcomes_of,
+    owners_of,
+)
 from pipeline.report import write_report
 from pipeline.shop import SAMPLE_URL, OtherShopError, load_shop, make_sample, refuse_other_shop
 from pipeline.steps import Steps
@@ -81,6 +90,22 @@ def refuse_other_schema(config: Config) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What a person has set for a build: the loader's file, options of dbt, and which tests."""
+
+    config: Config
+    variables: list[str]
+    tests: str
+
+
+def given_settings() -> Settings:
+    """The settings, validated before anything is loaded. Raises one of MISTAKES."""
+    settings = Settings(find_config(), variables(), wanted_tests())
+    refuse_other_schema(settings.config)
+    return settings
+
+
 def prepare(steps: Steps) -> Warehouse:
     """Give dbt its packages and a profile; returns the warehouse that the profile means.
 
@@ -91,13 +116,10 @@ def prepare(steps: Steps) -> Warehouse:
     return chosen_warehouse()
 
 
-def build(steps: Steps) -> bool:
+def build(steps: Steps, settings: Settings, warehouse: Warehouse) -> bool:
     """Run every step; True when all is green. Raises one of MISTAKES."""
     began = datetime.now(UTC)
-    # Validate settings before loading.
-    config, options, wanted = find_config(), variables(), wanted_tests()
-    refuse_other_schema(config)
-    warehouse = prepare(steps)
+    config = settings.config
     given = os.environ.get("SOURCE") or config.source
     url = with_password(given) if given else SAMPLE_URL
     refuse_other_shop(warehouse, url, sample=not given)
@@ -108,14 +130,14 @@ def build(steps: Steps) -> bool:
     load = last_load(warehouse, raw_schema())
 
     with steps.step("dbt parse"):
-        dbt = Dbt([*warehouse.options, *options], steps.progress)
-    built, tested = build_models(steps, dbt, warehouse, wanted)
+        dbt = Dbt([*warehouse.options, *settings.variables], steps.progress)
+    built, tested = build_models(steps, dbt, warehouse, settings.tests)
     with steps.step("freshness") as notes:
         fresh = dbt.freshness()
         notes.append(freshness_line(fresh.results))
     with steps.step("catalog") as notes:
         is_complete = dbt.write_catalog()
-        notes.append(publish_catalog() if is_complete else "incomplete: see logs/dbt.log")
+        notes.append(publish_catalog(warehouse) if is_complete else "incomplete: see logs/dbt.log")
     with steps.step("figures"):
         figures = figures_of(dbt.query(figures_query(mart.name for mart in dbt.marts())))
     with steps.step("report") as notes:
@@ -128,12 +150,13 @@ def build(steps: Steps) -> bool:
         "green": green,
         "load": load,
         "tested": tested,
+        "accepted": accepted_of(config.options.accept),
         **outcomes_of(results),
         **owners_of(dbt, figures),
         **settings_of(warehouse, figures),
     }
     try:
-        note_build(MADE, began, facts)
+        note_build(warehouse.made, began, facts)
     except OSError as error:
         paragraphs.append([f"WARNING: the start page is not written: {error}"])
     paragraphs += [
@@ -167,15 +190,15 @@ def settings_of(warehouse: Warehouse, figures: Sequence[Figure]) -> dict[str, An
     return {
         "project": f"{project['name']} {project['version']}",
         "commit": commit(PROJECT),
-        "warehouse": f"{warehouse.name}: {warehouse.place}",
+        "warehouse": warehouse.label,
         "data_through": next((f.name for f in figures if f.topic == "data through"), "unknown"),
     }
 
 
-def publish_catalog() -> str:
+def publish_catalog(warehouse: Warehouse) -> str:
     """Put dbt's catalog where people look; returns the note of the step."""
     try:
-        return store_catalog(MADE)
+        return store_catalog(MADE, warehouse.made)
     except OSError as error:
         # Failing to write a page never fails the build.
         return f"WARNING: not written: {error}"
@@ -193,6 +216,16 @@ def publish_report(warehouse: Warehouse, *, is_good: bool) -> str:
         return f"WARNING: not written: {' '.join(str(error).split())}"
 
 
+def standing(warehouse: Warehouse | None) -> str:
+    """Of which load the warehouse is after a build that ended early; empty where nobody knows."""
+    loaded = last_good_load(warehouse, raw_schema()) if warehouse else ""
+    return (
+        f" The warehouse {warehouse.label} holds the load of {loaded}."
+        if warehouse and loaded
+        else ""
+    )
+
+
 def main(arguments: Sequence[str] | None = None, *, started: float | None = None) -> int:
     """Run the build; every mistake that a person can mend is one sentence.
 
@@ -204,18 +237,25 @@ def main(arguments: Sequence[str] | None = None, *, started: float | None = None
     os.chdir(PROJECT)
     started = started or time.monotonic()
     steps = Steps(started)
+    warehouse: Warehouse | None = None
     try:
         with steps.step("start", since=started):
             pass
         if options.prepare:
             prepare(steps)
             return 0
-        return 0 if build(steps) else 1
+        settings = given_settings()
+        warehouse = prepare(steps)
+        return 0 if build(steps, settings, warehouse) else 1
     except MISTAKES as error:
-        print(f"make build: {error}", file=sys.stderr)
-        if not options.prepare:
+        said = f"{error}{standing(warehouse)}"
+        print(f"make build: {said}", file=sys.stderr)
+        # Settings that cannot be read may mean any warehouse; without any it is the default one.
+        if warehouse or not (os.environ.get("TARGET") or os.environ.get("DUCKDB_PATH")):
+            made, label = (warehouse.made, warehouse.label) if warehouse else (MADE, "the shop")
+            gone = error.gone if isinstance(error, ContractError) else ()
             with contextlib.suppress(OSError):  # the sentence above matters more
-                note_failure(MADE, str(error))
+                note_failure(made, said, label, gone)
         return 1
     except KeyboardInterrupt:
         print("make build: interrupted", file=sys.stderr)

@@ -4,23 +4,27 @@
     python scripts/catalog.py --diagram    only draw the diagrams in docs/marts.md, docs/diagram.md
 
 `make build` writes the other pages. These two take longer than all of those together and need more
-packages, so they are drawn when somebody wants to see them.
+packages, so they are drawn when somebody wants to see them. TARGET and DUCKDB_PATH name the
+warehouse whose pages are shown.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from loader import LoadError
 from pages.catalog import ARTIFACTS
 from pages.files import artifacts, site
 from pages.start import write_start_page
 from pipeline.project import MADE, PROJECT
+from pipeline.warehouse import ProfileError, chosen_warehouse
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -79,8 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--diagram", action="store_true", help="draw those of docs/")
     options = parser.parse_args(arguments)
-    if not (site(MADE) / "index.html").is_file():
-        warn("there is nothing to show yet; run make build first.")
+    os.chdir(PROJECT)
+    try:
+        warehouse = chosen_warehouse()
+    except (ProfileError, LoadError) as error:
+        warn(str(error))
+        return 1
+    made = warehouse.made
+    if not (site(made) / "index.html").is_file():
+        warn(f"there is nothing to show of {warehouse.label} yet; run make build first.")
         return 1
     if options.diagram:
         try:
@@ -92,13 +103,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     port = options.port
     try:
-        handler = partial(_Quiet, directory=str(site(MADE)))
+        handler = partial(_Quiet, directory=str(site(made)))
         server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     except (OSError, OverflowError) as error:
         warn(f"port {port} cannot be used ({error}); try make docs PORT={port + 1}.")
         return 1
-    draw(MADE)
-    print(f"All pages are at http://localhost:{port} (Ctrl-C ends it).", flush=True)
+    draw(made)
+    print(
+        f"All pages of {warehouse.label} are at http://localhost:{port} (Ctrl-C ends it).",
+        flush=True,
+    )
     with server:
         try:
             server.serve_forever()

@@ -13,6 +13,11 @@ PROJECT = Path(__file__).resolve().parents[1]
 MADE = PROJECT / "target"  # what dbt and a build write
 
 
+def shown(path: Path) -> str:
+    """A path for people: in the project relative to it, else whole."""
+    return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)
+
+
 def project_settings(project: Path = PROJECT) -> dict[str, Any]:
     """What dbt_project.yml says."""
     found: dict[str, Any] = yaml.safe_load((project / "dbt_project.yml").read_text("utf-8"))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from loader.options import Accepted
 from pages.start import moment
 from pipeline.dbt_runner import Dbt, Owner, Result
 from pipeline.summary import Figure, failure_paragraphs
@@ -39,6 +40,22 @@ def last_load(warehouse: Warehouse, raw_schema: str) -> dict[str, Any] | None:
     return load | {name: moment(load[name]) for name in ("started_at", "finished_at")}
 
 
+def last_good_load(warehouse: Warehouse, raw_schema: str) -> str:
+    """When the load that the warehouse holds began; empty where there is none, or nobody knows."""
+    rows = warehouse.ask(
+        f"select max(started_at) from {raw_schema}._load_runs where status = 'succeeded'"
+    )
+    return moment(rows[0][0]) if rows and rows[0][0] else ""
+
+
+def accepted_of(accepted: Sequence[Accepted]) -> list[dict[str, str]]:
+    """What the team accepts that the shop does not have."""
+    return [
+        {"column": found.column, "since": str(found.since), "because": found.because}
+        for found in accepted
+    ]
+
+
 def outcomes_of(results: Sequence[Result]) -> dict[str, Any]:
     """How the nodes and sources went: counts by kind, and what failed or warned."""
     counts: dict[str, Counter[str]] = {}
@@ -53,7 +70,10 @@ def outcomes_of(results: Sequence[Result]) -> dict[str, Any]:
             {
                 "name": source.name,
                 "outcome": outcome_of(source),
-                "loaded_at": moment(source.loaded_at),
+                # dbt's way to say that no load has confirmed it.
+                "loaded_at": "no load"
+                if source.loaded_at and source.loaded_at.year == 1
+                else moment(source.loaded_at),
             }
             for source in sources
         ],

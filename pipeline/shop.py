@@ -13,7 +13,7 @@ from loader import Options, load
 from loader.drift import summed_up
 from loader.progress import Lines
 from loader.required import read_required
-from loader.sources import MODULES
+from loader.sources import MODULES, open_source
 from loader.urls import SourceUrl, parse_url
 from pipeline.project import PROJECT, is_set, raw_schema
 from pipeline.steps import LoadProgress, Steps
@@ -47,6 +47,8 @@ def make_sample(steps: Steps) -> None:
 def refuse_other_shop(warehouse: Warehouse, url: str, *, sample: bool) -> None:
     """Raise OtherShopError when the last load of the warehouse came from another shop.
 
+    Raises LoadError when the shop cannot be reached.
+
     To load one shop over another would mark nearly every row as deleted. A plain `make build` after
     `make build SOURCE=...` would replace a real shop by the sample.
     """
@@ -56,6 +58,9 @@ def refuse_other_shop(warehouse: Warehouse, url: str, *, sample: bool) -> None:
     # The loader refuses an unknown scheme, and names the known ones.
     if now.scheme not in MODULES or place_of(parse_url(before)) == place_of(now):
         return
+    # What cannot be reached is rather mistyped than another shop.
+    if not sample or SAMPLE.exists():
+        open_source(url).close()
     remedies = [f"take another {warehouse.variable}"]
     if sample:
         remedies.insert(0, "give SOURCE again")

@@ -10,7 +10,9 @@ from decimal import Decimal
 from shlex import quote
 from typing import Any
 
+from pages.files import site
 from pipeline.dbt_runner import Result
+from pipeline.project import shown
 from pipeline.warehouse import Warehouse
 
 PARAGRAPHS = 10  # failures that are described
@@ -181,13 +183,13 @@ def closing_lines(warehouse: Warehouse, *, sample: bool, green: bool) -> list[st
     else:
         first = (f"{prefix}make build SOURCE=...", "load what changed in the shop")
     commands = [
-        ("make docs", "draw lineage and diagram, and open all pages at http://localhost:8080"),
+        (f"{prefix}make docs", "draw lineage and diagram, and open all pages at http://localhost:8080"),
         (f'{prefix}dbt show --limit 5 --inline "{question}"', "ask the widest mart"),
         first,
     ]
     lines = [
-        f"Warehouse  {warehouse.name}: {warehouse.place}",
-        "Open       target/site/index.html",
+        f"Warehouse  {warehouse.label}",
+        f"Open       {shown(site(warehouse.made) / 'index.html')}",
         "",
         "Next (dbt and python: after `. .venv/bin/activate`)",
     ]

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
+import re
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +31,7 @@ from loader.destinations.redshift.settings import (
     redshift_destination,
 )
 from pipeline.dbt_runner import DbtError, Output, read_output, read_profile
-from pipeline.project import PROJECT, own_schemas, schema_name
+from pipeline.project import MADE, PROJECT, own_schemas, schema_name
 
 PROFILE = "classicmodels"
 EXAMPLE = "profiles.example.yml"
@@ -98,6 +100,28 @@ class Warehouse(ABC):
         """Whether `make clean` removes this warehouse."""
         return False
 
+    @property
+    def label(self) -> str:
+        """The warehouse for people: the output's name and the place."""
+        return f"{self.name}: {self.place}"
+
+    @property
+    def made(self) -> Path:
+        """The folder of what builds of this warehouse leave: its pages, and what these are made of.
+
+        Only the warehouse of a plain `make build` has it directly in target/.
+        """
+        if self.is_made_here and self.schema == "main":
+            return MADE
+        word = re.sub(r"\W+", "-", Path(self.place).name).strip("-")
+        mark = hashlib.sha256(f"{self.kind} {self._place_anywhere} {self.schema}".encode())
+        return MADE / f"{word}-{mark.hexdigest()[:8]}"
+
+    @property
+    def _place_anywhere(self) -> str:
+        """The place, the same from each folder."""
+        return self.place
+
     def destination(self, raw_schema: str) -> Destination:
         """Where the loader writes. Raises UsageError."""
         return open_destination(self.kind, raw_schema, self.connection)
@@ -139,7 +163,11 @@ class DuckDB(Warehouse):
 
     @property
     def is_made_here(self) -> bool:
-        return self.place == "warehouse.duckdb"
+        return self._place_anywhere == str(PROJECT / "warehouse.duckdb")
+
+    @property
+    def _place_anywhere(self) -> str:
+        return str(Path(self.place).resolve())
 
     def connect(self) -> Any:
         return duckdb.connect(self.place)

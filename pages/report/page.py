@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from pages.files import filled, replace_file
 from pages.report import text
@@ -27,19 +29,24 @@ ABOUT = (
 )
 
 
-def write_page(page: Path, figures: Figures, written_at: datetime) -> None:
-    """Write the page; `written_at` is UTC. Raises OSError."""
-    replace_file(page, render(figures, written_at))
+def write_page(
+    page: Path, figures: Figures, written_at: datetime, origin: Mapping[str, str]
+) -> None:
+    """Write the page; `written_at` is UTC, `origin` names shop and warehouse. Raises OSError."""
+    replace_file(page, render(figures, written_at, origin))
 
 
-def render(figures: Figures, written_at: datetime) -> str:
-    """The page; `written_at` is UTC."""
+def render(
+    figures: Figures, written_at: datetime, origin: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """The page; `written_at` is UTC, `origin` names shop and warehouse."""
     return filled(
         Path(__file__).with_name("page.html.jinja"),
         state=figures.state,
         notices=notices(figures.state),
         sections=[sales_section(figures), customers_section(figures)],
         written_at=written_at,
+        origin=origin,
         about=ABOUT,
         text=text,
     )
