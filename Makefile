@@ -8,7 +8,7 @@ PYTHON_IN_VENV = "$(VENV)/bin/python"
 export VENV BI_VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help build report roles test test-long redshift-check metrics docs bi lint bench bench-loader clean requirements runtime-environment docs-environment metrics-environment dev-environment bi-environment
+.PHONY: help build report undo-load roles test test-long redshift-check metrics docs bi lint bench bench-loader clean requirements runtime-environment docs-environment metrics-environment dev-environment bi-environment
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -17,6 +17,7 @@ help: ## show this list
 	@echo '      SOURCE       the shop: mysql://, postgresql://, sqlite:/// or file:/// (default: a sample shop)'
 	@echo '      SOURCE_PASSWORD  its password, to keep it out of the URL'
 	@echo '      LOAD_CONFIG  a file with team settings for the shop (default: loader.yml, if it exists)'
+	@echo '      ALLOW_OTHER_SOURCE  1: load it although the warehouse holds a shop with another address'
 	@echo '      TARGET       the warehouse: duckdb (default), postgres or redshift'
 	@echo '      DUCKDB_PATH  the file of the DuckDB warehouse (default: warehouse.duckdb)'
 	@echo '      TESTS        all: test all rows; new: in large tables, test only rows that no green build has'
@@ -31,6 +32,9 @@ build: runtime-environment ## load the shop, build and test all models, write th
 
 roles: runtime-environment ## print who may see what as SQL: roles and their rights (APPLY=1 runs it)
 	@$(PYTHON_IN_VENV) scripts/roles.py $(if $(filter-out 0,$(APPLY)),--apply)
+
+undo-load: runtime-environment ## take the versions of a load back out of the history (LOAD=..., then BECAUSE="..." to do it)
+	@$(PYTHON_IN_VENV) scripts/undo_load.py $(LOAD) $(if $(BECAUSE),--apply "$(BECAUSE)")
 
 report: runtime-environment ## write target/site/report.html: sales and receivables, one page, no service
 	@$(PYTHON_IN_VENV) scripts/report.py

@@ -254,10 +254,10 @@ class Checker:
         return ""
 
     def _agree(self, here: Table, there: Table) -> tuple[int, int]:
-        """How many rows of the source are also in the warehouse, and how many there are at most."""
+        """How many rows of the warehouse the source has too, and of how many."""
         ours = Counter(_lines(self.source.read(here, Scope(), Issues(here))))
         theirs = Counter(_lines(self.destination.held(there)))
-        return (ours & theirs).total(), max(ours.total(), theirs.total())
+        return (ours & theirs).total(), theirs.total()
 
 
 def _lines(blocks: Iterable[Block]) -> Iterator[bytes]:

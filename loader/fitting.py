@@ -77,6 +77,8 @@ def fitting(
     for place, column, _, want in looks:
         if place in unfit:
             count, sample, at = unfit[place]
+            if arrives(column).kind is Kind.DOUBLE:
+                sample = repr(float(sample))
             where = f", where the key is {at}" if at else ""
             raise LoadError(
                 f"The column {table.name}.{column.name} is {column.declared} in the source, and"

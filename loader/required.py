@@ -182,7 +182,7 @@ def _names_for(node: _Node, words: set[str]) -> set[str]:
     """The columns of a node in which one of these words arrives, under any of its names."""
     items = [
         (set(re.findall(r"\w+", item)), re.search(r"\bas\s+(\w+)\s*$", item))
-        for item in re.split(r",\s*\n|\bfrom\b", node.sql)
+        for item in _items(node.sql)
     ]
     known, found = set(words), words & node.columns
     while True:
@@ -194,6 +194,23 @@ def _names_for(node: _Node, words: set[str]) -> set[str]:
             return found & node.columns if node.columns else found
         found |= new
         known |= new
+
+
+def _items(sql: str) -> Iterator[str]:
+    """What stands between the commas of each select, and between its clauses."""
+    item, is_query = "", [False]  # by parenthesis
+    for word in re.split(r"(\bselect\b|\bfrom\b|[(),])", sql):
+        ends = word in ("select", "from") or (word in ",)" and word and is_query[-1])
+        if word == "(":
+            is_query.append(False)
+        elif word == ")" and len(is_query) > 1:
+            is_query.pop()
+        elif word == "select":
+            is_query[-1] = True
+        if ends:
+            yield item
+        item = "" if ends else item + word
+    yield item
 
 
 def _nodes(project: Path) -> dict[str, _Node]:

@@ -183,7 +183,10 @@ def closing_lines(warehouse: Warehouse, *, sample: bool, green: bool) -> list[st
     else:
         first = (f"{prefix}make build SOURCE=...", "load what changed in the shop")
     commands = [
-        (f"{prefix}make docs", "draw lineage and diagram, and open all pages at http://localhost:8080"),
+        (
+            f"{prefix}make docs",
+            "draw lineage and diagram, and open all pages at http://localhost:8080",
+        ),
         (f'{prefix}dbt show --limit 5 --inline "{question}"', "ask the widest mart"),
         first,
     ]

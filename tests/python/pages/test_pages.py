@@ -351,7 +351,7 @@ def test_build_that_ends_early_is_red_above_what_was_before(copy: Path, page: Pa
 
 def test_what_a_person_wrote_is_text(tmp_path: Path, page: Page) -> None:
     hostile = "<script>document.title = 'caught'</script><b>bold</b> & 'more'"
-    note_failure(tmp_path / "target", hostile)
+    note_failure(tmp_path / "target", hostile, "duckdb: x")
     page.goto((tmp_path / "target" / "site" / "index.html").as_uri())
     expect(page.locator("strong", has_text="caught")).to_have_text(hostile)
     assert page.title() != "caught" and not page.locator("b").count()

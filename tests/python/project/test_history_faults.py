@@ -12,9 +12,12 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 
+import psycopg
 import pytest
 
 from loader import LoadError, Options
+from pipeline.undo import UndoError, lines_of, snapshots_of, undo
+from pipeline.warehouse import DuckDB, Postgres
 from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
 from support.story import Story, begun
@@ -241,3 +244,82 @@ def sentences(error: BaseException) -> int:
     text = str(error)
     assert "\n" not in text and text.endswith(".")
     return text.count(". ") + 1
+
+
+def test_a_wrong_load_is_taken_back(story: Story) -> None:
+    """The history is then as if the load had never been, and goes on from there."""
+    warehouse = opened(story.warehouse)
+    good = {name: story.shop.run(f"select * from {name}") for name in ("customers", "products")}
+    story.clock.pass_by(Random(1))
+    story.shop.run('update customers set "creditLimit" = null, city = upper(city)')
+    story.shop.run('delete from customers where "customerNumber" = ?', customer(story))
+    story.shop.run('update products set "MSRP" = "MSRP" * 100')
+    story.load()
+    story.succeed()  # the account does not take note of it
+    wrong = newest_load(story)
+    # The shop is mended, with one change that is right, and a build has seen both.
+    for name, rows in good.items():
+        story.shop.run(f"delete from {name}")
+        for row in rows:
+            story.shop.run(f"insert into {name} values ({', '.join('?' * len(row))})", *row)
+    change_credit(story, "4321.09")
+    story.clock.pass_by(Random(2))
+    story.load()
+    story.build()
+
+    before = snapshots(story)
+    counted = undo(warehouse, wrong, "", apply=False)
+    assert snapshots(story) == before
+    done = {one.snapshot: one for one in undo(warehouse, wrong, "a test", apply=True)}
+    assert list(done.values()) == counted
+    customers, products = done["customers_snapshot"], done["products_snapshot"]
+    assert customers.removed == customers.reopened >= len(good["customers"])
+    assert products.removed == products.rejoined == len(good["products"])
+    assert customers.returning == products.returning == 0
+    assert story.warehouse.query(
+        "select snapshot_name, versions_removed, because from snapshots.undone_loads"
+        f" where batch_id = '{wrong}' and versions_removed > 0 order by 1"
+    ) == [
+        (name, done[name].removed, "a test") for name in ("customers_snapshot", "products_snapshot")
+    ]
+    marts = ("--full-refresh", "--select", "config.materialized:incremental")
+    story.succeed(*marts)
+    story.check()
+    story.happen(Random(3), 6)
+    story.build()
+    story.check()
+
+
+def test_a_load_that_the_shop_still_stands_by_returns(story: Story) -> None:
+    """Who takes back what is true hears of it, and the next build has it again."""
+    story.clock.pass_by(Random(4))
+    change_credit(story, "9999.99")
+    story.load()
+    story.build()
+    (one,) = [
+        u for u in undo(opened(story.warehouse), newest_load(story), "", apply=False) if u.removed
+    ]
+    assert (one.snapshot, one.removed, one.returning) == ("customers_snapshot", 1, 1)
+    assert any("next build brings" in line for line in lines_of([one], applied=False))
+    with pytest.raises(UndoError, match="none is not a load that succeeded"):
+        undo(opened(story.warehouse), "none", "", apply=False)
+
+
+def opened(warehouse: Warehouse) -> DuckDB | Postgres:
+    if isinstance(warehouse, DuckDBWarehouse):
+        return DuckDB("dev", "main", {"path": str(warehouse.path)})
+    assert isinstance(warehouse, PostgresWarehouse)
+    url = warehouse.server.url(warehouse.database)
+    return Postgres("dev", "public", dict(psycopg.conninfo.conninfo_to_dict(url)))
+
+
+def newest_load(story: Story) -> str:
+    ((batch,),) = story.warehouse.query("select max(batch_id) from _load_runs")
+    return str(batch)
+
+
+def snapshots(story: Story) -> list[list[tuple[Any, ...]]]:
+    return [
+        sorted(story.warehouse.query(f"select * from snapshots.{s.name}"), key=repr)
+        for s in snapshots_of()
+    ]
