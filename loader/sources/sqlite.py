@@ -11,7 +11,7 @@ from urllib.parse import quote as percent_encoded
 from ..dialects.standard import literal, quote
 from ..errors import LoadError
 from ..ranges import Scope
-from ..schema import TEXT, Column, Table, Type, widest
+from ..schema import BINARY, TEXT, Column, Table, Type, widest
 from ..urls import SourceUrl
 from ..wire import BLOCK_BYTES, Block, Issues
 from .base import Source, Wanted
@@ -162,8 +162,10 @@ class SQLiteSource(Source):
             # As text, values stay as they were written.
             differs = kind is not None and (kind == TEXT or widest(kind, column.type) != kind)
             if kind is not None and differs and kind != column.type:
-                values = self._values(table, column)
-                column = replace(column, type=kind) if fits(kind, values) else column
+                values = partial(self._values, table, column)
+                # A blob has one type; where there is none, that it was declared one counts.
+                decides = column.type != BINARY or next(values(), None) is not None
+                column = replace(column, type=kind) if decides and fits(kind, values()) else column
             columns.append(column)
         return replace(table, columns=tuple(columns))
 

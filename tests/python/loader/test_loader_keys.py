@@ -180,8 +180,6 @@ def test_a_renamed_key_column(sqlite_shop: Callable[[str], object], loads: Loads
     loads.run()
     sqlite_shop("alter table t rename column id to number")
     said = loads.refused()
-    assert said.startswith(
-        "t: its key has the new column number, and id is gone: perhaps it was renamed."
-    )
-    assert "--full-refresh --select t" in said and "are gone" not in said
+    assert "renamed its key column id to number" in said
+    assert "--full-refresh" in said and "are gone" not in said
     assert loads.run(full_refresh=True, select=["t"]) == (1, 0, 0)
