@@ -60,6 +60,7 @@ def change_credit(story: Story, amount: str) -> str:
     return f"customer_number = {number}"
 
 
+@pytest.mark.long
 def test_two_loads_and_snapshots_in_one_moment(story: Story) -> None:
     """The clock stands still, and each snapshot runs twice."""
     before = story.clock.moment
