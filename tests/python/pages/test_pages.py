@@ -74,12 +74,12 @@ def address(built: Path) -> Iterator[str]:
             assert server.stdout
             for line in server.stdout:
                 said.append(line.rstrip())
-                if "All pages are at" in line:
+                if line.startswith("All pages"):
                     break
             assert [line for line in said if "Installing" not in line] == [
                 "Drawing the lineage ...",
                 "Drawing the diagram ...",
-                f"All pages are at http://localhost:{port} (Ctrl-C ends it).",
+                f"All pages of duckdb: warehouse.duckdb are at http://localhost:{port} (Ctrl-C ends it).",
             ]
             with pytest.raises(BlockingIOError):
                 proxy.accept()
