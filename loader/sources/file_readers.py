@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ import pyarrow.parquet
 
 from ..errors import LoadError
 from .file_encodings import lines
+from .nested import durations, json_texts
 
 # About how many bytes of a text file become one Arrow table.
 BATCH_BYTES = 1_000_000
@@ -375,9 +376,20 @@ def _kind_name(kind: pa.DataType) -> str:
     return str(kind)
 
 
+def _as_text(
+    values: pa.ChunkedArray, spell: Callable[[pa.Array], list[str | None]]
+) -> pa.ChunkedArray:
+    texts = [pa.array(spell(chunk), pa.large_string()) for chunk in values.chunks]
+    return pa.chunked_array(texts, pa.large_string())
+
+
 def _held_by_duckdb(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column in a type that DuckDB holds exactly."""
     kind = values.type
+    if pa.types.is_nested(kind):
+        return _as_text(values, json_texts)
+    if pa.types.is_duration(kind):
+        return _as_text(values, durations)
     if pa.types.is_decimal(kind):
         if kind.precision > 38:
             texts = [None if v is None else format(v, "f") for v in values.to_pylist()]

@@ -25,7 +25,8 @@ from ..schema import (
     Type,
     decimal_type,
 )
-from ..wire import ZERO_DATE
+from ..wire import NANOSECONDS_CUT, REASONS, ZERO_DATE
+from .nested import LOST
 
 DIGITS = r"([0-9]+(\.[0-9]*)?|\.[0-9]+)"
 DECIMAL_TEXT = rf"[+-]?{DIGITS}"
@@ -65,17 +66,20 @@ TYPES = {
     "TIMESTAMP_NS": TIMESTAMP,
     "BLOB": BINARY,
 }
+# Types of Parquet, in Arrow's words, that are loaded as JSON.
+NESTED = ("list<", "large_list<", "fixed_size_list<", "struct<", "map<")
 
 
 @dataclass(frozen=True)
 class Cell:
     """SQL of a column of a copied file: its value; a mark for a lost value (else null); and whether
-    nanoseconds are lost.
+    a part of it is lost, for a reason.
     """
 
     value: str
     mark: str = "null"
     lossy: str | None = None
+    reason: str = NANOSECONDS_CUT
 
 
 @dataclass(frozen=True)
@@ -202,10 +206,15 @@ def of_text(column: str, kind: Type) -> Cell:
     return Cell(value_sql(column, kind), mark)
 
 
+def of_nested(column: str) -> Cell:
+    """A column of JSON text, made of lists, structs or maps."""
+    lost = f"chr({ord(LOST)})"
+    kept = f"replace({column}, {lost}, '')"
+    return Cell(kept, lossy=f"contains({column}, {lost})", reason=REASONS["I"])
+
+
 def of_typed(column: str, type_name: str) -> tuple[Type, Cell]:
     """A column that DuckDB holds in a type of its own (Parquet), by the name of that type."""
-    if type_name.endswith("]") or type_name.startswith(("STRUCT(", "MAP(", "UNION(")):
-        return TEXT, Cell(f"cast(to_json({column}) as varchar)")
     if type_name.startswith("DECIMAL("):
         precision, scale = type_name[8:-1].split(",")
         return decimal_type(int(precision), int(scale)), Cell(column)

@@ -24,11 +24,11 @@ from ..errors import LoadError, UsageError
 from ..ranges import Scope
 from ..schema import NO_VALUES, TEXT, Column, Table, Type
 from ..urls import SourceUrl
-from ..wire import NANOSECONDS_CUT, Block, Issues, readable
+from ..wire import Block, Issues, readable
 from .base import Source, Wanted
 from .file_encodings import known_encoding
 from .file_readers import Reader, TextOptions, open_reader
-from .file_types import Cell, Declared, infer, of_text, of_typed, read_schema
+from .file_types import NESTED, Cell, Declared, infer, of_nested, of_text, of_typed, read_schema
 
 # File name ending -> kind of file.
 KINDS = {
@@ -163,6 +163,8 @@ class FileSource(Source):
             if file.kind == "parquet":
                 kind, cell = of_typed(here, stored[here])
                 said = reader.declared[position]
+                if said.startswith(NESTED):
+                    cell = of_nested(here)
                 if kind is TEXT and said.startswith("decimal"):
                     note = f"{said} loaded as text: more than 38 digits"
             elif declared.columns is not None:
@@ -288,13 +290,15 @@ class FileSource(Source):
     def _count_losses(self, table: Table, where: str, issues: Issues) -> None:
         cells = _cells(table)
         for column in table.columns:
-            if (lossy := cells[column.name].lossy) is None:
+            cell = cells[column.name]
+            if cell.lossy is None:
                 continue
             count, row = self._row(
-                f"select count(*), min(rowid) from {table.detail['copy']} where {where} and {lossy}"
+                f"select count(*), min(rowid) from {table.detail['copy']}"
+                f" where {where} and {cell.lossy}"
             )
             if count:
-                issues.add(column, NANOSECONDS_CUT, self._key_at(table, row), count)
+                issues.add(column, cell.reason, self._key_at(table, row), count)
 
     def _execute(self, query: str) -> Any:
         return self._connection.execute(query)

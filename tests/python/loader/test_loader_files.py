@@ -505,6 +505,67 @@ def test_parquet_values_arrive_as_they_are_stored(dump: Dump) -> None:
     }
 
 
+def test_nested_values_of_parquet_are_json(dump: Dump) -> None:
+    """Valid, and exact: what JSON cannot write is null, and counted."""
+    row = pa.struct([("a", pa.decimal128(5, 2)), ('q"', pa.list_(pa.float64()))])
+    nanos = pa.array([[1_700_000_000_123_456_789, None]], pa.list_(pa.int64()))
+    columns = {
+        "decimals": (
+            pa.array([[Decimal(".05"), None]], pa.list_(pa.decimal128(3, 2))),
+            "[0.05,null]",
+        ),
+        "doubles": (pa.array([[float("nan"), -float("inf"), 1e20, 0.1]]), "[null,null,1e+20,0.1]"),
+        "row": (
+            pa.array([{"a": Decimal(".50"), 'q"': [float("inf")]}], row),
+            '{"a":0.50,"q\\"":[null]}',
+        ),
+        "nanos": (
+            nanos.cast(pa.list_(pa.timestamp("ns"))),
+            '["2023-11-14 22:13:20.123456789",null]',
+        ),
+        "zoned": (
+            nanos.cast(pa.list_(pa.timestamp("ns", "Asia/Tokyo"))),
+            '["2023-11-14 22:13:20.123456789+00",null]',
+        ),
+        "texts": (pa.array([["\x01NaN", 'é"\\', "\n"]]), r'["\u0001NaN","é\"\\","\n"]'),
+        "bytes": (pa.array([[b"\x00\xff"]]), r'["\\x00ff"]'),
+        "named": (
+            pa.array([[("k", 1), ("m", None)]], pa.map_(pa.string(), pa.int8())),
+            '{"k":1,"m":null}',
+        ),
+        "pairs": (pa.array([[(2, "x")]], pa.map_(pa.int8(), pa.string())), '[[2,"x"]]'),
+        "deep": (
+            pa.array(
+                [[{"a": [[2**64 - 1]]}]],
+                pa.list_(pa.struct([("a", pa.list_(pa.list_(pa.uint64())))])),
+            ),
+            '[{"a":[[18446744073709551615]]}]',
+        ),
+        "fixed": (pa.array([[1, 2]], pa.list_(pa.int8(), 2)), "[1,2]"),
+        "words": (pa.array([["a"]], pa.list_(pa.dictionary(pa.int8(), pa.string()))), '["a"]'),
+        "span": (pa.array([-1_500_000_001], pa.duration("ns")), "PT-1.500000001S"),
+        "plain": (pa.array(["\x01"]).dictionary_encode(), "\x01"),
+    }
+    names = list(columns)
+    table = pa.table(
+        {n: pa.concat_arrays([a, pa.nulls(1, a.type)]) for n, (a, _) in columns.items()}
+    )
+    pq.write_table(table.append_column("id", pa.array([7, 8])), dump.folder / "t.parquet")
+    dump.write("schema.yml", "tables: {t: {key: id}}")
+    result = dump.load()
+    whole, empty = dump.ask(f"select {', '.join(names)} from raw.t order by id")
+    assert dict(zip(names, whole, strict=True)) == {n: text for n, (_, text) in columns.items()}
+    assert set(empty) == {None}
+    for name, text in zip(names, whole, strict=True):
+        if name not in ("span", "plain"):
+            json.loads(text)
+    lost = "infinite or not a number, loaded as null"
+    assert {
+        where: (issue.count, issue.sample_key)
+        for where, issue in result.tables[0].issues.found.items()
+    } == {("doubles", lost): (1, "7"), ("row", lost): (1, "7")}
+
+
 def test_parquet_that_is_none_or_holds_a_name_twice(dump: Dump) -> None:
     dump.write("t.parquet", b"PAR1 and no more")
     assert dump.refusal().startswith("t.parquet cannot be read as Parquet: ")
