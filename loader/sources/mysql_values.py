@@ -92,11 +92,18 @@ def _plain_text(column: Column, table: Table) -> str:
             text = f"trim(trailing '.' from trim(trailing '0' from {text}))"
         return f"if({_impossible_date(name)}, '\\\\?Z', {text})"
     if base in GEOMETRIES:
-        return f"st_aswkb({name})"
+        return _geometry(name)
     if column.type is TEXT and base != "decimal":
         cast = name if base in TEXTS - {"json"} else f"cast({name} as char)"
         return f"convert({cast} using utf8mb4)"
     return name
+
+
+def _geometry(name: str) -> str:
+    """WKB; with a reference system EWKB, as PostGIS writes it: flag and SRID after the type."""
+    wkb, srid = f"st_aswkb({name})", f"st_srid({name})"
+    ewkb = f"insert({wkb}, 5, 1, concat(x'20', reverse(unhex(lpad(hex({srid}), 8, '0')))))"
+    return f"if({srid} = 0, {wkb}, {ewkb})"
 
 
 def _impossible_date(name: str) -> str:

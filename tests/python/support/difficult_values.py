@@ -158,6 +158,19 @@ MYSQL: list[Case] = [
         "st_geomfromtext('POINT(1 2)')",
         bytes.fromhex("0101000000000000000000f03f0000000000000040"),
     ),
+    (
+        "geometry",
+        "st_geomfromtext('LINESTRING(1 2, 3 4)', 4326)",
+        bytes.fromhex(
+            "0102000020e610000002000000000000000000f03f0000000000000040"
+            "00000000000008400000000000001040"
+        ),
+    ),
+    (
+        "point",
+        "st_geomfromtext('POINT(1 2)', 2147483647)",
+        bytes.fromhex("0101000020ffffff7f000000000000f03f0000000000000040"),
+    ),
     ("int generated always as (6 * 7) virtual", "default", 42),
     ("varchar(9) generated always as ('st\\\\ored') stored", "default", "st\\ored"),
     ("int invisible", "7", 7),
