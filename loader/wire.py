@@ -261,7 +261,7 @@ def _mend(
         else:
             continue
         original = original or list(fields)
-        issues.add(column, reason, _key_of(original, issues.table))
+        issues.add(column, reason, key_of(original, issues.table))
         fields[position] = new
     return b"\t".join(fields)
 
@@ -277,7 +277,8 @@ def _is_longer(value: bytes, kind: Kind, longest: Mapping[Kind, int]) -> bool:
     return len(unescape(value)) > limit
 
 
-def _key_of(fields: list[bytes], table: Table) -> str | None:
+def key_of(fields: Sequence[bytes], table: Table) -> str | None:
+    """The key of a row as a person would write it, from its fields; None without a key."""
     if not table.key:
         return None
     positions = {column.name: n for n, column in enumerate(table.columns)}

@@ -5,9 +5,11 @@ with its views and grants: rows are staged in a temporary table, then the differ
 """
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import psycopg
@@ -28,13 +30,17 @@ from ..dialects.postgres import (
 from ..dialects.standard import escaped_sql, literal, quote
 from ..errors import LoadError
 from ..schema import BIGINT, INTEGER, MAX_DECIMAL_DIGITS, SMALLINT, Column, Kind, Table, Type
-from ..wire import Block, Tally, double_sql
+from ..wire import Block, Tally, double_sql, key_of
 from .base import Changes, Stamp, Within
 from .postgres_views import views_aside
 from .sql import SqlDestination
 
 # Seconds to wait for the lock of another loader.
 PATIENCE = 5.0
+# The class of errors about limits: columns of a table, bytes of a row.
+LIMITS = "54"
+# Rows that COPY writes together.
+ROWS_AT_ONCE = 1_001
 PLAIN_INTEGERS = (SMALLINT, INTEGER, BIGINT)
 
 
@@ -92,6 +98,12 @@ class PostgresDestination(SqlDestination):
                 "client_connection_check_interval = '1s'",
             ):
                 self._run(f"set {setting}")
+            # Limits of the role: a load is one transaction, which waits for the source.
+            self._run(
+                "select set_config(name, '0', false) from pg_settings where name in"
+                " ('statement_timeout', 'idle_session_timeout', 'transaction_timeout',"
+                " 'idle_in_transaction_session_timeout')"
+            )
             free = self._lock()
             if free and self.columns("_load_ranges"):
                 self._states = self._read_states()
@@ -146,12 +158,14 @@ class PostgresDestination(SqlDestination):
         """COPY the rows in."""
         tally = Tally()
         self._has_escapes = False
-        with self._doing(f"staging the table {table.raw_name}"):
+        sent: list[bytes] = []
+        with self._doing(f"staging the table {table.raw_name}", table, sent):
             names = ", ".join(quote(c.raw_name) for c in table.columns)
             freeze = " (freeze)" if table.raw_name in self._fresh else ""
             statement = f"copy {self._staged(table)} ({names}) from stdin{freeze}"
             with self._open().cursor() as cursor, cursor.copy(statement) as copy:
                 for block in blocks:
+                    sent.append(block.data)
                     copy.write(block.data)
                     tally.add(block.data, block.rows)
                     self._has_escapes = self._has_escapes or b"\\" in block.data
@@ -305,7 +319,10 @@ class PostgresDestination(SqlDestination):
         return self._open().execute(sql).rowcount
 
     @contextmanager
-    def _doing(self, what: str) -> Iterator[None]:
+    def _doing(
+        self, what: str, table: Table | None = None, sent: Sequence[bytes] = ()
+    ) -> Iterator[None]:
+        """`sent`: the lines of a table that COPY was given, to name one that it refuses."""
         try:
             yield
         except psycopg.Error as error:
@@ -313,7 +330,12 @@ class PostgresDestination(SqlDestination):
                 text = "the connection was lost; nothing was changed"
             else:
                 text = said(error)
-                if isinstance(error, psycopg.errors.InsufficientPrivilege):
+                if (error.sqlstate or "").startswith(LIMITS):
+                    text += (_widest_row(error, table, sent) if table else "") + (
+                        "; leave columns out with --exclude-columns, or load into DuckDB, which has"
+                        " no such limit"
+                    )
+                elif isinstance(error, psycopg.errors.InsufficientPrivilege):
                     text += f"; grant it to the user {self._open().info.user}"
                 elif isinstance(error, psycopg.errors.OutOfMemory):
                     text += (
@@ -321,6 +343,23 @@ class PostgresDestination(SqlDestination):
                         " max_locks_per_transaction on the server, or --select fewer tables"
                     )
             raise LoadError(f"{self.description}, {what}: {text}.") from None
+
+
+def _widest_row(error: psycopg.Error, table: Table, sent: Sequence[bytes]) -> str:
+    """Which of the rows that were sent is too wide for the server, in words.
+
+    COPY writes up to a thousand rows at once, so the line that it names is only the last of them.
+    """
+    found = re.search(r"^COPY .*, line (\d+)", error.diag.context or "")
+    if found is None or any(column.hashed for column in table.key_columns):
+        return ""
+    last = int(found[1])
+    lines = (line for block in sent for line in block.split(b"\n")[:-1])
+    rows = (line.split(b"\t") for line in islice(lines, max(0, last - ROWS_AT_ONCE), last))
+    # A value moves out of the row, but for 18 bytes that say where it is.
+    widest = max(rows, key=lambda fields: sum(min(len(f), 18) for f in fields), default=None)
+    key = key_of(widest, table) if widest is not None else None
+    return f" (for example where the key is {key})" if key else ""
 
 
 def _line(table: Table, *, escapes: bool) -> str:

@@ -38,6 +38,7 @@ from ..schema import (
 from ..urls import SourceUrl
 from ..wire import Block, Issues, double_sql
 from .base import Source, Wanted
+from .postgres_text import decoded, text_encoding
 
 TYPES = {
     "bool": BOOLEAN,
@@ -116,6 +117,7 @@ class PostgresSource(Source):
         self.url = url
         self.schema = url.options.get("schema", "public")
         self._connection = _connect(url)
+        self._encoding = text_encoding(self._connection, url)
         self.warnings = connection_warnings(self._connection, "source")
         self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         self._connection.read_only = True
@@ -239,7 +241,13 @@ class PostgresSource(Source):
         )
         try:
             copied = copied_out(self._connection, query.as_string(self._connection))
-            yield from blocks_of_copy(copied)
+            if self._encoding is None:
+                yield from blocks_of_copy(copied)
+                return
+            # The server would refuse bytes that it takes for UTF-8.
+            self._connection.execute("set local client_encoding = 'SQL_ASCII'")
+            yield from decoded(blocks_of_copy(copied), table, self._encoding)
+            self._connection.execute("set local client_encoding = 'UTF8'")
         except psycopg.Error as error:
             raise self._failed(f"reading the source table {table.name}", error) from None
 
