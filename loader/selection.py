@@ -67,12 +67,12 @@ def chosen_tables(
             " URL, and that its user may see them."
         )
     _refuse_unmatched(found, options, destination)
+    tables = [_treated(table, options, known) for table in tables]
     if not options.full_refresh:
         tables = [
             source.in_held_types(table, destination.columns(table.raw_name) or {})
             for table in tables
         ]
-    tables = [_treated(table, options, known) for table in tables]
     _refuse_unfit(tables)
     return tables, gone, unread
 

@@ -159,9 +159,7 @@ class SQLiteSource(Source):
         columns = []
         for column in table.columns:
             kind = held.get(column.raw_name)
-            # As text, values stay as they were written.
-            differs = kind is not None and (kind == TEXT or widest(kind, column.type) != kind)
-            if kind is not None and differs and kind != column.type:
+            if kind is not None and _would_change(kind, column):
                 values = partial(self._values, table, column)
                 # A blob has one type; where there is none, that it was declared one counts.
                 decides = column.type != BINARY or next(values(), None) is not None
@@ -181,6 +179,14 @@ class SQLiteSource(Source):
             raise LoadError(f"Reading the SQLite table {table.name} failed: {error}.") from None
 
 
+def _would_change(held: Type, column: Column) -> bool:
+    """Whether the warehouse would need a wider type, or would spell its text in another way."""
+    if column.hashed or held == column.type:
+        return False
+    wider = widest(held, column.type)
+    return wider is not None and (held == TEXT or wider != held)
+
+
 def _counting(column: Column, table: Table) -> Writer:
     """How a value becomes a field; of a column with a wider type, misfits raise InexactError."""
     write = writer(column.type)
@@ -192,14 +198,14 @@ def _counting(column: Column, table: Table) -> Writer:
     reason = f"value does not fit {column.declared}, so the column is loaded as {column.type}"
 
     def counted(value: Value) -> str:
-        field = write(value)
         try:
-            write_intended(value)
+            field = write_intended(value)
         except MisfitError:
-            raise InexactError(reason, field) from None
+            raise InexactError(reason, write(value)) from None
         except InexactError:
-            pass
-        return field
+            return write(value)
+        # The hash of a value stays the same when another value needs a wider type.
+        return field if column.hashed else write(value)
 
     return counted
 

@@ -13,8 +13,15 @@ import duckdb
 import psycopg
 import pytest
 
-from loader import DuckDBDestination, Options, PostgresDestination, load
-from loader.destinations import Destination
+from loader import (
+    DuckDBDestination,
+    LoadError,
+    LoadResult,
+    Options,
+    PostgresDestination,
+    load,
+)
+from loader.destinations import Changes, Destination
 from support.difficult_values import LOST, MYSQL, POSTGRES, POSTGRES_TYPES, SQLITE, Case
 from support.one_run import own
 from tools.servers import MariaDBServer, PostgresServer
@@ -385,4 +392,27 @@ def test_a_type_that_does_not_hold_the_values_becomes_wider(tmp_path: Path) -> N
     shop.execute("update t set n = 9, paid = 'f', placed = '2024-05-02' where id = 2")
     assert loaded() == ((0, 1, 0), [odd[0], (Decimal(9), "f", "2024-05-02", None)], zero)
     assert loaded()[0] == (0, 0, 0)
+    shop.close()
+
+
+def test_types_of_sqlite_that_the_warehouse_holds(tmp_path: Path) -> None:
+    """A hash is text whatever its column holds; and text does not hold bytes."""
+    path = tmp_path / "warehouse.duckdb"
+    with sqlite3.connect(tmp_path / "shop.sqlite", isolation_level=None) as shop:
+        shop.execute("create table t (id integer primary key, paid decimal(10,2), raw text)")
+        shop.execute("insert into t values (1, 1.5, 'a')")
+
+    def loaded() -> LoadResult:
+        options = Options(hash_columns=["paid"], hash_salt="salt")
+        return load(f"sqlite:///{tmp_path}/shop.sqlite", DuckDBDestination("raw", path), options)
+
+    loaded()
+    assert loaded().tables[0].changes == Changes(live=1)
+    shop.execute("insert into t values (2, 1.555, 'b')")
+    assert loaded().tables[0].changes == Changes(inserted=1, live=2)
+    shop.execute("drop table t")
+    shop.execute("create table t (id integer primary key, paid decimal(10,2), raw blob)")
+    shop.execute("insert into t values (1, 1.5, x'ff')")
+    with pytest.raises(LoadError, match=r"t\.raw is binary now, but text in the warehouse"):
+        loaded()
     shop.close()
