@@ -444,7 +444,7 @@ def test_json_holds_the_figures_and_the_errors(
         "issues": [
             {
                 "column": "total",
-                "reason": "value does not fit decimal(10,2), loaded as null",
+                "reason": "value does not fit decimal(10,2), so the column is loaded as text",
                 "count": 1,
                 "sample_key": "9",
             }
