@@ -161,8 +161,9 @@ class Issues:
         """Count values of a column; the first sample key stays."""
         issue = self.found.setdefault((column.raw_name, reason), Issue())
         issue.count += count
-        if issue.sample_key is None and not self.hides_key:
-            issue.sample_key = sample_key
+        if issue.sample_key is None and sample_key is not None and not self.hides_key:
+            # Not every warehouse that stores the key can hold a NUL.
+            issue.sample_key = sample_key.replace("\0", "\\0")
 
 
 @dataclass
