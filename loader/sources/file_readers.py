@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ import pyarrow.parquet
 
 from ..errors import LoadError
 from .file_encodings import lines
-from .nested import durations, json_texts
+from .parquet_types import declared_types, held_by_duckdb
 
 # About how many bytes of a text file become one Arrow table.
 BATCH_BYTES = 1_000_000
@@ -342,7 +342,7 @@ class ParquetReader:
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(error) from None
         self.names: list[str] = schema.names
-        self.declared = [_kind_name(field.type) for field in schema]
+        self.declared = declared_types(schema)
         for position, name in enumerate(self.names):
             if name in self.names[:position]:
                 raise LoadError(f"{path}: the column {name} appears twice in the schema.")
@@ -362,43 +362,9 @@ class ParquetReader:
         return f"{self.path}, row {row + 1}"
 
     def _table(self, table: pa.Table, columns: list[str]) -> pa.Table:
-        return pa.table(dict(zip(columns, map(_held_by_duckdb, table.columns), strict=True)))
+        return pa.table(dict(zip(columns, map(held_by_duckdb, table.columns), strict=True)))
 
     def _unreadable(self, error: Exception) -> LoadError:
         return LoadError(
             f"{self.path} cannot be read as Parquet: {str(error).strip().rstrip('.')}."
         )
-
-
-def _kind_name(kind: pa.DataType) -> str:
-    if pa.types.is_decimal(kind):
-        return f"decimal({kind.precision},{kind.scale})"
-    return str(kind)
-
-
-def _as_text(
-    values: pa.ChunkedArray, spell: Callable[[pa.Array], list[str | None]]
-) -> pa.ChunkedArray:
-    texts = [pa.array(spell(chunk), pa.large_string()) for chunk in values.chunks]
-    return pa.chunked_array(texts, pa.large_string())
-
-
-def _held_by_duckdb(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column in a type that DuckDB holds exactly."""
-    kind = values.type
-    if pa.types.is_nested(kind):
-        return _as_text(values, json_texts)
-    if pa.types.is_duration(kind):
-        return _as_text(values, durations)
-    if pa.types.is_decimal(kind):
-        if kind.precision > 38:
-            texts = [None if v is None else format(v, "f") for v in values.to_pylist()]
-            return pa.chunked_array([pa.array(texts, pa.string())])
-        return values.cast(pa.decimal128(kind.precision, kind.scale))
-    if pa.types.is_timestamp(kind) and kind.tz is not None:
-        return values.cast(pa.timestamp(kind.unit))  # the instant in UTC
-    if pa.types.is_null(kind) or kind == pa.time64("ns"):
-        return values.cast(pa.string())
-    if pa.types.is_float16(kind):
-        return values.cast(pa.float32())
-    return values

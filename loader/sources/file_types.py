@@ -66,8 +66,6 @@ TYPES = {
     "TIMESTAMP_NS": TIMESTAMP,
     "BLOB": BINARY,
 }
-# Types of Parquet, in Arrow's words, that are loaded as JSON.
-NESTED = ("list<", "large_list<", "fixed_size_list<", "struct<", "map<")
 
 
 @dataclass(frozen=True)

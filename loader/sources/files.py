@@ -28,7 +28,8 @@ from ..wire import Block, Issues, readable
 from .base import Source, Wanted
 from .file_encodings import known_encoding
 from .file_readers import Reader, TextOptions, open_reader
-from .file_types import NESTED, Cell, Declared, infer, of_nested, of_text, of_typed, read_schema
+from .file_types import Cell, Declared, infer, of_nested, of_text, of_typed, read_schema
+from .parquet_types import IN_SYSTEM, NESTED
 
 # File name ending -> kind of file.
 KINDS = {
@@ -167,6 +168,8 @@ class FileSource(Source):
                     cell = of_nested(here)
                 if kind is TEXT and said.startswith("decimal"):
                     note = f"{said} loaded as text: more than 38 digits"
+                elif IN_SYSTEM in said:
+                    note = f"{said} loaded without its reference system"
             elif declared.columns is not None:
                 kind = declared.columns[name]
                 cell, said = of_text(here, kind), str(kind)

@@ -566,6 +566,28 @@ def test_nested_values_of_parquet_are_json(dump: Dump) -> None:
     } == {("doubles", lost): (1, "7"), ("row", lost): (1, "7")}
 
 
+def test_a_reference_system_that_is_not_loaded_is_counted(dump: Dump) -> None:
+    """GeoParquet states it for a column; WKB has no place for it."""
+    names = ("default", "lambert", "local", "none")
+    geo = {
+        "default": {"encoding": "WKB", "crs": {"id": {"authority": "OGC", "code": "CRS84"}}},
+        "lambert": {"encoding": "WKB", "crs": {"id": {"authority": "EPSG", "code": 2154}}},
+        "local": {"encoding": "WKB", "crs": {"name": "site plan"}},
+        "none": {"encoding": "WKB", "crs": None},
+    }
+    table = pa.table({name: [b"\1", b"\2"] for name in names})
+    metadata = {"geo": json.dumps({"columns": geo})}
+    pq.write_table(table.replace_schema_metadata(metadata), dump.folder / "t.parquet")
+    (entry,) = dump.load().tables
+    assert set(dump.types("t").values()) == {"blob"}
+    assert {where: issue.count for where, issue in entry.issues.found.items()} == {
+        ("lambert", "binary in EPSG:2154 loaded without its reference system"): 2,
+        ("local", "binary in site plan loaded without its reference system"): 2,
+    }
+    pq.write_table(table.replace_schema_metadata({"geo": "{"}), dump.folder / "t.parquet")
+    assert dump.load().issue_count == 0
+
+
 def test_parquet_that_is_none_or_holds_a_name_twice(dump: Dump) -> None:
     dump.write("t.parquet", b"PAR1 and no more")
     assert dump.refusal().startswith("t.parquet cannot be read as Parquet: ")
