@@ -405,10 +405,20 @@ def test_duckdb_path_moves_the_warehouse(copy: Path, tmp_path: Path) -> None:
     place = tmp_path / "some where" / "my shop.duckdb"
     place.parent.mkdir()
     before = digest(copy / "warehouse.duckdb")
+    pages = {path.name: digest(path) for path in (copy / "target" / "site").iterdir()}
     moved = run(copy, "make", "build", f"DUCKDB_PATH={place}")
     assert moved.status == 0, moved.out + moved.err
     assert str(place) in moved.out
     assert digest(copy / "warehouse.duckdb") == before
+    # It has pages of its own, which name it.
+    assert {name: digest(copy / "target" / "site" / name) for name in pages} == pages
+    opened = re.search(r"^Open +(target/my-shop-duckdb-\w+/site)/index.html$", moved.out, re.M)
+    assert opened and {path.name for path in (copy / opened[1]).iterdir()} == pages.keys()
+    for name in ("index.html", "report.html"):
+        assert f"duckdb: {place}" in (copy / opened[1] / name).read_text("utf-8")
+    failed = script(copy, "build", DUCKDB_PATH=str(place), SOURCE="sqlite:///none.sqlite")
+    assert_one_sentence(failed, f"The warehouse duckdb: {place} holds the load of")
+    assert {name: digest(copy / "target" / "site" / name) for name in pages} == pages
     with duckdb.connect(str(place), read_only=True) as warehouse:
         counted = warehouse.execute("select count(*) from marts.fact_orders").fetchone()
     assert counted == (moved.rows("fact_orders"),)
@@ -562,9 +572,12 @@ def test_one_shop_does_not_replace_another(small: Path) -> None:
     # A shop over the sample. The password comes from outside the URL, and stays there.
     server = f"mysql://u@127.0.0.1:{DEAD_PORT}/x"
     refused = script(small, "build", SOURCE=server, SOURCE_PASSWORD="s3cret")
+    # It is rather mistyped than another shop.
+    assert_one_sentence(refused, f"127.0.0.1:{DEAD_PORT} cannot be reached")
+    assert "s3cret" not in refused.out + refused.err and "ALLOW" not in refused.err
+    refused = script(small, "build", SOURCE="sqlite:///real.sqlite")
     holds = "warehouse.duckdb holds another shop, sqlite:///shop.sqlite"
-    assert_one_sentence(refused, holds, f"u:***@127.0.0.1:{DEAD_PORT}", "DUCKDB_PATH", "make clean")
-    assert "s3cret" not in refused.out + refused.err
+    assert_one_sentence(refused, holds, "real.sqlite", "DUCKDB_PATH", "make clean")
     assert digest(small / "warehouse.duckdb") == before
     # Where it is the same shop elsewhere, a person can say so.
     moved = script(small, "build", SOURCE="sqlite:///real.sqlite", ALLOW_OTHER_SOURCE="1")
@@ -573,6 +586,10 @@ def test_one_shop_does_not_replace_another(small: Path) -> None:
     before = digest(small / "warehouse.duckdb")
     real = "holds another shop, sqlite:///real.sqlite"
     assert_one_sentence(script(small, "build"), real, "give SOURCE again")
+    mistyped = script(small, "build", SOURCE="sqlite:///third.sqlite")
+    assert_one_sentence(mistyped, "no SQLite file third.sqlite")
+    assert "ALLOW_OTHER_SOURCE" not in mistyped.err
+    shutil.copyfile(small / "shop.sqlite", small / "third.sqlite")
     other = script(small, "build", SOURCE="sqlite:///third.sqlite")
     assert_one_sentence(other, real, "third.sqlite", "ALLOW_OTHER_SOURCE=1")
     assert digest(small / "warehouse.duckdb") == before
@@ -642,7 +659,88 @@ def test_model_that_does_not_run_is_named_and_the_rest_is_reported(copy: Path) -
     assert "again: dbt build -s dim_products_current" in done.out
     # Its figures would be those of an earlier build.
     assert done.steps["report"].startswith("not written: the build failed")
-    assert digest(copy / "target" / "site" / "report.html") == report
+    page = copy / "target" / "site" / "report.html"
+    notice = re.search("(?<=<!--standing-->).+(?=<!--/standing-->)", page.read_text("utf-8"))
+    assert notice and "This page is not the newest: builds fail since" in notice[0]
+    page.write_text(page.read_text("utf-8").replace(notice[0], ""), "utf-8")
+    assert digest(page) == report
+
+
+def versions_of(project: Path, dimension: str) -> list[tuple[object, ...]]:
+    with duckdb.connect(str(project / "warehouse.duckdb"), read_only=True) as warehouse:
+        sql = f"select * from marts.{dimension} order by all"
+        rows: list[tuple[object, ...]] = warehouse.execute(sql).fetchall()
+    return rows
+
+
+def test_shop_that_lost_what_the_models_read(copy: Path) -> None:
+    """Nothing is published; the pages say since when and why, and which table is not fresh."""
+    before = versions_of(copy, "dim_customers")
+    with sqlite3.connect(copy / "shop.sqlite") as shop:
+        shop.execute("alter table customers drop column creditLimit")
+        shop.execute("alter table payments rename to payments_old")
+    done = script(copy, "build")
+    assert_one_sentence(
+        done, "customers.creditlimit", "dim_customers", "payments, which the source has renamed to",
+        "The warehouse duckdb: warehouse.duckdb holds the load of 20",
+    )  # fmt: skip
+    assert versions_of(copy, "dim_customers") == before
+    start = (copy / "target" / "site" / "index.html").read_text("utf-8")
+    report = (copy / "target" / "site" / "report.html").read_text("utf-8")
+    for page in (start, report):
+        assert re.search(r"[Bb]uilds fail since 20\d\d-", page) and "customers.creditlimit" in page
+    assert re.search("payments</th>.*; the shop no longer has it</td>.*failed", start)
+    assert "sqlite:///shop.sqlite" in report and "duckdb: warehouse.duckdb" in report
+    # dbt alone says so too; what is accepted is on the page.
+    fresh = run(copy, "dbt", "source", "freshness", "-s", "source:classicmodels")
+    assert re.findall("ERROR STALE freshness of (\\S+)", fresh.out) == ["classicmodels.payments"]
+
+
+@pytest.mark.long
+def test_make_takes_a_load_back(small: Path) -> None:
+    """First a list, then a count, then the history and the marts are as they were."""
+    before = versions_of(small, "dim_products")
+    for factor in (100, 0.01):
+        with sqlite3.connect(small / "shop.sqlite") as shop:
+            shop.execute(f"update products set MSRP = round(MSRP * {factor}, 2)")
+        assert script(small, "build").status == 0
+        wrong = script(small, "undo_load").out.splitlines()[1].partition(" ")[0]
+    assert len(versions_of(small, "dim_products")) > 2 * len(before)
+    counted = run(small, "make", "undo-load", f"LOAD={wrong}")
+    assert "110 versions would be removed, 110 before them reopened, 110 later" in counted.out
+    assert "Nothing was changed." in counted.out and "WARNING" not in counted.out
+    assert len(versions_of(small, "dim_products")) > 2 * len(before)
+    done = run(small, "make", "undo-load", f"LOAD={wrong}", "BECAUSE=prices times a hundred")
+    assert done.status == 0, done.out + done.err
+    assert versions_of(small, "dim_products") == before
+    assert script(small, "build", TESTS="all").status == 0
+    assert versions_of(small, "dim_products") == before
+    assert_one_sentence(script(small, "undo_load", "none"), "none is not a load that succeeded")
+
+
+@pytest.mark.long
+def test_column_that_is_accepted_as_unknown(copy: Path) -> None:
+    """It makes no versions, in any dimension, when it goes and when it comes back."""
+    with sqlite3.connect(copy / "shop.sqlite") as shop:
+        limits = shop.execute("select creditLimit, customerNumber from customers").fetchall()
+        shop.execute("alter table customers drop column creditLimit")
+    accept = "accept: [{column: customers.creditLimit, from: 2026-01-01, because: No credit <b>}]"
+    (copy / "loader.yml").write_text(accept, "utf-8")
+    before = versions_of(copy, "dim_customers")
+    done = script(copy, "build")
+    assert done.status == 0, done.out + done.err
+    assert "WARNING: the source has changed: customers.creditlimit: column dropped" in done.out
+    assert "customers.creditLimit, which is accepted since 2026-01-01 (No credit" in done.out
+    assert versions_of(copy, "dim_customers") == before
+    start = (copy / "target" / "site" / "index.html").read_text("utf-8")
+    assert "customers.creditLimit since 2026-01-01, accepted because: No credit &lt;b&gt;" in start
+    with sqlite3.connect(copy / "shop.sqlite") as shop:
+        shop.execute("alter table customers add column creditLimit decimal(10,2)")
+        shop.executemany("update customers set creditLimit = ? where customerNumber = ?", limits)
+    done = script(copy, "build")
+    assert done.status == 0, done.out + done.err
+    assert "remove it from accept" in done.out
+    assert versions_of(copy, "dim_customers") == before
 
 
 def test_project_that_does_not_parse_is_an_error_without_a_traceback(copy: Path) -> None:

@@ -59,6 +59,14 @@ ELSEWHERE = {
     "python scripts/catalog.py --diagram": (
         "test_pages.py::test_diagrams_in_the_documents_are_those_of_the_project"
     ),
+    **dict.fromkeys(
+        (
+            "make undo-load",
+            "make undo-load LOAD=20261126T015446123456Z_f063",
+            'make undo-load LOAD=20261126T015446123456Z_f063 BECAUSE="prices times a hundred"',
+        ),
+        "test_build.py::test_make_takes_a_load_back",
+    ),
     "make roles TARGET=postgres": "test_roles.py::test_make_prints_unless_told_to_apply",
     "make roles TARGET=postgres APPLY=1": "test_roles.py::test_make_prints_unless_told_to_apply",
     "PGUSER=shop_loader python -m loader --target postgres": (
