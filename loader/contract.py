@@ -247,9 +247,11 @@ class Checker:
             columns = tuple(
                 c for c in table.columns if held.get(c.raw_name) == c.type and not c.hashed
             )
+            if not columns:
+                continue
             ours = replace(table, columns=columns, key=())
             agree, rows = self._agree(ours, replace(ours, raw_name=gone))
-            if columns and agree >= rows * SHARE:
+            if agree >= rows * SHARE:
                 return f"{table.name} (same columns, same values in {agree} of {rows} rows)"
         return ""
 

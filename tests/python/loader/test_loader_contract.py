@@ -29,6 +29,7 @@ from loader.schema import (
     decimal_type,
 )
 from support.loader_command import Ran, in_process
+from support.one_run import own
 
 SOURCES = """
 sources:
@@ -288,6 +289,52 @@ def test_a_renamed_key_is_named(shop: sqlite3.Connection, tmp_path: Path) -> Non
     assert "No row of notes can be found again" in ran.err
     assert "renamed its key column id to number" in ran.err and "--full-refresh" in ran.err
     assert in_process(*plain, "--full-refresh", folder=tmp_path).code == 0
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "postgres"])
+def test_a_server_renames_and_retypes(
+    kind: str, request: pytest.FixtureRequest, project: Path, tmp_path: Path
+) -> None:
+    server = request.getfixturevalue(kind)
+    name = own("contract")
+    url = server.create_database(name)
+    money = "double precision" if kind == "postgres" else "double"
+    server.execute(
+        "create table customers (id int primary key, city varchar(9), creditlimit decimal(10,2),"
+        " since date); create table payments (id int primary key, amount decimal(10,2));"
+        "insert into customers values (1, 'Rome', 10.5, '2020-01-02'), (2, 'Oslo', null, null);"
+        "insert into payments values (1, 99.95)",
+        name,
+    )
+    options = Options(required=read_required(["models"], tmp_path, "here"))
+
+    def loads() -> None:
+        load(url, DuckDBDestination("raw", tmp_path / "w.duckdb"), options)
+
+    loads()
+    server.execute("alter table customers rename column id to number", name)
+    with pytest.raises(LoadError, match=r"customers\.id, .* renamed to number .* 2 of 2 rows"):
+        loads()
+    server.execute("alter table customers rename column number to id", name)
+    # Older forms of the same values are taken; other values are not.
+    change = "alter column amount type" if kind == "postgres" else "modify amount"
+    server.execute(f"alter table payments {change} {money}", name)
+    change = "alter column since type" if kind == "postgres" else "modify since"
+    server.execute(
+        f"alter table customers {change} timestamp null".removesuffix(
+            " null" if kind == "postgres" else ""
+        ),
+        name,
+    )
+    loads()
+    server.execute("update payments set amount = 0.125", name)
+    with pytest.raises(
+        LoadError, match=r"payments\.amount is double.*example 0\.125, where the key"
+    ):
+        loads()
+    server.execute("update payments set amount = 1; alter table payments rename to paid", name)
+    with pytest.raises(LoadError, match="payments, which the source has renamed to paid"):
+        loads()
 
 
 # -- types -----------------------------------------------------------------------------------------
