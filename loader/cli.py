@@ -20,6 +20,7 @@ from .options import MODES, POLICIES
 from .plan import refuse_unfit
 from .progress import Bar, Lines, Progress
 from .required import read_required
+from .result import left_out_lines
 from .run import Preview, plan_load
 from .urls import with_password
 from .verify import Verdict, verify
@@ -118,9 +119,13 @@ def _show_plan(preview: Preview, *, as_json: bool) -> int:
         if as_json:
             print(json.dumps(line | {"columns": {}, "changes": [TABLE_DROPPED]}))
         rows.append((name, "gone", "?", "not in the source any more; its rows stay"))
-    if not as_json:
+    if as_json:
+        for name, why in preview.left_out.items():
+            print(json.dumps({"table": name, "mode": "left out", "rows": None, "why": why}))
+    else:
         changed = [f"schema: {change}" for change in summed_up(preview.changes)]
-        print(_table(rows, right=(2,)), "", *types, *changed, sep="\n")
+        left_out = left_out_lines(preview.left_out)
+        print(_table(rows, right=(2,)), "", *types, *changed, *left_out, sep="\n")
     refuse_unfit(plans)
     if preview.problem:
         raise LoadError(preview.problem)
@@ -170,6 +175,7 @@ def summary(result: LoadResult) -> str:
         for (column, reason), issue in entry.issues.found.items():
             at = f" (for example {issue.sample_key})" if issue.sample_key else ""
             lines.append(f"note: {entry.table.raw_name}.{column}: {issue.count:,} x {reason}{at}")
+    lines.extend(left_out_lines(result.left_out))
     if result.known_before:
         lines.extend(f"schema: {change}" for change in summed_up(result.schema_changes))
     lines.extend(f"warning: {warning}" for warning in result.warnings)
@@ -214,9 +220,10 @@ def _log_result(result: LoadResult) -> None:
         ]
         line = {"table": entry.table.raw_name, "mode": entry.plan.mode, **counts}
         print(json.dumps(line | {"seconds": round(entry.seconds, 3), "issues": issues}))
-    run = {"batch_id": result.batch_id, "source": result.source, "target": result.target}
+    run: dict[str, Any] = {"batch_id": result.batch_id, "source": result.source}
     changes = [str(change) for change in result.schema_changes if result.known_before]
-    print(json.dumps(run | {"schema_changes": changes, "warnings": result.warnings}))
+    run |= {"target": result.target, "schema_changes": changes, "warnings": result.warnings}
+    print(json.dumps(run | {"left_out": result.left_out}))
 
 
 def _parser() -> argparse.ArgumentParser:

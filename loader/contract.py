@@ -101,8 +101,7 @@ class Checker:
             )
         elif unread[name] and not self.options.select:
             self.problems.append(
-                f"The models read the table {name}, which is a view in the source{needed}: views"
-                " are loaded if --select (or select in the configuration) names them."
+                f"The models read the table {name}, which in the source is {unread[name]}{needed}."
             )
         elif not self.options.select or self.destination.columns(name) is None:
             self.problems.append(

@@ -1,5 +1,6 @@
 """What a run did: for the caller, and as rows of the audit."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -56,11 +57,21 @@ class LoadResult:
     known_before: bool = False
     # What a person should know although the load succeeded.
     warnings: list[str] = field(default_factory=list)
+    # What the source has and the load did not take: name -> reason.
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def issue_count(self) -> int:
         """Values that could not be loaded exactly, in all tables."""
         return sum(issue.count for table in self.tables for issue in table.issues.found.values())
+
+
+def left_out_lines(left_out: Mapping[str, str]) -> list[str]:
+    """What is not loaded: a line for each reason, with the names that it holds for."""
+    names: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        names.setdefault(why, []).append(name)
+    return [f"left out: {', '.join(held)} ({why})" for why, held in names.items()]
 
 
 def audit_records(result: LoadResult, status: str, error: str | None) -> list[Record]:

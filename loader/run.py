@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +17,7 @@ from .options import Options
 from .plan import Plan, arriving, make_plan, refuse_unfit
 from .prefetch import Prefetch
 from .progress import Progress, Silent
+from .ranges import Scope
 from .result import LoadResult, TableResult, audit_records
 from .schema import Column, Table
 from .selection import chosen_tables, follow_policies
@@ -31,11 +32,13 @@ DEFAULTS = Options()
 class Preview:
     """What a load would do: how each table would be read, how the source has changed, and warnings.
 
-    `problem`: why it would publish nothing, or "".
+    `left_out`: what of the source would not be read, and why. `problem`: why it would publish
+    nothing, or "".
     """
 
     plans: list[Plan]
     changes: list[SchemaChange]
+    left_out: Mapping[str, str]
     warnings: list[str]
     problem: str = ""
 
@@ -55,7 +58,8 @@ def plan_load(source_url: str, destination: Destination, options: Options) -> Pr
         tables, changes = follow_policies(tables, options, known)
         plans = [make_plan(table, source, destination, options) for table in tables]
         changes = [*gone, *changes] if known else []
-        return Preview(plans, changes, [*source.warnings, *destination.warnings], problem)
+        warnings = [*source.warnings, *destination.warnings]
+        return Preview(plans, changes, source.left_out, warnings, problem)
     finally:
         source.close()
         destination.close()
@@ -123,6 +127,7 @@ def load(
             _stage(entry, source, destination, stamp, progress, options)
         source.close()
         result.warnings = [*source.warnings, *destination.warnings]
+        result.left_out = source.left_out
         if options.strict and result.issue_count:
             raise LoadError(_strict_message(result))
         destination.begin_publish()
@@ -183,12 +188,13 @@ def _stage(
             progress.advance(block.rows, len(block.data))
             yield block
 
-    if entry.plan.reads_nothing:
-        entry.changes = Changes(live=sum(digest.rows for digest in entry.plan.now.values()))
-        return
     scope, source_table = entry.plan.scope, entry.plan.source_table
     entry.is_new = options.full_refresh or destination.columns(table.raw_name) is None
     try:
+        if entry.plan.reads_nothing:
+            check_count(source, source_table, scope, _rows_at_source(entry))
+            entry.changes = Changes(live=_rows_at_source(entry))
+            return
         destination.create_staging(table, stamp)
         with (
             Prefetch(lambda: source.read(source_table, scope, entry.issues)) as blocks,
@@ -215,6 +221,7 @@ def _stage(
                 comparing.result()
         if table.key:
             entry.key_fault = destination.key_fault(table, Rows.STAGED)
+        check_count(source, source_table, scope, _rows_at_source(entry))
     except LoadError as error:
         entry.status, entry.error = "failed", str(error)
         raise
@@ -225,6 +232,17 @@ def _stage(
             entry.issues.add(column, column.note, None, entry.rows_read)
     entry.digests = scope.digests
     entry.status = "staged"
+
+
+def check_count(source: Source, table: Table, scope: Scope, rows: int) -> None:
+    """Raise where the source's own count is another one than that of the rows it returned."""
+    counted = source.count(table, scope)
+    if counted != rows:
+        raise LoadError(
+            f"The source table {table.name} returned {rows} rows, but its count(*) is {counted}:"
+            " nothing was published. Check it at the source: a damaged index, an engine without"
+            " snapshots, or a view that is different each time. Or leave it out with --exclude."
+        )
 
 
 def _compare(table: Table, sent: Tally, destination: Destination) -> None:
@@ -307,11 +325,16 @@ def _publish(
     entry.status = "succeeded"
 
 
-def _expected_rows(entry: TableResult) -> int | None:
-    """How many live rows the table must have now, or None where only new rows were read."""
+def _rows_at_source(entry: TableResult) -> int:
+    """How many rows the source returned, or digested."""
     if entry.plan.mode == "diff":
         return sum(digest.rows for digest in entry.plan.now.values())
-    return None if entry.plan.after is not None else entry.rows_read
+    return entry.rows_read
+
+
+def _expected_rows(entry: TableResult) -> int | None:
+    """How many live rows the table must have now, or None where only new rows were read."""
+    return None if entry.plan.after is not None else _rows_at_source(entry)
 
 
 def _strict_message(result: LoadResult) -> str:

@@ -20,8 +20,8 @@ from .options import Options, column_matches
 from .schema import METADATA_COLUMNS, TEXT, Table
 from .sources import Source
 
-# By raw name, the tables of a source that the options leave out (True: a view).
-Unread = Mapping[str, bool]
+# By raw name, the relations of a source that are not loaded, and why where no option leaves them out.
+Unread = Mapping[str, str]
 
 
 def chosen_tables(
@@ -30,10 +30,10 @@ def chosen_tables(
     """The tables that the options choose, as they will be read; those that are gone; all others."""
     chosen: set[str] = set()
     limit = destination.name_limit
-    gone = []
-    unread: dict[str, bool] = {}
+    gone: list[SchemaChange] = []
+    unread: dict[str, str] = {}
 
-    def wanted(names: Mapping[str, bool]) -> Collection[str]:
+    def wanted(names: Mapping[str, str]) -> Collection[str]:
         for pattern in options.select:
             if not any(_matches(name, pattern, names) for name in names):
                 have = ", ".join(sorted(names)) or "no tables"
@@ -49,22 +49,33 @@ def chosen_tables(
         )
         chosen.update(
             name
-            for name, is_view in names.items()
-            if (_any_matches(name, options.select, names) if options.select else not is_view)
+            for name, why in names.items()
+            if (_any_matches(name, options.select, names) if options.select else not why)
             and not _any_matches(name, options.exclude, names)
         )
         raw_names = {name: _short(name.lower(), limit) for name in names}
-        unread.update((raw_names[n], is_view) for n, is_view in names.items() if n not in chosen)
+        unread.update((raw_names[name], why) for name, why in names.items() if name not in chosen)
         if not options.select:
-            gone.extend(dropped_tables(set(raw_names.values()), known))
+            source.left_out |= {
+                name: why
+                for name, why in names.items()
+                if why and not _any_matches(name, options.exclude, names)
+            }
+            gone.extend(
+                change
+                for change in dropped_tables(set(raw_names.values()), known)
+                if not _any_matches(change.table, options.exclude)
+            )
         return chosen
 
     found = [_fitted(table, destination) for table in source.tables(wanted)]
     tables = [table for table in found if table.name in chosen]
+    _refuse_hidden(source, options, gone)
     if not tables:
+        left_out = "".join(f" It has {name}, {why}." for name, why in source.left_out.items())
         raise LoadError(
             f"The source {source.url} has no tables to load: check the database (and schema) in the"
-            " URL, and that its user may see them."
+            f" URL, and that its user may see them.{left_out}"
         )
     _refuse_unmatched(found, options, destination)
     tables = [_treated(table, options, known) for table in tables]
@@ -109,6 +120,24 @@ def without_news(tables: list[Table], options: Options, known: Schemas) -> list[
         for ignores in [options.of(table.name).policy == "ignore-new"]
         if not (ignores and known and not known.get(table.raw_name))
     ]
+
+
+def _refuse_hidden(source: Source, options: Options, gone: Sequence[SchemaChange]) -> None:
+    """Raise for what was asked for by name and cannot be read, and for tables that may be hidden.
+
+    A table that its user may not see any more must not be taken for dropped.
+    """
+    asked = {name.lower() for name in options.select}
+    for name, why in source.left_out.items():
+        if name.lower() in asked:
+            raise LoadError(f"{name} of the source {source.url} cannot be loaded: it is {why}.")
+    for change in gone:
+        hidden = source.why_hidden(change.table) if change.column is None else None
+        if hidden:
+            raise LoadError(
+                f"The table {change.table} was loaded before, and the source does not show it any"
+                f" more: {hidden}. If it was dropped, leave it out with --exclude {change.table}."
+            )
 
 
 def _refuse_unmatched(found: list[Table], options: Options, destination: Destination) -> None:

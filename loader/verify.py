@@ -11,7 +11,7 @@ from .options import Options
 from .plan import arriving
 from .progress import Progress, Silent
 from .ranges import Scope
-from .run import prepared
+from .run import check_count, prepared
 from .schema import INTEGERS, TEXT, Column, Table
 from .selection import chosen_tables, without_news
 from .sources import open_source
@@ -66,6 +66,7 @@ def verify(
             issues = Issues(arriving(table))
             sent = prepared(blocks, table, issues, source, destination, options)
             verdict.source_rows, here = _digest(sent, issues.table)
+            check_count(source, table, Scope(), verdict.source_rows)
             try:
                 verdict.warehouse_rows, there = _digest(
                     destination.held(issues.table), issues.table

@@ -13,6 +13,7 @@ from loader import Options, load
 from loader.drift import summed_up
 from loader.progress import Lines
 from loader.required import read_required
+from loader.result import left_out_lines
 from loader.sources import MODULES, open_source
 from loader.urls import SourceUrl, parse_url
 from pipeline.project import PROJECT, is_set, raw_schema
@@ -111,6 +112,7 @@ def load_shop(steps: Steps, warehouse: Warehouse, url: str, options: Options) ->
             f" {sum(c.updated for c in written):,} changed,"
             f" {sum(c.deleted for c in written):,} gone)"
         )
+        notes += left_out_lines(result.left_out)
         if result.known_before:
             changes = summed_up(result.schema_changes)
             notes += [f"WARNING: the source has changed: {change}" for change in changes]

@@ -8,8 +8,11 @@ from ..schema import Table, Type
 from ..urls import SourceUrl
 from ..wire import Block, Issues
 
-# From the names of all tables (True: a view), those that will be loaded.
-Wanted = Callable[[Mapping[str, bool]], Collection[str]]
+# From the names of all relations, those that will be loaded. Each name comes with the reason why
+# the relation is left out unless somebody selects it; a table has none.
+Wanted = Callable[[Mapping[str, str]], Collection[str]]
+
+VIEW = "a view: name it in --select to load it"
 
 
 class Source(ABC):
@@ -21,6 +24,8 @@ class Source(ABC):
     url: SourceUrl
     # What a person should know about the connection.
     warnings: list[str]
+    # What the source has and the load does not take: name -> reason.
+    left_out: dict[str, str]
     # NaN and infinity arrive as words in decimal and date columns.
     marks_infinity: bool
 
@@ -28,7 +33,21 @@ class Source(ABC):
     def tables(self, wanted: Wanted) -> list[Table]:
         """Every base table, and the views that are wanted. Calls `wanted` once.
 
-        A table that is not wanted may come without columns, where reading them costs a lot.
+        A table that is not wanted may come without columns, where reading them costs a lot. What is
+        wanted and cannot be read goes into `left_out` instead.
+        """
+
+    def why_hidden(self, name: str) -> str | None:
+        """Why a table that was loaded before may exist although it is not listed, or None.
+
+        A source that lists what its user may not read has nothing to say here.
+        """
+        return None
+
+    @abstractmethod
+    def count(self, table: Table, scope: Scope) -> int:
+        """The source's own `count(*)` in the snapshot, of the table or of rows after a cursor's
+        value; it is not derived from what `read` returns.
         """
 
     def in_held_types(self, table: Table, held: Mapping[str, Type | None]) -> Table:

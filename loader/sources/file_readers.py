@@ -59,6 +59,11 @@ def open_reader(path: Path, kind: str, options: TextOptions) -> Reader:
     return CsvReader(path, options, default_delimiter="\t" if kind == "tsv" else ",")
 
 
+def is_empty(path: Path, kind: str) -> bool:
+    """Whether a text file has no line at all."""
+    return kind in ("csv", "tsv") and next(lines(path, "latin-1"), None) is None
+
+
 class CsvReader:
     """CSV as RFC 4180 says, with a header; fields may be separated by another character.
 
@@ -351,10 +356,17 @@ class ParquetReader:
         columns = [f"c{n}" for n in range(len(self.names))]
         try:
             with pyarrow.parquet.ParquetFile(self.path) as file:
+                rows = 0
                 yield self._table(file.schema_arrow.empty_table(), columns)
                 for batch in file.iter_batches(ROWS_PER_BATCH):
                     batch.validate(full=True)  # text that is not UTF-8
+                    rows += batch.num_rows
                     yield self._table(pa.Table.from_batches([batch]), columns)
+                if rows != file.metadata.num_rows:
+                    raise LoadError(
+                        f"{self.path} has {rows} rows, but counts {file.metadata.num_rows} itself:"
+                        " write it again."
+                    )
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(error) from None
 

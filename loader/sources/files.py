@@ -1,4 +1,4 @@
-"""A folder or glob of CSV, JSON Lines and Parquet files, one for each table.
+"""A folder or glob of CSV, JSON Lines and Parquet files, or folders of parts, one for each table.
 
 All files are first copied into a temporary database in memory, which spills to a folder; the copy
 is the snapshot. Types come from the schema file, or from all values of a column.
@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,40 +26,17 @@ from ..urls import SourceUrl
 from ..wire import Block, Issues, readable
 from .base import Source, Wanted
 from .file_encodings import known_encoding
-from .file_readers import Reader, TextOptions, open_reader
+from .file_listing import SCHEMA_FILE, DataFile, folder_of, list_files
+from .file_parts import open_data
+from .file_readers import Reader, TextOptions
 from .file_types import Cell, Declared, infer, of_nested, of_text, of_typed, read_schema
 from .parquet_types import IN_SYSTEM, NESTED
 
-# File name ending -> kind of file.
-KINDS = {
-    f".{name}{packed}": kind
-    for name, kind in {"csv": "csv", "tsv": "tsv", "jsonl": "jsonl", "ndjson": "jsonl"}.items()
-    for packed in ("", ".gz")
-} | {".parquet": "parquet"}
 OPTIONS = ("schema", "delimiter", "encoding", "null")
-SCHEMA_FILE = "schema.yml"
 # Bytes of memory for the copies; more only if a single row needs it.
 MEMORY_LIMIT = 50_000_000
 MEMORY_PER_BYTE_OF_A_ROW = 16
 ROWS_PER_BLOCK = 10_000
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """One file of the source, and the name of its table."""
-
-    path: Path
-    table: str
-    kind: str
-
-    @property
-    def state(self) -> tuple[int, ...]:
-        """Changes when the file does; empty when it is gone."""
-        try:
-            stat = self.path.stat()
-        except OSError:
-            return ()
-        return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def open_source(url: SourceUrl) -> "FileSource":
@@ -77,7 +53,9 @@ class FileSource(Source):
         self.url = url
         self.warnings: list[str] = []
         self._options = _text_options(url)
-        self._files = _files(url.database)
+        self.left_out: dict[str, str] = {}
+        given = url.options.get("schema")
+        self._files, self._not_read = list_files(url.database, Path(given) if given else None)
         self._schema_path, self._schema = self._read_schema()
         self._spill = _SpillFolder()
         self._connection = duckdb.connect(config={"temp_directory": str(self._spill.path)})
@@ -92,7 +70,8 @@ class FileSource(Source):
 
     def tables(self, wanted: Wanted) -> list[Table]:
         """Copy the chosen files and find their types; other files are listed, not read."""
-        names = wanted({file.table: False for file in self._files})
+        names = wanted(dict.fromkeys((file.table for file in self._files), "") | self._not_read)
+        self.left_out |= {name: why for name, why in self._not_read.items() if name in names}
         chosen = [file for file in self._files if file.table in names]
         before = {file: file.state for file in chosen}
         found = {}
@@ -109,13 +88,16 @@ class FileSource(Source):
                 )
         return [found.get(f.table) or Table(f.table, f.table.lower(), ()) for f in self._files]
 
+    def count(self, table: Table, scope: Scope) -> int:
+        copy, where = table.detail["copy"], _after(table, scope)
+        try:
+            return int(self._row(f"select count(*) from {copy} where {where}")[0])
+        except duckdb.Error as error:
+            raise LoadError(f"Counting the table {table.name} failed: {said(error)}.") from None
+
     def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
         """The rows of a table in the order of its file, or those after a cursor's value."""
-        cells = _cells(table)
-        where = "true"
-        if scope.after is not None:
-            column, last = scope.after
-            where = f"{cells[column.name].value} > cast({literal(last)} as {column.type})"
+        where = _after(table, scope)
         try:
             self._count_losses(table, where, issues)
             query = _lines_sql(table, table.columns, where)
@@ -126,7 +108,7 @@ class FileSource(Source):
 
     def _read_schema(self) -> tuple[Path, dict[str, Declared]]:
         given = self.url.options.get("schema")
-        path = Path(given) if given else _folder(self.url.database) / SCHEMA_FILE
+        path = Path(given) if given else folder_of(self.url.database) / SCHEMA_FILE
         if not given and not path.is_file():
             return path, {}
         declared = read_schema(path)
@@ -140,7 +122,7 @@ class FileSource(Source):
 
     def _table(self, copy: str, file: DataFile) -> Table:
         """Copy a file, and describe it as a table."""
-        reader = open_reader(file.path, file.kind, self._options)
+        reader = open_data(file, self._options)
         self._copy(copy, reader)
         declared = self._schema.get(file.table, Declared(None, ()))
         where = f"The schema file {self._schema_path}, table {file.table}"
@@ -277,10 +259,11 @@ class FileSource(Source):
         ).fetchall()
         if twice:
             ((first, again),) = twice[0]
+            where, before = reader.place(again), reader.place(first)
+            file = where.rpartition(", ")[0]
             raise LoadError(
-                f"{reader.place(again)}: the key {', '.join(table.key)} is"
-                f" {self._key_at(table, again)}, as {reader.place(first).rpartition(', ')[2]} has"
-                " it already."
+                f"{where}: the key {', '.join(table.key)} is {self._key_at(table, again)}, as"
+                f" {before.removeprefix(f'{file}, ')} has it already."
             )
 
     def _key_at(self, table: Table, row: int) -> str | None:
@@ -347,46 +330,6 @@ def _lock(folder: Path) -> int | None:
     return descriptor
 
 
-def _files(pattern: str) -> list[DataFile]:
-    """The files that a folder, a file or a glob names, by table."""
-    path = Path(pattern)
-    if path.is_dir():
-        paths = list(path.iterdir())
-    elif path.is_file():
-        paths = [path]
-    else:
-        paths = list(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
-    if not paths and not path.is_dir():
-        raise LoadError(f"There is no file {pattern}: check the path in the source URL.")
-    found: dict[str, DataFile] = {}
-    for path in sorted(paths):
-        name = path.name.lower()
-        if name.startswith(".") or not path.is_file():
-            continue
-        ending = next((e for e in sorted(KINDS, key=len, reverse=True) if name.endswith(e)), None)
-        if ending is None:
-            if set(path.suffixes) & set(KINDS):
-                raise LoadError(
-                    f"{path} is not a file that can be read: unpack it, wait until it is complete,"
-                    " or move it away."
-                )
-            continue
-        file = DataFile(path, path.name[: -len(ending)], KINDS[ending])
-        if file.table in found:
-            raise LoadError(
-                f"{found[file.table].path} and {path} are both the table {file.table}: move"
-                " one away."
-            )
-        found[file.table] = file
-    if not found:
-        raise LoadError(f"{pattern} has no file to load: names end in {', '.join(KINDS)}.")
-    return list(found.values())
-
-
-def _folder(pattern: str) -> Path:
-    return Path(pattern) if Path(pattern).is_dir() else Path(pattern).parent
-
-
 def _text_options(url: SourceUrl) -> TextOptions:
     for name in url.options:
         if name not in OPTIONS:
@@ -407,6 +350,14 @@ def _text_options(url: SourceUrl) -> TextOptions:
             " or convert the files to UTF-8."
         )
     return TextOptions(delimiter, encoding, url.options.get("null", ""))
+
+
+def _after(table: Table, scope: Scope) -> str:
+    """The condition for the rows of a scope."""
+    if scope.after is None:
+        return "true"
+    column, last = scope.after
+    return f"{_cells(table)[column.name].value} > cast({literal(last)} as {column.type})"
 
 
 def _lines_sql(table: Table, columns: tuple[Column, ...], where: str) -> str:

@@ -21,7 +21,7 @@ from ..urls import SourceUrl, is_local, unencrypted
 from ..wire import BLOCK_BYTES, Block, Issues
 from .base import Source, Wanted
 from .mysql_catalog import read_tables
-from .mysql_connection import GONE, check_url, connect
+from .mysql_connection import GONE, check_url, connect, settle
 from .mysql_values import (
     as_bytes,
     detail_of,
@@ -38,6 +38,8 @@ ROWS_PER_BLOCK = 5_000
 LONG_TEXT = 60_000
 # Bytes of a line beside its long values.
 PACKET_RESERVE = 1_000_000
+# The server's codes for a table or column that the user may not read.
+DENIED_TABLE = (1142, 1143)
 
 
 def open_source(url: SourceUrl) -> "MySQLSource":
@@ -56,16 +58,12 @@ class MySQLSource(Source):
         self._connection = connect(url)
         self._cursor = self._connection.cursor()
         self.warnings: list[str] = []
+        self.left_out: dict[str, str] = {}
         # By table; each costs a scan, and nothing changes in the snapshot.
         self._long_text: dict[str, bool] = {}
         if not is_local(url.host) and not self._rows("show status like 'Ssl_cipher'")[0][1]:
             self.warnings.append(unencrypted("source", url.host))
-        # No sql_mode: backslash escapes work and char columns are not padded. UTC: a timestamp is
-        # an instant. Patience: the warehouse may be slower than the server's 60 s.
-        self._run(
-            "set session sql_mode = '', time_zone = '+00:00', group_concat_max_len = 4294967295,"
-            " net_write_timeout = 3600, net_read_timeout = 3600"
-        )
+        settle(self._rows)
         self._run("set session transaction isolation level repeatable read")
         self._run("start transaction with consistent snapshot, read only")
 
@@ -74,7 +72,20 @@ class MySQLSource(Source):
         self._connection._force_close()  # type: ignore[attr-defined]
 
     def tables(self, wanted: Wanted) -> list[Table]:
-        return read_tables(self._rows, wanted, self.warnings)
+        return read_tables(self._rows, wanted, self.warnings, self.left_out)
+
+    def why_hidden(self, name: str) -> str | None:
+        """A user without a right on a table does not see it, and is not told whether it exists."""
+        try:
+            self._cursor.execute(f"select 1 from {quote(name)} limit 0")
+        except pymysql.MySQLError as error:
+            if error.args and error.args[0] in DENIED_TABLE:
+                return f"the user {self.url.user} may not read it, so grant SELECT on it"
+        return None
+
+    def count(self, table: Table, scope: Scope) -> int:
+        where = self._after(scope)
+        return int(self._row(f"select count(*) from {quote(table.name)} {where}")[0])
 
     def partition(self, table: Table) -> Partition | None:
         """Key ranges over the leading key column, when that is an integer."""
@@ -112,15 +123,20 @@ class MySQLSource(Source):
         """The rows of a table, by key range where the key allows it."""
         try:
             if scope.after is not None:
-                column, value = scope.after
-                where = f"where {quote(column.name)} > {self._connection.escape(value)}"
-                yield from self._read_rows(table, where)
+                yield from self._read_rows(table, self._after(scope))
             elif scope.partition is not None:
                 yield from self._read_ranges(table, scope, scope.partition)
             else:
                 yield from self._read_rows(table, "")
         except pymysql.MySQLError as error:
             raise self._failed(f"reading the source table {table.name}", error) from None
+
+    def _after(self, scope: Scope) -> str:
+        """The condition for rows after a cursor's value."""
+        if scope.after is None:
+            return ""
+        column, value = scope.after
+        return f"where {quote(column.name)} > {self._connection.escape(value)}"
 
     def _read_ranges(self, table: Table, scope: Scope, partition: Partition) -> Iterator[Block]:
         """All ranges, or those in the scope; each query reads about one block."""
@@ -290,6 +306,6 @@ class MySQLSource(Source):
             text = "a table was altered while it was being read; run the load again"
         elif code in GONE or not text:
             text = f"the connection to {self.url.address} was lost"
-        elif code in (1142, 1143):
+        elif code in DENIED_TABLE:
             text = f"{text}; grant SELECT on it to the user {self.url.user}"
         return LoadError(f"MySQL source, {doing}: {text}.")

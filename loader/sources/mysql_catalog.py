@@ -1,16 +1,25 @@
 """The tables of a MySQL database as its catalog describes them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+from ..errors import LoadError
 from ..schema import MAX_DECIMAL_DIGITS, TEXT, Column, Table
-from .base import Wanted
-from .mysql_values import GEOMETRIES, type_of
-
-Rows = Callable[[str], list[tuple[Any, ...]]]
+from .base import VIEW, Wanted
+from .mysql_connection import Rows
+from .mysql_values import GEOMETRIES, quote, type_of
 
 # Storage engines whose tables take part in a consistent snapshot.
 SNAPSHOT_ENGINES = {"InnoDB", "ROCKSDB", "ndbcluster"}
+
+# Kinds of relations that are loaded. Of a versioned table a query shows the current rows.
+TABLES = {"BASE TABLE", "SYSTEM VERSIONED"}
+SEQUENCE = "a sequence, which has no rows of data"
+# A versioned table's keys have this column in addition; a current row needs it not.
+ROW_ENDS = """
+select table_name, column_name from information_schema.columns
+where table_schema = database() and generation_expression = 'ROW END'
+"""
 
 # Tables of which the user may read single columns only.
 SEEN_BY_COLUMN = """
@@ -40,17 +49,21 @@ where
 """
 
 
-def read_tables(rows: Rows, wanted: Wanted, warnings: list[str]) -> list[Table]:
-    """Base tables of the database, and the views that `wanted` asks for; adds to `warnings`.
+def read_tables(
+    rows: Rows, wanted: Wanted, warnings: list[str], left_out: dict[str, str]
+) -> list[Table]:
+    """Base tables of the database, and the views that `wanted` asks for.
 
-    `rows` runs a query.
+    Adds to `warnings`, and to `left_out` what is wanted and cannot be read. `rows` runs a query.
     """
     found = rows(
         "select table_name, table_type, engine, table_rows from information_schema.tables"
-        " where table_schema = database() and table_type in ('BASE TABLE', 'VIEW')"
-        " order by table_name"
+        " where table_schema = database() order by table_name"
     )
-    chosen = wanted({name: kind == "VIEW" for name, kind, _, _ in found})
+    chosen = wanted({name: _why_not(kind) for name, kind, _, _ in found})
+    for name, kind, _, _ in found:
+        if kind not in TABLES and name in chosen and (why := _unreadable(rows, name, kind)):
+            left_out[name] = why
     columns: dict[str, list[Column]] = {}
     details: dict[str, dict[str, dict[str, Any]]] = {}
     shown_in_part = {name for (name,) in rows(SEEN_BY_COLUMN)}
@@ -60,10 +73,11 @@ def read_tables(rows: Rows, wanted: Wanted, warnings: list[str]) -> list[Table]:
         if position > len(columns[name]):
             # The catalog hides a column that the user may not read, but still counts its position.
             shown_in_part.add(name)
-    keys = _keys(rows, columns)
+    versioned = any(kind == "SYSTEM VERSIONED" for _, kind, _, _ in found)
+    keys = _keys(rows, columns, set(rows(ROW_ENDS)) if versioned else set())
     tables = []
     for name, table_type, engine, estimate in found:
-        if table_type == "VIEW" and name not in chosen:
+        if name in left_out or (table_type not in TABLES and name not in chosen):
             continue
         if name in chosen and engine is not None and engine not in SNAPSHOT_ENGINES:
             warnings.append(
@@ -83,6 +97,30 @@ def read_tables(rows: Rows, wanted: Wanted, warnings: list[str]) -> list[Table]:
             )
         )
     return tables
+
+
+def _why_not(kind: str) -> str:
+    """Why a relation of a kind is left out unless somebody selects it."""
+    if kind in TABLES:
+        return ""
+    return {"VIEW": VIEW, "SEQUENCE": SEQUENCE}.get(kind, f"of the kind {kind.lower()}")
+
+
+def _unreadable(rows: Rows, name: str, kind: str) -> str | None:
+    """Why a relation that is no table cannot be read, or None."""
+    if kind != "VIEW":
+        return _why_not(kind)
+    try:
+        rows(f"select 1 from {quote(name)} limit 0")
+    except LoadError as error:
+        found = rows(
+            "select table_name, definer from information_schema.views"
+            " where table_schema = database()"
+        )
+        said = str(error).partition(": ")[2].rstrip(".")
+        definer = next(who for view, who in found if view == name)
+        return f"a view of {definer} that cannot be read: {said}"
+    return None
 
 
 def _columns(rows: Rows) -> Iterator[tuple[str, int, Column, dict[str, Any]]]:
@@ -118,7 +156,9 @@ def _columns(rows: Rows) -> Iterator[tuple[str, int, Column, dict[str, Any]]]:
         )
 
 
-def _keys(rows: Rows, columns: dict[str, list[Column]]) -> dict[str, tuple[str, tuple[str, ...]]]:
+def _keys(
+    rows: Rows, columns: dict[str, list[Column]], row_ends: set[tuple[Any, ...]]
+) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Index and columns of each table's primary key, or else of its first unique key.
 
     A unique key with nulls or prefixes of columns does not tell rows apart.
@@ -137,6 +177,8 @@ def _keys(rows: Rows, columns: dict[str, list[Column]]) -> dict[str, tuple[str, 
     indexes: dict[str, dict[str, list[str]]] = {}
     unfit: set[tuple[str, str]] = set()
     for table, index, column, prefix in found:
+        if (table, column) in row_ends:
+            continue
         indexes.setdefault(table, {}).setdefault(index, []).append(column)
         if prefix is not None or (table, column) not in never_null:
             unfit.add((table, index))

@@ -1,6 +1,8 @@
 """Connecting to a MySQL or MariaDB server: options of the URL, TLS, and what errors mean."""
 
+import re
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 import pymysql
@@ -12,6 +14,42 @@ URL_OPTIONS = {"tls", "ssl_ca", "ssl_cert", "ssl_key", "unix_socket"}
 # The server's and the driver's codes for a login that is refused, and for a lost connection.
 DENIED = {1045, 1698}
 GONE = {2003, 2005, 2006, 2013}
+# What changes which rows or values come back, or ends a long load, whatever the server, the role or
+# init_connect say. Values as the server shows them; a server has not all of these.
+SESSION = {
+    # Backslash escapes work, char columns are not padded.
+    "sql_mode": "",
+    # A timestamp is an instant.
+    "time_zone": "+00:00",
+    "character_set_client": "utf8mb4",
+    "character_set_connection": "utf8mb4",
+    "character_set_results": "utf8mb4",
+    # Each of these cuts a result without an error.
+    "sql_select_limit": "18446744073709551615",
+    "group_concat_max_len": "1073741824",
+    "max_recursive_iterations": "4294967295",
+    "sql_auto_is_null": "OFF",
+    # These show other rows or columns than the present ones.
+    "system_versioning_asof": "DEFAULT",
+    "wsrep_dirty_reads": "OFF",
+    "show_gipk_in_create_table_and_information_schema": "ON",
+    # What a view or a virtual column calculates.
+    "div_precision_increment": "4",
+    "default_week_format": "0",
+    "lc_time_names": "en_US",
+    # These end a query with an error. It lifts max_join_size too.
+    "sql_big_selects": "ON",
+    "max_statement_time": "0.000000",
+    "max_execution_time": "0",
+    "cte_max_recursion_depth": "4294967295",
+    # These end the connection. The warehouse may be slower than the server's 60 s.
+    "net_write_timeout": "3600",
+    "net_read_timeout": "3600",
+    "wait_timeout": "28800",
+    "idle_transaction_timeout": "0",
+    "idle_readonly_transaction_timeout": "0",
+}
+Rows = Callable[[str], list[tuple[Any, ...]]]
 
 
 def check_url(url: SourceUrl) -> None:
@@ -63,6 +101,34 @@ def connect(url: SourceUrl) -> "pymysql.connections.Connection[Any]":
         raise LoadError(f"The MySQL server at {url.address} {reason}.") from None
     except (OSError, RuntimeError, ValueError) as error:
         raise LoadError(f"The MySQL server at {url.address} cannot be used: {error}.") from None
+
+
+def settle(rows: Rows) -> None:
+    """Give the session its settings. Raises LoadError that names one that cannot be changed.
+
+    `rows` runs a query.
+    """
+    # First, because they hold for the questions below too.
+    rows(f"set session sql_select_limit = {SESSION['sql_select_limit']}, sql_big_selects = 1")
+    if wrong := _unsettled(rows):
+        rows("set session " + ", ".join(f"{name} = {_spelled(SESSION[name])}" for name in wrong))
+        # A proxy may swallow it, and an administrator may have set a maximum.
+        for name, value in _unsettled(rows).items():
+            raise LoadError(
+                f"The MySQL server leaves the session's {name} at {value or 'nothing'}, and with it"
+                f" may show other rows or values: let the user set it to {SESSION[name]}."
+            )
+
+
+def _unsettled(rows: Rows) -> dict[str, str]:
+    """The settings that are not as they must be, with their present values."""
+    names = ", ".join(f"'{name}'" for name in SESSION)
+    found = rows(f"show session variables where variable_name in ({names})")
+    return {name: value for name, value in found if value != SESSION[name]}
+
+
+def _spelled(value: str) -> str:
+    return value if re.fullmatch(r"[\d.]+|ON|OFF|DEFAULT", value) else f"'{value}'"
 
 
 def _tls(url: SourceUrl) -> ssl.SSLContext | None:

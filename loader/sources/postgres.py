@@ -8,7 +8,6 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from ..dialects.postgres import (
-    SETTINGS,
     SPLIT,
     blocks_of_copy,
     connection_problem,
@@ -38,6 +37,8 @@ from ..schema import (
 from ..urls import SourceUrl
 from ..wire import Block, Issues, double_sql
 from .base import Source, Wanted
+from .postgres_relations import chosen_relations
+from .postgres_session import settle
 from .postgres_text import decoded, text_encoding
 
 TYPES = {
@@ -75,8 +76,7 @@ inner join pg_namespace as n on c.relnamespace = n.oid
 inner join pg_attribute as a on c.oid = a.attrelid and a.attnum > 0 and not a.attisdropped
 inner join bases as b on a.atttypid = b.type
 inner join pg_type as t on b.base = t.oid and t.typtype <> 'd'
-where
-    n.nspname = %s and c.relkind in ('r', 'p', 'f', 'v', 'm') and not c.relispartition
+where n.nspname = %s and c.relname = any(%s)
 order by c.relname, a.attnum
 """
 
@@ -119,11 +119,15 @@ class PostgresSource(Source):
         self._connection = _connect(url)
         self._encoding = text_encoding(self._connection, url)
         self.warnings = connection_warnings(self._connection, "source")
+        self.left_out: dict[str, str] = {}
+        # Tables whose children are read as tables of their own, or could be.
+        self._only: set[str] = set()
+        # By table; nothing changes in the snapshot.
+        self._counts: dict[str, int] = {}
         self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         self._connection.read_only = True
         try:
-            for setting in (*SETTINGS, "intervalstyle = 'iso_8601'"):
-                self._connection.execute(sql.SQL(f"set local {setting}"))
+            settle(self._connection, self.schema)
             exists = self._connection.execute(
                 "select 1 from pg_namespace where nspname = %s", [self.schema]
             ).fetchone()
@@ -141,17 +145,20 @@ class PostgresSource(Source):
     def tables(self, wanted: Wanted) -> list[Table]:
         """Base and partitioned tables of the schema; views and foreign tables that are wanted."""
         try:
-            columns = self._connection.execute(COLUMNS, [self.schema]).fetchall()
-            keys = self._keys()
+            return self._tables(wanted)
         except psycopg.Error as error:
             raise self._failed("reading the source's catalog", error) from None
-        chosen = wanted({name: relkind in "vmf" for name, relkind, *_ in columns})
+
+    def _tables(self, wanted: Wanted) -> list[Table]:
+        kinds = chosen_relations(self._connection, self.url, self.schema, wanted, self)
+        # Else a child's row would be read twice, and the parent's key does not hold for it.
+        self._only = {name for name, kind in kinds.items() if kind in "rf"}
+        columns = self._connection.execute(COLUMNS, [self.schema, list(kinds)]).fetchall()
+        keys = self._keys()
         by_table: dict[str, list[Column]] = {}
         estimates: dict[str, int | None] = {}
         details: dict[str, dict[str, object]] = {}
-        for name, relkind, estimate, column, nullable, base, declared, modifier in columns:
-            if relkind in "vmf" and name not in chosen:
-                continue
+        for name, _, estimate, column, nullable, base, declared, modifier in columns:
             kind = _type_of(base, modifier)
             note = None
             if base == "numeric" and kind is TEXT:
@@ -182,6 +189,12 @@ class PostgresSource(Source):
             for name, found in by_table.items()
         ]
 
+    def count(self, table: Table, scope: Scope) -> int:
+        if scope.after is None and table.name in self._counts:
+            return self._counts[table.name]
+        query = sql.SQL("select count(*) from {}{}").format(self._name(table), _after(scope))
+        return int(self._row(query, f"counting the source table {table.name}")[0])
+
     def partition(self, table: Table) -> Partition | None:
         """Key ranges over the leading key column, when that is an integer."""
         if not table.key or table.key_columns[0].type not in (SMALLINT, INTEGER, BIGINT):
@@ -190,8 +203,10 @@ class PostgresSource(Source):
         low, high, rows = self._row(
             sql.SQL("select min({0}), max({0}), count(*) from {1}").format(
                 sql.Identifier(key.name), self._name(table)
-            )
+            ),
+            f"looking for the range of the key of {table.name}",
         )
+        self._counts[table.name] = rows
         return cut(key, low, high, rows)
 
     def digests(self, table: Table, partition: Partition) -> Digests | None:
@@ -222,18 +237,14 @@ class PostgresSource(Source):
 
     def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
         """The rows of a table from the server's COPY, respelled for the wire."""
-        where: sql.Composable = sql.SQL("")
-        if scope.after is not None:
-            where = sql.SQL(" where {} > {}").format(
-                sql.Identifier(scope.after[0].name), sql.Literal(scope.after[1])
-            )
-        elif scope.partition is not None and scope.numbers is not None:
+        where = _after(scope)
+        if scope.partition is not None and scope.numbers is not None:
             where = sql.SQL(" where {}::bigint / {} = any({}::bigint[])").format(
                 sql.Identifier(scope.partition.column.name),
                 sql.Literal(scope.partition.width),
                 sql.Literal(sorted(scope.numbers)),
             )
-        elif scope.partition is not None:
+        elif scope.partition is not None and scope.after is None:
             scope.digests.update(self.digests(table, scope.partition) or {})
         fields = sql.SQL(", ").join(_field(column, table) for column in table.columns)
         query = sql.SQL("copy (select {} from {}{}) to stdout").format(
@@ -257,14 +268,15 @@ class PostgresSource(Source):
             indexes.setdefault(table, {}).setdefault(index, []).append(column)
         return {table: tuple(next(iter(by_index.values()))) for table, by_index in indexes.items()}
 
-    def _name(self, table: Table) -> sql.Identifier:
-        return sql.Identifier(self.schema, table.name)
+    def _name(self, table: Table) -> sql.Composable:
+        name = sql.Identifier(self.schema, table.name)
+        return sql.SQL("only {}").format(name) if table.name in self._only else name
 
-    def _row(self, query: sql.Composed) -> tuple[Any, ...]:
+    def _row(self, query: sql.Composed, doing: str) -> tuple[Any, ...]:
         try:
             row: tuple[Any, ...] | None = self._connection.execute(query).fetchone()
         except psycopg.Error as error:
-            raise self._failed("looking for the range of a key", error) from None
+            raise self._failed(doing, error) from None
         assert row is not None
         return row
 
@@ -273,9 +285,21 @@ class PostgresSource(Source):
             text = f"the connection to {self.url.address} was lost"
         else:
             text = said(error)
-            if isinstance(error, psycopg.errors.InsufficientPrivilege):
+            if "row-level security" in text:
+                # Of a table that a view reads.
+                text += f"; let the user {self.url.user} or the view's owner read all its rows"
+            elif isinstance(error, psycopg.errors.InsufficientPrivilege):
                 text += f"; grant SELECT on it to the user {self.url.user}"
         return LoadError(f"PostgreSQL source, {doing}: {text}.")
+
+
+def _after(scope: Scope) -> sql.Composable:
+    """The condition for rows after a cursor's value."""
+    if scope.after is None:
+        return sql.SQL("")
+    return sql.SQL(" where {} > {}").format(
+        sql.Identifier(scope.after[0].name), sql.Literal(scope.after[1])
+    )
 
 
 def _connect(url: SourceUrl) -> psycopg.Connection:

@@ -14,7 +14,7 @@ from ..ranges import Scope
 from ..schema import BINARY, TEXT, Column, Table, Type, widest
 from ..urls import SourceUrl
 from ..wire import BLOCK_BYTES, Block, Issues
-from .base import Source, Wanted
+from .base import VIEW, Source, Wanted
 from .sqlite_values import (
     InexactError,
     MisfitError,
@@ -34,13 +34,17 @@ def open_source(url: SourceUrl) -> "SQLiteSource":
 
 
 class SQLiteSource(Source):
-    """One connection in one read transaction."""
+    """One connection in one read transaction.
+
+    No setting of a connection is stored in the file, so none can change what it returns.
+    """
 
     marks_infinity = False
 
     def __init__(self, url: SourceUrl) -> None:
         self.url = url
         self.warnings: list[str] = []
+        self.left_out: dict[str, str] = {}
         path = Path(url.database)
         if not path.is_file():
             raise LoadError(f"There is no SQLite file {path}: check the path in the source URL.")
@@ -67,23 +71,36 @@ class SQLiteSource(Source):
         name = "sqlite_master"
         try:
             rows = self._connection.execute(
-                "select name, type from sqlite_master where type in ('table', 'view')"
+                "select name, type, sql like 'create virtual%' from sqlite_master"
+                " where type in ('table', 'view')"
                 " and name not like 'sqlite\\_%' escape '\\' order by name"
             ).fetchall()
-            is_view = {str(name): kind == "view" for name, kind in rows}
-            chosen = wanted(is_view)
+            chosen = wanted({str(name): VIEW if kind == "view" else "" for name, kind, _ in rows})
             tables = []
-            for name in is_view:
-                if name in chosen or not is_view[name]:
+            for name, kind, is_virtual in rows:
+                if name not in chosen and (kind == "view" or is_virtual):
+                    continue
+                try:
                     tables.append(self._table(name))
+                except sqlite3.Error as error:
+                    if not is_virtual:
+                        raise
+                    # Its module is not a part of this SQLite.
+                    self.left_out[name] = f"a virtual table that cannot be read: {error}"
         except sqlite3.Error as error:
             raise LoadError(f"The SQLite table {name} cannot be read: {error}.") from None
         return [self._fitted(t) if t.name in chosen else t for t in tables]
 
+    def count(self, table: Table, scope: Scope) -> int:
+        where, parameters = _after(scope)
+        query = f"select count(*) from {quote(table.name)}{where}"
+        try:
+            return int(self._connection.execute(query, parameters).fetchone()[0])
+        except sqlite3.Error as error:
+            raise LoadError(f"Counting the SQLite table {table.name} failed: {error}.") from None
+
     def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
-        where, parameters = "", []
-        if scope.after is not None:
-            where, parameters = f" where {quote(scope.after[0].name)} > ?", [scope.after[1]]
+        where, parameters = _after(scope)
         names = ", ".join(quote(column.name) for column in table.columns)
         writers = [_counting(column, table) for column in table.columns]
         key_positions = [table.columns.index(column) for column in table.key_columns]
@@ -177,6 +194,13 @@ class SQLiteSource(Source):
             yield from self._connection.execute(query)
         except sqlite3.Error as error:
             raise LoadError(f"Reading the SQLite table {table.name} failed: {error}.") from None
+
+
+def _after(scope: Scope) -> tuple[str, list[str]]:
+    """The condition for rows after a cursor's value, and its parameters."""
+    if scope.after is None:
+        return "", []
+    return f" where {quote(scope.after[0].name)} > ?", [scope.after[1]]
 
 
 def _would_change(held: Type, column: Column) -> bool:

@@ -184,7 +184,7 @@ BREAKS = {
     "view": (
         "alter table payments rename to p; create view payments as select * from p",
         "",
-        ["payments, which is a view in the source", "--select"],
+        ["payments, which in the source is a view", "--select"],
     ),
     "excluded": ("", "--exclude=payments", ["payments, which --select or --exclude"]),
     "excluded column": ("", "--exclude-columns=city", ["customers.city", "hash it instead"]),

@@ -14,6 +14,7 @@ from loader import LoadError, UsageError
 from loader.ranges import Partition, Scope
 from loader.schema import Kind, Table
 from loader.sources import Source, open_source
+from loader.sources.base import VIEW
 from loader.wire import Issue, Issues, without_losses
 from support.sources import SOURCES, Shop, Value
 
@@ -56,12 +57,12 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
     return SOURCES[request.param](request, tmp_path)
 
 
-def everything(names: Mapping[str, bool]) -> Collection[str]:
+def everything(names: Mapping[str, str]) -> Collection[str]:
     return names
 
 
-def base_tables(names: Mapping[str, bool]) -> Collection[str]:
-    return [name for name, is_view in names.items() if not is_view]
+def base_tables(names: Mapping[str, str]) -> Collection[str]:
+    return [name for name, why in names.items() if not why]
 
 
 @pytest.fixture
@@ -89,6 +90,8 @@ def lines(source: Source, table: Table, scope: Scope | None = None) -> list[str]
         assert block.data.endswith(b"\n")
         assert block.data.count(b"\n") == block.rows
         found.extend(block.data.decode().split("\n")[:-1])
+    if scope is None or scope.after is not None:
+        assert source.count(table, scope or Scope()) == len(found)
     return found
 
 
@@ -126,16 +129,16 @@ def test_wanted_is_asked_once_and_decides_about_views(
     shop: Shop, opened: Callable[[Shop], Source]
 ) -> None:
     shop.create("orders", {"id": Kind.INTEGER}, [(1,)], key=["id"])
-    names = {"orders": False}
+    names = {"orders": ""}
     if shop.create_view("open_orders", "orders"):
-        names["open_orders"] = True
+        names["open_orders"] = VIEW
     for answer, expected in ((everything, {*names}), (base_tables, {"orders"})):
-        asked: list[dict[str, bool]] = []
+        asked: list[dict[str, str]] = []
 
         def wanted(
-            found: Mapping[str, bool],
-            answer: Callable[[Mapping[str, bool]], Collection[str]] = answer,
-            asked: list[dict[str, bool]] = asked,
+            found: Mapping[str, str],
+            answer: Callable[[Mapping[str, str]], Collection[str]] = answer,
+            asked: list[dict[str, str]] = asked,
         ) -> Collection[str]:
             asked.append(dict(found))
             return answer(found)

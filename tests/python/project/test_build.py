@@ -702,7 +702,9 @@ def test_table_that_is_gone_is_not_fresh(copy: Path) -> None:
     for required in ((), ("--require", "models/")):
         assert script(copy, "load", *source, *required).status == len(required) / 2
         fresh = run(copy, "dbt", "source", "freshness", "-s", "source:classicmodels")
-        assert re.findall(r"ERROR STALE freshness of (\S+)", fresh.out) == ["classicmodels.payments"]
+        assert re.findall(r"ERROR STALE freshness of (\S+)", fresh.out) == [
+            "classicmodels.payments"
+        ]
 
 
 @pytest.mark.long
