@@ -20,7 +20,7 @@ from .options import Options, column_matches
 from .schema import METADATA_COLUMNS, TEXT, Table
 from .sources import Source
 
-# By raw name, the relations of a source that are not loaded, and why where no option leaves them out.
+# By raw name, what of a source is not loaded, and why where no option leaves it out.
 Unread = Mapping[str, str]
 
 

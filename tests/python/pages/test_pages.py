@@ -79,7 +79,8 @@ def address(built: Path) -> Iterator[str]:
             assert [line for line in said if "Installing" not in line] == [
                 "Drawing the lineage ...",
                 "Drawing the diagram ...",
-                f"All pages of duckdb: warehouse.duckdb are at http://localhost:{port} (Ctrl-C ends it).",
+                "All pages of duckdb: warehouse.duckdb are at"
+                f" http://localhost:{port} (Ctrl-C ends it).",
             ]
             with pytest.raises(BlockingIOError):
                 proxy.accept()
