@@ -354,11 +354,11 @@ CREDIT = """
 with customers as (
     select
         case
+            when is_over_credit_limit then 4
             when coalesce(credit_limit, 0) <= 0 then 0
             when open_amount = 0 then 1
             when open_amount * 2 <= credit_limit then 2
-            when open_amount <= credit_limit then 3
-            else 4
+            else 3
         end as band,
         open_amount,
         credit_limit

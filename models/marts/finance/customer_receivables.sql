@@ -186,7 +186,8 @@ final as (
             as credit_limit_used_percent,
 
         -- flags
-        receivables.open_amount > coalesce(receivables.credit_limit, 0) as is_over_credit_limit,
+        -- A limit that is not known is not exceeded.
+        coalesce(receivables.open_amount > receivables.credit_limit, false) as is_over_credit_limit,
         receivables.is_deleted,
 
         -- dates

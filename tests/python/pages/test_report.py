@@ -25,8 +25,10 @@ from playwright.sync_api import Page
 from sqlglot import exp
 
 from loader.destinations.redshift.settings import driver_parameters
+from pages.report.customers import customers_section
 from pages.report.figures import CURRENCY, Figures, Sales, Sold, read_figures
 from pages.report.page import ABOUT, render
+from pages.report.sales import sales_section
 from pipeline.report import write_report
 from pipeline.warehouse import DuckDB, Postgres, Redshift, WarehouseError
 from sample_shop.shop import create_shop
@@ -402,7 +404,7 @@ def test_receivables(shown: dict[str, Shown], warehouse: Warehouse) -> None:
     assert shown["The 10 customers who owe most"].rows == [
         [
             *(name, territory, owed, overdue, limit, tenths(owed, limit)),
-            "yes" if owed > (limit or 0) else "no",
+            "yes" if limit is not None and owed > limit else "no",
             None if due is None else f"{due.day} {due:%b %Y}",
         ]
         for *_, name, territory, owed, overdue, limit, due, _ in owing
@@ -415,7 +417,9 @@ def test_credit_limits(shown: dict[str, Shown], warehouse: Warehouse) -> None:
         if key == "-1":
             continue
         name = "No credit limit"
-        if limit:
+        if limit == 0 and owed:
+            name = "Above the limit"
+        elif limit:
             used = owed / limit
             name = (
                 "Nothing open"
@@ -430,6 +434,54 @@ def test_credit_limits(shown: dict[str, Shown], warehouse: Warehouse) -> None:
     assert len(bands) == 5
     assert {row[0]: row[1:] for row in table.rows} == bands
     assert table.foot == ["Total", *map(sum, zip(*bands.values(), strict=True))]
+
+
+def test_figures_that_appear_twice_agree(warehouse: Warehouse) -> None:
+    figures = figures_of(warehouse)
+    sections = [sales_section(figures), customers_section(figures)]
+    cards = {card.label: value_of(card.value) for part in sections for card in part.cards}
+    tables = {table.caption: table for part in sections for f in part.figures for table in f.tables}
+
+    def foot(caption: str, column: str) -> Any:
+        table = tables[caption]
+        place = [title for title, _ in table.head].index(column)
+        return value_of(table.foot[place])
+
+    def column(caption: str, title: str) -> list[Any]:
+        table = tables[caption]
+        place = [title for title, _ in table.head].index(title)
+        return [value_of(row[place]) for row in table.body]
+
+    sales = ("Sales day by day", "Sales by product line", "Sales by country", "Sales by region")
+    totals = {row[0]: value_of(row[1]) for row in tables["Totals and their changes"].body}
+    for measure, title in (
+        ("Revenue, USD", "Revenue, USD"),
+        ("Pieces sold", "Pieces"),
+        ("Gross margin, USD", "Gross margin, USD"),
+    ):
+        known = {caption: foot(caption, title) for caption in sales}
+        assert known == dict.fromkeys(sales, totals[measure]), measure
+    for name, value in cards.items():
+        assert totals.get(name, totals.get(f"{name}, USD", value)) == value, name
+
+    ages = tables["Receivables by days overdue"].body
+    assert cards["Receivables"] == foot("Receivables by days overdue", "Amount, USD")
+    assert cards["Overdue"] == sum(value_of(row[2]) for row in ages[1:])
+    assert foot("Orders and payments that match", "Difference, USD") == (
+        cards["Receivables"] - cards["Paid in advance"]
+    )
+    use = "Customers by use of their credit limit"
+    above = [
+        n
+        for name, n in zip(*(column(use, t) for t in ("Credit limit", "Customers")), strict=True)
+        if name == "Above the limit"
+    ]
+    assert cards["Above their credit limit"] == sum(above)
+    debtors = "The 10 customers who owe most"
+    assert column(debtors, "Above the limit").count("yes") <= cards["Above their credit limit"]
+    segments = foot("Customers by segment", "Customers")
+    assert segments == foot(use, "Customers")
+    assert figures.payments[-1][5] == cards["Receivables"] - cards["Paid in advance"]
 
 
 def test_payments(shown: dict[str, Shown], warehouse: Warehouse) -> None:
