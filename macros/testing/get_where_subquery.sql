@@ -2,11 +2,8 @@
 {% macro default__get_where_subquery(relation) -%}
     {%- set where = config.get('where') or '' -%}
     {%- set word = modules.re.search('untested\\((\\w*)\\)', where) -%}
-    {%- if not word -%}
-        {{ return(rows_under_test(relation, [where] if where else [])) }}
-    {%- endif -%}
-    {%- set key = word.group(1) -%}
-    {%- set parts = [untested()] -%}
+    {%- set key = word.group(1) if word -%}
+    {%- set parts = [untested()] if word else [] -%}
     {%- if key and tested_through() -%}
         {#- Two parts, because PostgreSQL can go through the keys once per row for an `or`. -#}
         {%- set parts = [
@@ -14,10 +11,18 @@
             key ~ ' is null'
         ] -%}
     {%- endif -%}
-    {%- set conditions = [] -%}
+    {%- set conditions = [where] if where and not word else [] -%}
     {%- for part in parts -%}
         {%- do conditions.append(where.replace(word.group(), part)) -%}
     {%- endfor -%}
+    {%- set accepted = accepted_rows(model.name) -%}
+    {%- if accepted -%}
+        {%- set all_conditions = conditions or ["1 = 1"] -%}
+        {%- set conditions = [] -%}
+        {%- for condition in all_conditions -%}
+            {%- do conditions.append('(' ~ condition ~ ') and ' ~ is_not_accepted(accepted)) -%}
+        {%- endfor -%}
+    {%- endif -%}
     {{ return(rows_under_test(relation, conditions)) }}
 {%- endmacro %}
 

@@ -15,16 +15,42 @@ payments as (
 
 business_days as (
 
-    select greatest(max(order_date), max(shipped_date)) as business_date from orders
+    select
+        order_date as business_date,
+        _loaded_at
+    from orders
     union all
-    select max(payment_date) as business_date from payments
+    select
+        case
+            when shipped_date <= order_date + {{ var('max_days_to_ship') }} then shipped_date
+        end as business_date,
+        _loaded_at
+    from orders
+    union all
+    select
+        payment_date as business_date,
+        _loaded_at
+    from payments
+
+),
+
+last_load as (
+
+    select cast(max(_loaded_at) as date) + 1 as last_date from business_days
 
 ),
 
 final as (
 
-    select max(business_date) as data_through_date
+    select
+        max(case
+            when business_days.business_date > last_load.last_date then null
+            else business_days.business_date
+        end) as data_through_date
+
     from business_days
+    -- one row
+    cross join last_load
 
 )
 

@@ -10,15 +10,37 @@ payments as (
 
 ),
 
+plausible_days as (
+
+    select * from {{ ref('int_plausible_days') }}
+
+),
+
 event_days as (
 
     select order_date as event_date from orders
-    union all
+    union
     select required_date as event_date from orders
-    union all
+    union
     select shipped_date as event_date from orders
-    union all
+    union
     select payment_date as event_date from payments
+
+),
+
+judged_days as (
+
+    select
+        event_days.event_date,
+        extract(year from event_days.event_date)
+        between extract(year from plausible_days.first_date)
+        and extract(year from plausible_days.last_date + {{ var('max_days_to_require') }})
+            as is_plausible
+
+    from event_days
+    -- one row
+    cross join plausible_days
+    where event_days.event_date is not null
 
 ),
 
@@ -28,11 +50,11 @@ year_bounds as (
     select
         cast({{ dbt.date_trunc('year', 'min(event_date)') }} as date) as first_day,
         extract(year from max(event_date)) as last_year
-    from event_days
+    from judged_days
+    where is_plausible
 
 ),
 
--- 100 years are enough for a shop: a stray date beyond them fails the tests on the date keys.
 numbers as (
 
     {{ dbt.generate_series(upper_bound=36525) }}
@@ -49,11 +71,18 @@ days as (
 
 ),
 
+-- A stray day has its row, but not the years between it and the others.
 final as (
 
     select date_day
     from days
     where extract(year from date_day) <= last_year
+
+    union all
+
+    select event_date as date_day
+    from judged_days
+    where not coalesce(is_plausible, false)
 
 )
 

@@ -49,7 +49,8 @@ final as (
         addresses.postal_code,
         addresses.city,
         addresses.state,
-        addresses.country,
+        coalesce(countries.standard_name, addresses.country) as country,
+        addresses.country as country_as_spelled,
         countries.standard_name as country_standard_name,
         countries.iso_alpha2 as country_iso_alpha2,
         countries.iso_alpha3 as country_iso_alpha3,
@@ -58,7 +59,10 @@ final as (
         coalesce(countries.territory, 'Unknown') as territory
 
     from addresses
-    left join countries on lower(addresses.country) = lower(countries.country_name)
+    left join countries
+        on
+            {{ comparable_text('addresses.country') }}
+            = {{ comparable_text('countries.country_name') }}
     where addresses.country is not null
 
 )

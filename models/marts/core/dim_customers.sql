@@ -51,7 +51,8 @@ described as (
         keyed_customers.postal_code,
         keyed_customers.city,
         keyed_customers.state,
-        keyed_customers.country,
+        coalesce(locations.country, keyed_customers.country) as country,
+        keyed_customers.country as country_as_spelled,
         coalesce(locations.region, 'Unknown') as region,
         coalesce(locations.territory, 'Unknown') as territory,
 

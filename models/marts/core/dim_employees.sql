@@ -6,9 +6,37 @@ with employees as (
 
 ),
 
-offices as (
+office_versions as (
 
     {{ snapshot_versions(ref('offices_snapshot'), 'office_code') }}
+
+),
+
+locations as (
+
+    select * from {{ ref('int_addresses_located') }}
+
+),
+
+offices as (
+
+    select
+        office_versions.office_code,
+        office_versions.city,
+        office_versions.state,
+        coalesce(locations.country, office_versions.country) as country,
+        office_versions.territory,
+        office_versions.valid_from,
+        office_versions.valid_to,
+        office_versions.dbt_valid_from
+
+    from office_versions
+    left join locations
+        on
+            {{ entity_key([
+                'office_versions.country', 'office_versions.state',
+                'office_versions.city', 'office_versions.postal_code'
+            ]) }} = locations.location_key
 
 ),
 

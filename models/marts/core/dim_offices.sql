@@ -38,7 +38,8 @@ described as (
         keyed_offices.postal_code,
         keyed_offices.city,
         keyed_offices.state,
-        keyed_offices.country,
+        coalesce(locations.country, keyed_offices.country) as country,
+        keyed_offices.country as country_as_spelled,
         keyed_offices.territory,
 
         -- flags

@@ -12,6 +12,24 @@ product_lines as (
 
 ),
 
+product_line_names as (
+
+    select * from {{ ref('int_product_line_names') }}
+
+),
+
+named_products as (
+
+    select
+        products.*,
+        coalesce(product_line_names.standard_name, products.product_line) as standard_line,
+        coalesce(product_line_names.described_name, products.product_line) as described_line
+
+    from products
+    left join product_line_names on products.product_line = product_line_names.product_line
+
+),
+
 -- Stock moves with every sale and makes no versions: only the current version has it.
 stock as (
 
@@ -32,7 +50,8 @@ described as (
 
         -- attributes
         products.product_name,
-        coalesce(products.product_line, 'Unknown') as product_line,
+        coalesce(products.standard_line, 'Unknown') as product_line,
+        coalesce(products.product_line, 'Unknown') as product_line_as_spelled,
         products.product_scale,
         products.product_vendor,
         products.product_description,
@@ -52,10 +71,10 @@ described as (
         -- metadata
         greatest(products.dbt_valid_from, product_lines.dbt_valid_from) as _loaded_at
 
-    from products
+    from named_products as products
     left join product_lines
         on
-            products.product_line = product_lines.product_line
+            products.described_line = product_lines.product_line
             and products.valid_from < product_lines.valid_to
             and products.valid_to > product_lines.valid_from
 

@@ -25,15 +25,24 @@ data_through as (
 
 ),
 
+plausible_days as (
+
+    select * from {{ ref('int_plausible_days') }}
+
+),
+
 monthly_orders as (
 
     select
         dates.year_month,
+        dates.month_start_date,
         sum(order_lines.revenue_amount) as ordered_amount
 
     from order_lines
     left join dates on order_lines.order_date_key = dates.date_key
-    group by dates.year_month
+    group by
+        dates.year_month,
+        dates.month_start_date
 
 ),
 
@@ -41,31 +50,39 @@ monthly_payments as (
 
     select
         dates.year_month,
+        dates.month_start_date,
         count(*) as payment_count,
         count(distinct payments.customer_key) as customer_count,
         sum(payments.payment_amount) as payment_amount
 
     from payments
     left join dates on payments.payment_date_key = dates.date_key
-    group by dates.year_month
+    group by
+        dates.year_month,
+        dates.month_start_date
 
 ),
 
-first_business_days as (
+business_days as (
 
-    select min(order_date) as business_date from order_lines
+    select order_date as business_date from order_lines
     union all
-    select min(payment_date) as business_date from payments
+    select payment_date as business_date from payments
 
 ),
 
 first_business_day as (
 
-    select min(business_date) as business_date from first_business_days
+    select min(business_days.business_date) as business_date
+
+    from business_days
+    -- one row; a stray day before the others would bring all months in between
+    inner join plausible_days on business_days.business_date >= plausible_days.first_date
 
 ),
 
--- Each month of business, and the unknown one if something has no date.
+-- Each month of business, also a stray one far from the others, and the unknown one if something
+-- has no date.
 months as (
 
     select distinct
@@ -84,17 +101,15 @@ months as (
 
     select
         year_month,
-        null as month_start_date
+        month_start_date
     from monthly_orders
-    where year_month = 'Unknown'
 
     union
 
     select
         year_month,
-        null as month_start_date
+        month_start_date
     from monthly_payments
-    where year_month = 'Unknown'
 
 ),
 

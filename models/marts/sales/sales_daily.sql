@@ -31,6 +31,12 @@ data_through as (
 
 ),
 
+plausible_days as (
+
+    select * from {{ ref('int_plausible_days') }}
+
+),
+
 sales as (
 
     select
@@ -72,7 +78,11 @@ markets as (
 
 first_sale as (
 
-    select min(order_date) as order_date from order_lines
+    select min(order_lines.order_date) as order_date
+
+    from order_lines
+    -- one row; a stray day before the others would bring all days in between
+    inner join plausible_days on order_lines.order_date >= plausible_days.first_date
 
 ),
 
@@ -97,16 +107,24 @@ market_days as (
 
     union all
 
-    -- lines whose order is gone
+    -- stray days, and lines whose order is gone
     select
-        order_date_key,
-        null as order_date,
-        product_line,
-        country,
-        region,
-        territory
+        sales.order_date_key,
+        dates.date_day as order_date,
+        sales.product_line,
+        sales.country,
+        sales.region,
+        sales.territory
+
     from sales
-    where order_date_key = -1
+    left join dates on sales.order_date_key = dates.date_key
+    -- one row each
+    cross join first_sale
+    cross join data_through
+    where
+        dates.date_day is null
+        or dates.date_day < first_sale.order_date
+        or dates.date_day > data_through.data_through_date
 
 ),
 

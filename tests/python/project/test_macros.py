@@ -30,6 +30,7 @@ REPLACED: dict[str, tuple[tuple[str, ...], str]] = {
     "apply_grants": ((), "573974b067ff08ba"),
     "drop_table": (("drop_relation", "get_drop_sql"), "3532e335788c1e8a"),
     "generate_schema_name": ((), "6f379627c937f6f6"),
+    "get_test_sql": ((), "8b2f3ad2a5679d0e"),
     "get_where_subquery": ((), "3b505437b2480c70"),
     "hash": ((), "ef821bf40ae8e7fb"),
     "should_full_refresh": (("is_incremental",), "6dc98d9597a0f147"),

@@ -63,6 +63,10 @@ class Account:
                 if key not in rows:
                     _extend(versions, stamp, versions[-1].attributes, is_deleted=True)
 
+    def _standard(self, country: str | None) -> str | None:
+        known = self._countries.get((country or "").lower(), {})
+        return known.get("standard_name") or country
+
     # -- dimensions --------------------------------------------------------------------------------
 
     def employees(self) -> Versions:
@@ -76,7 +80,7 @@ class Account:
                 "manager_job_title": manager and manager["job_title"],
                 "office_city": (office and office["city"]) or "Unknown",
                 "office_state": office and office["state"],
-                "office_country": (office and office["country"]) or "Unknown",
+                "office_country": self._standard(office and office["country"]) or "Unknown",
                 "office_territory": (office and office["territory"]) or "Unknown",
             }
 
@@ -95,6 +99,8 @@ class Account:
             country = self._countries.get((row["country"] or "").lower(), {})
             return {
                 **row,
+                "country": self._standard(row["country"]),
+                "country_as_spelled": row["country"],
                 "contact_name": _full_name(row["contact_first_name"], row["contact_last_name"]),
                 "region": country.get("region") or "Unknown",
                 "territory": country.get("territory") or "Unknown",
@@ -110,6 +116,7 @@ class Account:
             return {
                 **{name: value for name, value in row.items() if name != "quantity_in_stock"},
                 "product_line": row["product_line"] or "Unknown",
+                "product_line_as_spelled": row["product_line"] or "Unknown",
                 "product_line_description": line and line["text_description"],
             }
 
@@ -275,7 +282,7 @@ ORDER_COLUMNS = (
     "shipped_date",
 )
 LIFE_COLUMNS = ("customer_number", "order_status", "order_date", "required_date", "shipped_date")
-PLACE = ("country", "state", "city", "postal_code")
+PLACE = ("country_as_spelled", "state", "city", "postal_code")
 
 
 def valid_at(versions: Iterable[Version], moment: datetime) -> Version | None:

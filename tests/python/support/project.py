@@ -262,6 +262,11 @@ class Outcome:
         """Names of the tests, models and sources that dbt reports as failed."""
         return {n for n, s in self.statuses.items() if s in ("fail", "error", "runtime error")}
 
+    @property
+    def warned(self) -> set[str]:
+        """Names of the tests of which dbt warns."""
+        return {name for name, status in self.statuses.items() if status == "warn"}
+
     def __str__(self) -> str:
         said = "".join(f"\n{name}: {self.messages.get(name)}" for name in sorted(self.failed))
         return f"{'green' if self.green else 'red'}{said}"

@@ -50,7 +50,7 @@ DIMENSIONS = {
 }
 SOLD = """
     c.customer_number, c.version_number, c.customer_key = f.customer_key,
-    l.country, l.state, l.city, l.postal_code,
+    l.country_as_spelled, l.state, l.city, l.postal_code,
     e.employee_number, e.version_number, e.employee_key = f.employee_key,
     o.office_code"""
 PARENTS = """

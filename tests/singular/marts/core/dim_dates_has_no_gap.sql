@@ -1,10 +1,17 @@
 with days as (
 
     select
-        min(date_day) as first_day,
-        max(date_day) as last_day,
-        count(date_day) as day_count
-    from {{ ref('dim_dates') }}
+        min(dates.date_day) as first_day,
+        max(dates.date_day) as last_day,
+        count(dates.date_day) as day_count
+
+    from {{ ref('dim_dates') }} as dates
+    -- one row; stray days are alone
+    inner join {{ ref('int_plausible_days') }} as plausible_days
+        on
+            extract(year from dates.date_day) >= extract(year from plausible_days.first_date)
+            and extract(year from dates.date_day)
+            <= extract(year from plausible_days.last_date + {{ var('max_days_to_require') }})
 
 )
 

@@ -1,0 +1,3 @@
+{% macro comparable_text(column) -%}
+    coalesce(nullif(translate(lower({{ column }}), ' .,-()&/''', ''), ''), {{ column }})
+{%- endmacro %}

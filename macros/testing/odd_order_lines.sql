@@ -1,0 +1,27 @@
+{% macro odd_order_lines(condition) -%}
+with order_lines as (
+
+    select * from {{ ref('stg_classicmodels__order_details') }}
+
+),
+
+products as (
+
+    select * from {{ ref('stg_classicmodels__products') }}
+
+)
+
+select
+    order_lines.order_number,
+    order_lines.order_line_number,
+    order_lines.product_code,
+    order_lines.quantity_ordered,
+    order_lines.price_each,
+    products.buy_price,
+    products.msrp,
+    order_lines.quantity_ordered * order_lines.price_each as amount
+
+from order_lines
+left join products on order_lines.product_code = products.product_code
+where {{ condition }}
+{%- endmacro %}

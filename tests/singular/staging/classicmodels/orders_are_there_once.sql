@@ -1,0 +1,55 @@
+{{ config(severity='warn') }}
+
+with orders as (
+
+    select * from {{ ref('stg_classicmodels__orders') }}
+
+),
+
+order_lines as (
+
+    select * from {{ ref('stg_classicmodels__order_details') }}
+
+),
+
+-- Orders of one customer and day, with what tells their lines apart.
+described_orders as (
+
+    select
+        orders.order_number,
+        orders.customer_number,
+        orders.order_date,
+        count(*) as line_count,
+        sum(order_lines.quantity_ordered) as unit_count,
+        sum(order_lines.quantity_ordered * order_lines.price_each) as order_amount,
+        min(order_lines.product_code) as first_product_code,
+        max(order_lines.product_code) as last_product_code
+
+    from orders
+    -- an order without lines is another test's
+    inner join order_lines on orders.order_number = order_lines.order_number
+    where orders.order_status <> 'Cancelled'
+    group by
+        orders.order_number,
+        orders.customer_number,
+        orders.order_date
+
+)
+
+select
+    customer_number,
+    order_date,
+    min(order_number) as order_number,
+    max(order_number) as other_order_number,
+    count(*) as order_count,
+    (count(*) - 1) * order_amount as amount
+from described_orders
+group by
+    customer_number,
+    order_date,
+    line_count,
+    unit_count,
+    order_amount,
+    first_product_code,
+    last_product_code
+having count(*) > 1

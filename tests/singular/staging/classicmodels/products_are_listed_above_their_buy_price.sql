@@ -1,0 +1,3 @@
+{{ config(severity='warn') }}
+
+{{ odd_products('msrp < buy_price') }}

@@ -1,0 +1,3 @@
+{{ config(severity='warn') }}
+
+{{ odd_products('buy_price = 0 or buy_price * ' ~ 2 * var('max_price_ratio') ~ ' < msrp') }}
