@@ -64,6 +64,15 @@ def _read(target: Path) -> dict[str, Any]:
     return found
 
 
+def last_warnings(target: Path) -> list[str]:
+    """What the last build that came to its end warned of; nothing where it is not known."""
+    try:
+        found: list[str] = _read(target)["warnings"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return found
+
+
 def _store(target: Path, note: dict[str, Any], now: datetime) -> None:
     """Write the note and the page; until a build is green, also since when none was."""
     before = _read(target)

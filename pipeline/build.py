@@ -29,6 +29,7 @@ from pages.catalog import store_catalog
 from pages.start import note_build, note_failure
 from pipeline.dbt_packages import PackageError, install_packages
 from pipeline.dbt_runner import Dbt, DbtError, Run, close_connections
+from pipeline.findings import warning_lines, with_rows
 from pipeline.project import MADE, PROJECT, project_settings, raw_schema
 from pipeline.record import (
     accepted_of,
@@ -43,6 +44,8 @@ from pipeline.shop import SAMPLE_URL, OtherShopError, load_shop, make_sample, re
 from pipeline.steps import Steps
 from pipeline.summary import (
     Figure,
+    accepted_lines,
+    accepted_rows,
     closing_lines,
     count_line,
     failure_paragraphs,
@@ -140,17 +143,19 @@ def build(steps: Steps, settings: Settings, warehouse: Warehouse) -> bool:
         notes.append(publish_catalog(warehouse) if is_complete else "incomplete: see logs/dbt.log")
     with steps.step("figures"):
         figures = figures_of(dbt.query(figures_query(mart.name for mart in dbt.marts())))
+        results = with_rows(dbt, [*built.results, *fresh.results])
     with steps.step("report") as notes:
-        notes.append(publish_report(warehouse, is_good=built.succeeded))
+        warnings = warning_lines(results)
+        notes.append(publish_report(warehouse, warnings, is_good=built.succeeded))
 
     green = built.succeeded and fresh.succeeded and is_complete
-    results = [*built.results, *fresh.results]
     paragraphs = [figure_lines(figures, results)]
     facts = {
         "green": green,
         "load": load,
         "tested": tested,
         "accepted": accepted_of(config.options.accept),
+        "warnings": warnings,
         **outcomes_of(results),
         **owners_of(dbt, figures),
         **settings_of(warehouse, figures),
@@ -161,6 +166,7 @@ def build(steps: Steps, settings: Settings, warehouse: Warehouse) -> bool:
         paragraphs.append([f"WARNING: the start page is not written: {error}"])
     paragraphs += [
         *failure_paragraphs(results),
+        accepted_lines(figures),
         closing_lines(warehouse, sample=not given, green=green),
     ]
     print("\n" + "\n\n".join("\n".join(lines) for lines in paragraphs if lines))
@@ -191,6 +197,7 @@ def settings_of(warehouse: Warehouse, figures: Sequence[Figure]) -> dict[str, An
         "project": f"{project['name']} {project['version']}",
         "commit": commit(PROJECT),
         "warehouse": warehouse.label,
+        "accepted_rows": accepted_rows(figures),
         "data_through": next((f.name for f in figures if f.topic == "data through"), "unknown"),
     }
 
@@ -204,14 +211,14 @@ def publish_catalog(warehouse: Warehouse) -> str:
         return f"WARNING: not written: {error}"
 
 
-def publish_report(warehouse: Warehouse, *, is_good: bool) -> str:
+def publish_report(warehouse: Warehouse, warnings: Sequence[str], *, is_good: bool) -> str:
     """Write the report of a good build; returns the note of the step."""
     if not is_good:
         return "not written: the build failed (make report writes it all the same)"
     try:
         # DuckDB does not open a file for reading that dbt, in this process, has open for writing.
         close_connections()
-        return write_report(warehouse)
+        return write_report(warehouse, warnings=warnings)
     except Exception as error:  # failing to write a page never fails the build
         return f"WARNING: not written: {' '.join(str(error).split())}"
 

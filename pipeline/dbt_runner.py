@@ -12,6 +12,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,22 @@ class DbtError(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Found:
+    """What a test found: how many rows, of how much money where it knows, and the first ones."""
+
+    count: int
+    amount: Decimal | None = None
+    rows: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Result:
     """What became of one node of the project: a model, test, unit test, seed, snapshot or source.
 
     `kind` and `status` are dbt's own words. `selector` is what dbt's option `--select` takes.
     `rows_written` is for incremental models only; it is None where dbt rebuilt or skipped one.
     `was_rebuilt`: its columns changed; `message` says which. `loaded_at` is for sources only: the
-    newest row's time.
+    newest row's time. `failures`, `sql` and `found` are for tests of rows only.
     """
 
     name: str
@@ -48,6 +58,9 @@ class Result:
     rows_written: int | None = None
     was_rebuilt: bool = False
     loaded_at: datetime | None = None
+    failures: int = 0
+    sql: str = field(default="", repr=False)
+    found: Found | None = None
 
     @property
     def is_good(self) -> bool:
@@ -155,11 +168,30 @@ class Dbt:
 
         It writes no artifact: `dbt retry` reads run_results.json, which stays that of the build.
         """
+        return self._shown(sql, -1)[1]
+
+    def table(self, sql: str, limit: int = -1) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """The columns and the first rows of a query in plain SQL; none where it fails."""
+        return self._shown("{% raw %}" + sql + "{% endraw %}", limit)
+
+    def _shown(self, sql: str, limit: int) -> tuple[list[str], list[tuple[Any, ...]]]:
         try:
-            done = self._invoke("show", "--inline", sql, "--limit", "-1", "--no-write-json")
+            done = self._invoke("show", "--inline", sql, "--limit", str(limit), "--no-write-json")
         except DbtError:
-            return []
-        return [tuple(r) for r in done.result.results[0].agate_table.rows] if done.success else []
+            return [], []
+        if not done.success:
+            return [], []
+        table = done.result.results[0].agate_table
+        return list(table.column_names), [tuple(row) for row in table.rows]
+
+    def personal_columns(self) -> set[str]:
+        """Names of columns that some mart classifies as personal, without underscores."""
+        return {
+            name.replace("_", "")
+            for node in self._models()
+            for name, column in node.columns.items()
+            if column.config.meta.get("personal_data")
+        }
 
     def marts(self) -> list[Mart]:
         """The models that others may read, by name."""
@@ -304,6 +336,8 @@ def _result(found: Any) -> Result:
         rows_written=answer["rows_affected"] if was_counted else None,
         was_rebuilt=is_incremental and answer.get("code") == WAS_REBUILT,
         loaded_at=getattr(found, "max_loaded_at", None),
+        failures=getattr(found, "failures", None) or 0,
+        sql=(getattr(node, "compiled_code", None) or "") if kind == "test" else "",
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from loader import LoadError
 from pages.files import site
 from pages.report.figures import read_figures
 from pages.report.page import write_page
+from pages.start import last_warnings
 from pipeline.project import PROJECT, shown
 from pipeline.shop import last_source
 from pipeline.warehouse import ProfileError, Warehouse, WarehouseError, chosen_warehouse
@@ -28,13 +30,19 @@ def report_of(warehouse: Warehouse) -> Path:
     return site(warehouse.made) / "report.html"
 
 
-def write_report(warehouse: Warehouse, page: Path | None = None) -> str:
-    """Write the page and return its path and size. Raises WarehouseError, OSError."""
+def write_report(
+    warehouse: Warehouse, page: Path | None = None, warnings: Sequence[str] = ()
+) -> str:
+    """Write the page and return its path and size. Raises WarehouseError, OSError.
+
+    `warnings` are those of the last build, which a reader must know.
+    """
     page = page or report_of(warehouse)
     with warehouse.reading() as ask:
         figures = read_figures(ask, warehouse.marts)
     shop = last_source(warehouse) or "unknown"  # not everybody may read the loader's records
-    write_page(page, figures, datetime.now(UTC), {"Shop": shop, "Warehouse": warehouse.label})
+    origin = {"Shop": shop, "Warehouse": warehouse.label}
+    write_page(page, figures, datetime.now(UTC), origin, warnings)
     return f"{shown(page)}, {page.stat().st_size / 1000:,.0f} kB"
 
 
@@ -43,7 +51,7 @@ def main() -> int:
     os.chdir(PROJECT)
     try:
         warehouse = chosen_warehouse()
-        print(write_report(warehouse))
+        print(write_report(warehouse, warnings=last_warnings(warehouse.made)))
     except WarehouseError as error:
         print(f"make report: {error} Has `make build` been run?", file=sys.stderr)
         return 1

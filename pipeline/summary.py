@@ -12,6 +12,7 @@ from typing import Any
 
 from pages.files import site
 from pipeline.dbt_runner import Result
+from pipeline.findings import size
 from pipeline.project import shown
 from pipeline.warehouse import Warehouse
 
@@ -31,6 +32,13 @@ select
     cast(max(data_through_date) as {{ dbt.type_string() }}) as name,
     0 as figure
 from {{ ref('product_performance') }}
+union all
+select
+    'accepted' as topic,
+    test_name || ', ' || row_key || ': ' || reason || ' (' || accepted_by || ', until '
+    || cast(accepted_until as {{ dbt.type_string() }}) || ')' as name,
+    0 as figure
+from {{ ref('accepted_rows') }}
 """
 ROWS = """union all
 select 'rows' as topic, '{name}' as name, count(*) as figure from {{{{ ref('{name}') }}}}
@@ -46,7 +54,8 @@ def figures_query(marts: Iterable[str]) -> str:
 class Figure:
     """One number of the summary: rows of a mart, or revenue of a product line or territory.
 
-    For the topic "data through" the name is the day.
+    For the topic "data through" the name is the day, for "accepted" all about a bad row that was
+    accepted.
     """
 
     topic: str
@@ -89,6 +98,17 @@ def figure_lines(figures: Sequence[Figure], results: Sequence[Result]) -> list[s
             f"  {old} models were not rebuilt: their figures come from an earlier build.",
         ]
     return lines
+
+
+def accepted_rows(figures: Sequence[Figure]) -> list[str]:
+    """The entries of seeds/accepted_rows.csv, one line each."""
+    return [figure.name for figure in figures if figure.topic == "accepted"]
+
+
+def accepted_lines(figures: Sequence[Figure]) -> list[str]:
+    """The bad rows that tests leave out."""
+    rows = accepted_rows(figures)
+    return ["ACCEPTED  rows that tests leave out", *(f"    {row}" for row in rows)] if rows else []
 
 
 def _column(rows: Sequence[tuple[str, str]], height: int) -> list[str]:
@@ -145,16 +165,25 @@ def freshness_line(sources: Sequence[Result]) -> str:
 def failure_paragraphs(results: Sequence[Result]) -> list[list[str]]:
     """For each failure a paragraph: what failed, what that means, and how to look at it."""
     failed = [r for r in results if not r.is_good and r.status != "skipped"]
+    failed.sort(key=lambda result: result.status == "warn")
     paragraphs = [_failure_lines(result) for result in failed[:PARAGRAPHS]]
     if len(failed) > PARAGRAPHS:
-        paragraphs.append([f"... and {len(failed) - PARAGRAPHS} more: target/run_results.json"])
+        paragraphs.append([_failure_title(result) for result in failed[PARAGRAPHS:]])
     return paragraphs
 
 
-def _failure_lines(result: Result) -> list[str]:
+def _failure_title(result: Result) -> str:
     title = "WARNING" if result.status == "warn" else "FAILED"
-    lines = [f"{title}  {result.kind.replace('_', ' ')} {result.name} ({result.path})"]
+    found = f": {size(result)}" if result.found else ""
+    return f"{title}  {result.kind.replace('_', ' ')} {result.name}{found} ({result.path})"
+
+
+def _failure_lines(result: Result) -> list[str]:
+    lines = [_failure_title(result)]
     message = [line.strip() for line in result.message.splitlines() if line.strip()]
+    if result.found and result.found.rows:
+        more = result.found.count - len(result.found.rows)
+        message = [*result.found.rows, *([f"... and {more:,} more"] if more > 0 else [])]
     if result.description:
         message.insert(0, result.description)
     lines += [f"    {line}" for line in message[:MESSAGE_LINES]]

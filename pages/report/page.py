@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -30,20 +30,30 @@ ABOUT = (
 
 
 def write_page(
-    page: Path, figures: Figures, written_at: datetime, origin: Mapping[str, str]
+    page: Path,
+    figures: Figures,
+    written_at: datetime,
+    origin: Mapping[str, str],
+    warnings: Sequence[str] = (),
 ) -> None:
-    """Write the page; `written_at` is UTC, `origin` names shop and warehouse. Raises OSError."""
-    replace_file(page, render(figures, written_at, origin))
+    """Write the page: the arguments are those of `render`. Raises OSError."""
+    replace_file(page, render(figures, written_at, origin, warnings))
 
 
 def render(
-    figures: Figures, written_at: datetime, origin: Mapping[str, str] = MappingProxyType({})
+    figures: Figures,
+    written_at: datetime,
+    origin: Mapping[str, str] = MappingProxyType({}),
+    warnings: Sequence[str] = (),
 ) -> str:
-    """The page; `written_at` is UTC, `origin` names shop and warehouse."""
+    """The page; `written_at` is UTC, `origin` names shop and warehouse.
+
+    `warnings` are sentences of the build's tests.
+    """
     return filled(
         Path(__file__).with_name("page.html.jinja"),
         state=figures.state,
-        notices=notices(figures.state),
+        notices=[*notices(figures.state), *(f"Warning: {line}" for line in warnings)],
         sections=[sales_section(figures), customers_section(figures)],
         written_at=written_at,
         origin=origin,

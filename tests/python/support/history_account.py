@@ -80,7 +80,8 @@ class Account:
                 "manager_job_title": manager and manager["job_title"],
                 "office_city": (office and office["city"]) or "Unknown",
                 "office_state": office and office["state"],
-                "office_country": self._standard(office and office["country"]) or "Unknown",
+                "office_country": self._standard(office["country"] if office else None)
+                or "Unknown",
                 "office_territory": (office and office["territory"]) or "Unknown",
             }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -13,8 +14,11 @@ import pytest
 from loader import DuckDBDestination, PostgresDestination, UsageError
 from loader.config import TARGETS
 from loader.destinations import open_destination
-from pipeline.dbt_runner import Result
+from pipeline.dbt_runner import Found, Result
+from pipeline.findings import warning_lines
 from pipeline.summary import (
+    Figure,
+    accepted_lines,
     count_line,
     failure_paragraphs,
     freshness_line,
@@ -178,5 +182,33 @@ def test_each_failure_says_how_to_look_at_it(monkeypatch: pytest.MonkeyPatch) ->
             "    again: TARGET=postgres dbt source freshness -s source:shop.s",
         ],
     ]
-    many = [Result(str(n), "test", "fail") for n in range(12)]
-    assert failure_paragraphs(many)[-1] == ["... and 2 more: target/run_results.json"]
+    many = [Result("w", "test", "warn"), *(Result(str(n), "test", "fail") for n in range(11))]
+    # Errors first, and nothing without a line.
+    assert failure_paragraphs(many)[-1] == ["FAILED  test 10 ()", "WARNING  test w ()"]
+
+
+def test_each_warning_says_how_many_rows_and_how_much_money() -> None:
+    found = Found(4, Decimal("1234.5"), ["order_number 10100, amount 1200.5"])
+    warned = Result("w", "test", "warn", 0, "Got 4", "Warns of odd orders. Why.", found=found)
+    assert failure_paragraphs([warned])[0][:4] == [
+        "WARNING  test w: 4 rows, 1,234.50 USD ()",
+        "    Warns of odd orders. Why.",
+        "    order_number 10100, amount 1200.5",
+        "    ... and 3 more",
+    ]
+    one = Result("rows", "test", "warn", found=Found(1))
+    source = Result("payments", "source", "warn", description="One row per payment.")
+    assert warning_lines([warned, one, source, Result("t", "test", "fail")]) == [
+        "Odd orders: 4 rows, 1,234.50 USD",
+        "Rows: 1 row",
+        "The source payments is not fresh",
+    ]
+
+
+def test_accepted_rows_are_listed() -> None:
+    figures = [
+        Figure("accepted", "t, order_number=1: known", Decimal()),
+        Figure("rows", "m", Decimal(1)),
+    ]
+    assert accepted_lines(figures)[1:] == ["    t, order_number=1: known"]
+    assert accepted_lines(figures[1:]) == []

@@ -1,0 +1,74 @@
+"""What failed tests and warnings found: the first rows, and how much money they are about.
+
+A test that knows the money of its rows has a column `amount`. Personal data are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from pipeline.dbt_runner import Dbt, Found, Result
+
+ROWS = 3  # that are shown of each test
+COLUMNS = 8
+TESTS = 20  # whose rows are read
+AMOUNT = "amount"
+
+
+def with_rows(dbt: Dbt, results: Sequence[Result]) -> list[Result]:
+    """The results; those of tests of rows that failed or warned also have what they found."""
+    wanted = [r for r in results if r.kind == "test" and r.status in ("fail", "warn") and r.sql]
+    found = {result.name: _found(dbt, result) for result in wanted[:TESTS]}
+    return [replace(result, found=found.get(result.name)) for result in results]
+
+
+def _found(dbt: Dbt, result: Result) -> Found:
+    query = f"select * from (\n{result.sql}\n) as found order by 1"
+    columns, rows = dbt.table(query, ROWS)
+    personal = dbt.personal_columns()
+    shown = [n for n, name in enumerate(columns) if name.replace("_", "") not in personal]
+    amount = None
+    if AMOUNT in columns:
+        _, sums = dbt.table(f"select sum({AMOUNT}) from (\n{result.sql}\n) as found")
+        amount = Decimal(sums[0][0] or 0) if sums else None
+    lines = [
+        ", ".join(f"{columns[n]} {written(row[n])}" for n in shown[:COLUMNS] if row[n] is not None)
+        for row in rows
+        if shown
+    ]
+    return Found(result.failures, amount, [line for line in lines if line])
+
+
+def written(value: Any) -> str:
+    """A value as people read it."""
+    if isinstance(value, datetime):
+        return str(value if value.time() != datetime.min.time() else value.date())
+    if isinstance(value, date | str | bool):
+        return str(value)
+    return f"{value:f}".rstrip("0").rstrip(".") if "." in f"{value:f}" else str(value)
+
+
+def warning_lines(results: Sequence[Result]) -> list[str]:
+    """One sentence for each warning, with its number of rows and its money; no row of it."""
+    lines = []
+    for result in results:
+        if result.status != "warn":
+            continue
+        said = (result.description or result.name).partition(". ")[0].rstrip(".")
+        said = said.removeprefix("Warns of ")
+        said = f"The source {result.name} is not fresh" if result.kind == "source" else said
+        lines.append(f"{said[:1].upper()}{said[1:]}{': ' if result.found else ''}{size(result)}")
+    return lines
+
+
+def size(result: Result) -> str:
+    """How much a test found: 2 rows, 44,167.09 USD. Empty where that is not known."""
+    if result.found is None:
+        return ""
+    rows = f"{result.found.count:,} row{'s' if result.found.count != 1 else ''}"
+    amount = result.found.amount
+    return rows if amount is None else f"{rows}, {amount:,.2f} USD"
