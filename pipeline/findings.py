@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -47,9 +47,11 @@ def written(value: Any) -> str:
     """A value as people read it."""
     if isinstance(value, datetime):
         return str(value if value.time() != datetime.min.time() else value.date())
-    if isinstance(value, date | str | bool):
+    if not isinstance(value, Decimal):
         return str(value)
-    return f"{value:f}".rstrip("0").rstrip(".") if "." in f"{value:f}" else str(value)
+    whole, _, decimals = f"{value:f}".partition(".")
+    decimals = decimals.rstrip("0")
+    return f"{whole}.{decimals:0<2}" if decimals else whole
 
 
 def warning_lines(results: Sequence[Result]) -> list[str]:
@@ -59,7 +61,7 @@ def warning_lines(results: Sequence[Result]) -> list[str]:
         if result.status != "warn":
             continue
         said = (result.description or result.name).partition(". ")[0].rstrip(".")
-        said = said.removeprefix("Warns of ")
+        said = said.removeprefix("Warns of ").replace("`", "")
         said = f"The source {result.name} is not fresh" if result.kind == "source" else said
         lines.append(f"{said[:1].upper()}{said[1:]}{': ' if result.found else ''}{size(result)}")
     return lines

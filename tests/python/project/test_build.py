@@ -629,16 +629,27 @@ def test_warehouse_that_another_program_holds_is_an_error(copy: Path) -> None:
 def test_failing_test_is_named_and_fails_the_build(small: Path) -> None:
     with sqlite3.connect(small / "shop.sqlite") as shop:
         shop.execute("update orders set status = 'Lost' where orderNumber % 100 = 0")
+        ((shipped,),) = shop.execute(
+            "update orders set status = 'Cancelled' where orderNumber = (select max(orderNumber)"
+            " from orders where status = 'Shipped') returning orderNumber"
+        ).fetchall()
     done = script(small, "build")
     assert done.status != 0
     assert "Traceback" not in done.out + done.err
-    named = re.findall(r"^FAILED  test (\S+) \((\S+)\)$", done.out, re.MULTILINE)
+    named = re.findall(r"^FAILED  test (\w+): \d+ rows? \((\S+)\)$", done.out, re.MULTILINE)
     assert any("status" in name for name, _ in named), done.out
     name = named[0][0]
     assert f"rows:  dbt test -s {name} --store-failures" in done.out
     query = re.search(r"^    query: (\S+)$", done.out, re.MULTILINE)
     assert query and (small / query[1]).is_file()
     assert "dbt retry" in done.out
+    # A warning comes with its rows and their money, here and on the start page.
+    page = (small / "target" / "site" / "index.html").read_text("utf-8")
+    for text in (done.out, page):
+        assert re.search(
+            r"WARNING  test cancelled_orders_were_not_shipped: 1 row, [\d,.]+ USD", text
+        )
+        assert f"order_number {shipped}, customer_number " in text
     # The advice works: the rows can be looked at.
     retried = run(small, "dbt", "test", "-s", name, "--store-failures")
     assert retried.status == 1 and "test_failures" in retried.out

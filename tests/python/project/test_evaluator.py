@@ -33,6 +33,7 @@ REASONS: dict[str, dict[str, set[str]]] = {
         },
         "A view whose key is that of the table or tables built on it, and is tested there.": {
             "int_addresses_located",
+            "int_product_line_names",
             "int_orders_tracked",
         },
         "A view on fact_orders, with whose rows a test compares its own.": {"orders_obt"},

@@ -1013,7 +1013,8 @@ def test_stray_dates_do_not_let_marts_grow(project: Project, duckdb_built: Wareh
     assert through() == before
     now = sizes()
     assert now[0] <= days + lines[0]
-    assert now[1:] == [calendar + 3, months + 2]
+    assert now[1] == calendar + 3
+    assert now[2] <= months + 2
     for mart, fact, amount in (
         ("sales_daily", "fact_orders", "revenue_amount"),
         ("payments_monthly", "fact_payments", "payment_amount"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from loader import DuckDBDestination, PostgresDestination, UsageError
 from loader.config import TARGETS
 from loader.destinations import open_destination
 from pipeline.dbt_runner import Found, Result
-from pipeline.findings import warning_lines
+from pipeline.findings import warning_lines, written
 from pipeline.summary import (
     Figure,
     accepted_lines,
@@ -203,6 +204,22 @@ def test_each_warning_says_how_many_rows_and_how_much_money() -> None:
         "Rows: 1 row",
         "The source payments is not fresh",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Decimal("894728.3"), "894728.30"),
+        (Decimal("10100"), "10100"),
+        (Decimal("0E+2"), "0"),
+        (Decimal("0.1250"), "0.125"),
+        (datetime(2026, 11, 20), "2026-11-20"),
+        (datetime(2026, 11, 20, 14, 5), "2026-11-20 14:05:00"),
+        ("USA", "USA"),
+    ],
+)
+def test_values_of_rows_are_written_plainly(value: object, text: str) -> None:
+    assert written(value) == text
 
 
 def test_accepted_rows_are_listed() -> None:

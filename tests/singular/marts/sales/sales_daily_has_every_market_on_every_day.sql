@@ -31,13 +31,16 @@ markets as (
 counted as (
 
     select
-        (
-            select count(*) from sales
-            where sales.order_date between period.first_date and period.last_date
-        ) as row_count,
-        (period.last_date - period.first_date + 1) * (select count(*) from markets)
+        sum(case
+            when sales.order_date between period.first_date and period.last_date then 1
+            else 0
+        end) as row_count,
+        (max(period.last_date) - max(period.first_date) + 1) * (select count(*) from markets)
             as expected_row_count
-    from period
+
+    from sales
+    -- one row
+    cross join period
 
 )
 
