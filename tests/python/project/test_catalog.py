@@ -269,6 +269,7 @@ FINDS = {
     (
         f"{STAGING}/_classicmodels__sources.yml",
         "          - name: reportsto\n"
+        "            data_type: integer\n"
         "            description: \"{{ doc('manager_employee_number') }}\"\n",
         "          - name: reports_to\n",
     ): [
