@@ -505,9 +505,8 @@ def test_without_a_build_there_is_nothing_to_show(tmp_path: Path) -> None:
     fresh = copy_project(tmp_path / "fresh")
     shown: Run = script(fresh, "catalog")
     assert shown.status == 1
-    assert shown.err == (
-        "make docs: there is nothing to show of duckdb: warehouse.duckdb yet; run make build first.\n"
-    )
+    nothing = "there is nothing to show of duckdb: warehouse.duckdb yet; run make build first."
+    assert shown.err == f"make docs: {nothing}\n"
 
 
 # -- exposures ------------------------------------------------------------------------------------
