@@ -10,3 +10,15 @@
     {#- Not while dbt parses: it would parse everything anew whenever the mark moves. -#}
     {{ return(env_var('TESTED_THROUGH', '') if execute else '') }}
 {%- endmacro %}
+
+{#- The values of a column in rows that no green build has tested, for a `where` by name: no database
+carries a subquery into the joins of a view. None: all rows are tested. -#}
+{% macro untested_values(relation, column) -%}
+    {%- if not (execute and tested_through()) -%}
+        {{ return([]) }}
+    {%- endif -%}
+    {%- set values = run_query(
+        'select distinct ' ~ column ~ ' from ' ~ relation ~ ' where ' ~ untested() ~ ' limit 5000'
+    ).columns[0].values() | list -%}
+    {{ return(['null'] if not values else [] if values | length == 5000 else values) }}
+{%- endmacro %}

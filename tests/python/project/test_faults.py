@@ -560,7 +560,10 @@ CHANGES = [
     ),
     Fault(
         "revenue that counts cancelled lines",
-        {"fact_orders_revenue_leaves_out_cancelled_orders"},
+        {
+            "fact_orders_flags_agree_with_status_and_dates",
+            "fact_orders_revenue_leaves_out_cancelled_orders",
+        },
         "fact_orders",
         edits=[CANCELLED_COUNTS],
     ),
@@ -659,7 +662,9 @@ CHANGES = [
         "location key that forgets the city",
         {
             "dim_locations_key_is_unique_and_not_null",
+            "dim_customers_are_where_their_location_is",
             "dim_customers_location_exists",
+            "dim_offices_are_where_their_location_is",
             "dim_offices_location_exists",
             "fact_order_life_parents_exist",
             "fact_orders_parents_exist",

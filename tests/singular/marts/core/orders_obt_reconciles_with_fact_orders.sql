@@ -1,12 +1,5 @@
 {% set lines = ref('fact_orders') -%}
-{#- By name, because no database carries a subquery into the wide view's joins. -#}
-{%- set orders = [] -%}
-{%- if tested_through() -%}
-    {%- set orders = run_query(
-        'select distinct order_number from ' ~ lines ~ ' where ' ~ untested() ~ ' limit 5000'
-    ).columns[0].values() | list -%}
-    {%- set orders = ['null'] if not orders else [] if orders | length == 5000 else orders -%}
-{%- endif -%}
+{%- set orders = untested_values(lines, 'order_number') -%}
 
 -- As a whole, not per order: left joins can double a line, and that shows in the sums.
 with counted as (
