@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -104,6 +106,16 @@ class Mart:
 
 
 @dataclass(frozen=True)
+class Code:
+    """The text of a model or macro of the project, and the names of the models that run it."""
+
+    id: str
+    path: str
+    text: str
+    models: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Exposure:
     """A dashboard, report or the like that reads marts; `reads` holds their ids."""
 
@@ -147,6 +159,11 @@ class Dbt:
     def build(self, *arguments: str) -> Run:
         """Build and test the models. Raises DbtError when dbt cannot start."""
         done = self._invoke("build", *arguments)
+        return Run(done.success, [_result(found) for found in done.result.results])
+
+    def test(self, *arguments: str) -> Run:
+        """Test what is built, and nothing else. Raises DbtError when dbt cannot start."""
+        done = self._invoke("test", *arguments)
         return Run(done.success, [_result(found) for found in done.result.results])
 
     def freshness(self) -> Run:
@@ -233,6 +250,40 @@ class Dbt:
         files = self._manifest.files.items()
         parts = sorted((name, file.checksum.checksum) for name, file in files)
         return hashlib.sha256(f"{parts}{self._manifest.state_check}".encode()).hexdigest()
+
+    def codes(self) -> list[Code]:
+        """Every model of the project, and every macro of it with the models that call it."""
+        project = self._manifest.metadata.project_name
+        macros = [m for m in self._manifest.macros.values() if m.package_name == project]
+        texts: dict[str, str] = {}
+        for macro in macros:
+            # A call of a dispatched macro names it without the adapter.
+            name = macro.name.rpartition("__")[2]
+            texts[name] = texts.get(name, "") + macro.macro_sql
+        called = {node.name: _called(node.raw_code, texts) for node in self._models()}
+        found = [
+            Code(node.unique_id, node.original_file_path, node.raw_code, [node.name])
+            for node in self._models()
+        ]
+        for macro in macros:
+            name = macro.name.rpartition("__")[2]
+            models = [model for model, names in called.items() if name in names]
+            found.append(Code(macro.unique_id, macro.original_file_path, macro.macro_sql, models))
+        return found
+
+    @contextmanager
+    def replaced(self, node: str, text: str) -> Iterator[None]:
+        """Let a model or macro have another text that calls no other model; nothing is parsed."""
+        if node in self._manifest.macros:
+            changed, field = self._manifest.macros[node], "macro_sql"
+        else:
+            changed, field = self._manifest.nodes[node], "raw_code"
+        before = getattr(changed, field)
+        setattr(changed, field, text)
+        try:
+            yield
+        finally:
+            setattr(changed, field, before)
 
     def _models(self) -> list[Any]:
         return [n for n in self._manifest.nodes.values() if n.resource_type == "model"]
@@ -339,6 +390,17 @@ def _result(found: Any) -> Result:
         failures=getattr(found, "failures", None) or 0,
         sql=(getattr(node, "compiled_code", None) or "") if kind == "test" else "",
     )
+
+
+def _called(text: str, macros: Mapping[str, str]) -> set[str]:
+    """The macros that a text calls, also through others; dbt knows only those it has rendered."""
+    found: set[str] = set()
+    left = [text]
+    while left:
+        words = set(re.findall(r"(\w+)\(", left.pop())) & macros.keys() - found
+        found |= words
+        left += [macros[word] for word in words]
+    return found
 
 
 def _owner(thing: Any) -> Owner:

@@ -102,6 +102,10 @@ NOT_RUN = {
         _ITSELF
     ),
     "make bench-loader PEERS=1": _LONG,
+    "python -m tools.mutate": _LONG,
+    "python -m tools.mutate --limit 500": _LONG,
+    "python -m tools.mutate --only models/marts/finance --limit 100": _LONG,
+    "python -m tools.mutate --nulls": _LONG,
     'make bench BENCH="--scales 1 1000"': _LONG,
     'make bench BENCH="--scales 1000 10000 --targets duckdb"': _LONG,
     'make bench BENCH="--scales 1000 --targets postgres"': _LONG,
