@@ -106,13 +106,19 @@ def undo(warehouse: Warehouse, batch: str, because: str, *, apply: bool) -> list
     try:
         with transaction(warehouse, keep=apply) as run:
             loads = run(
-                f"select started_at, status from {quote(raw_schema())}._load_runs"
-                f" where batch_id = {literal(batch)}"
+                "select started_at, status, (select min(started_at) from"
+                f" {quote(raw_schema())}._load_runs where status = 'succeeded')"
+                f" from {quote(raw_schema())}._load_runs where batch_id = {literal(batch)}"
             )
             if not loads or loads[0][1] != "succeeded":
                 raise UndoError(
                     f"{batch} is not a load that succeeded in {where}: make undo-load without LOAD"
                     " lists the last ones."
+                )
+            if loads[0][0] == loads[0][2]:
+                raise UndoError(
+                    f"{batch} is the first load of {where}: every history begins with it, so it"
+                    " cannot be taken back. Nothing was changed."
                 )
             found = [
                 _undo(run, warehouse, snapshot, batch, loads[0][0]) for snapshot in snapshots_of()

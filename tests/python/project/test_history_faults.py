@@ -305,6 +305,9 @@ def test_a_load_that_the_shop_still_stands_by_returns(story: Story) -> None:
     assert any("next build brings" in line for line in lines_of([one], applied=False))
     with pytest.raises(UndoError, match="none is not a load that succeeded"):
         undo(opened(story.warehouse), "none", "", apply=False)
+    ((first,),) = story.warehouse.query("select min(batch_id) from _load_runs")
+    with pytest.raises(UndoError, match="is the first load"):
+        undo(opened(story.warehouse), first, "", apply=True)
 
 
 def opened(warehouse: Warehouse) -> DuckDB | Postgres:
