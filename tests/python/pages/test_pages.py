@@ -401,8 +401,9 @@ def test_diagram_shows_every_mart_and_where_its_keys_lead(
     for node in nodes.values():
         if node.get("attached_node") in marts:
             child, given = marts[node["attached_node"]]["name"], node["test_metadata"]["kwargs"]
-            parents = given.get("parents", {})
-            if node["test_metadata"]["name"] == "relationships":
+            kind = node["test_metadata"]["name"]
+            parents = given["parents"] if kind == "foreign_keys" else {}
+            if kind == "relationships":
                 parents = {given["column_name"]: given}
             for column, to in parents.items():
                 parent = to["to"].split("'")[1]
