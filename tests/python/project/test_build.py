@@ -645,7 +645,9 @@ def test_failing_test_is_named_and_fails_the_build(small: Path) -> None:
 
 
 def test_model_that_does_not_run_is_named_and_the_rest_is_reported(copy: Path) -> None:
-    report = digest(copy / "target" / "site" / "report.html")
+    page = copy / "target" / "site" / "report.html"
+    standing = re.compile("(?<=<!--standing-->).*(?=<!--/standing-->)")
+    report = standing.sub("", page.read_text("utf-8"))
     model = copy / "models" / "marts" / "core" / "dim_products_current.sql"
     model.write_text(model.read_text("utf-8") + "\nwhere no_such_column = 1\n", "utf-8")
     done = script(copy, "build")
@@ -659,11 +661,9 @@ def test_model_that_does_not_run_is_named_and_the_rest_is_reported(copy: Path) -
     assert "again: dbt build -s dim_products_current" in done.out
     # Its figures would be those of an earlier build.
     assert done.steps["report"].startswith("not written: the build failed")
-    page = copy / "target" / "site" / "report.html"
-    notice = re.search("(?<=<!--standing-->).+(?=<!--/standing-->)", page.read_text("utf-8"))
+    notice = standing.search(page.read_text("utf-8"))
     assert notice and "This page is not the newest: builds fail since" in notice[0]
-    page.write_text(page.read_text("utf-8").replace(notice[0], ""), "utf-8")
-    assert digest(page) == report
+    assert standing.sub("", page.read_text("utf-8")) == report
 
 
 def versions_of(project: Path, dimension: str) -> list[tuple[object, ...]]:

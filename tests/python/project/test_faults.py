@@ -500,8 +500,31 @@ NEXT_DAY = (
     "update _load_runs set started_at = started_at + interval '1 day'"
 )
 
+# By model: a column with the values of another one, of the same type, from a parent.
+SWAPPED = {
+    "dim_customers_current": ("dim_customers", "city as customer_name", "its_version_says"),
+    "dim_employees_current": ("dim_employees", "email as extension", "its_version_says"),
+    "dim_products_current": ("dim_products", "msrp as buy_price", "its_version_says"),
+    "orders_obt": ("dim_products_current", "product_vendor as product_scale", "the_star_says"),
+}
+
 # What a person does who changes the project.
 CHANGES = [
+    *(
+        Fault(
+            f"swapped columns in {model}",
+            {f"{model}_says_what_{ending}"},
+            model,
+            edits=[
+                (
+                    f"models/marts/core/{model}.sql",
+                    f"select * from {{{{ ref('{parent}') }}}}",
+                    f"select * replace ({columns}) from {{{{ ref('{parent}') }}}}",
+                )
+            ],
+        )
+        for model, (parent, columns, ending) in SWAPPED.items()
+    ),
     Fault(
         "inner join that loses the lines of customers without a representative",
         {"fact_orders_reconciles_with_raw_per_order"},
@@ -1078,7 +1101,7 @@ def test_value_that_could_not_be_kept_is_a_warning(
     path = tmp_path / "shop.sqlite"
     shutil.copyfile(shop("new"), path)
     with sqlite3.connect(path) as connection:
-        connection.execute("update orders set shippedDate = 'soon' where orderNumber = 10100")
+        connection.execute("update orders set shippedDate = '0000-00-00' where orderNumber = 10100")
     assert warehouse.load(f"sqlite:///{path}").issue_count == 1
     outcome = project.dbt(warehouse, "test", "--select", "tests/singular/raw")
     assert outcome.green

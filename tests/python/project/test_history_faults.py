@@ -247,6 +247,7 @@ def sentences(error: BaseException) -> int:
     return text.count(". ") + 1
 
 
+@pytest.mark.long
 def test_a_wrong_load_is_taken_back(story: Story) -> None:
     """The history is then as if the load had never been, and goes on from there."""
     warehouse = opened(story.warehouse)
