@@ -165,7 +165,7 @@ EXPECTED: dict[str, tuple[str | Ratio, ...]] = {
     "Over the credit limit": (
         """
         select count(*) as customers_over_limit from marts.customer_receivables
-        where open_amount > coalesce(credit_limit, 0)
+        where open_amount > credit_limit
         """,
     ),
     "Customers by segment and churn risk": (
