@@ -471,6 +471,7 @@ def test_what_a_team_keeps_is_used(copy: Path) -> None:
         assert warehouse.execute(phones).fetchall() == [(0,)]
     # SOURCE goes before the file, and the warehouse stays that of one shop.
     before = digest(copy / "real.duckdb")
+    shutil.copyfile(copy / "real.sqlite", copy / "other.sqlite")
     other = script(copy, "build", SOURCE="sqlite:///other.sqlite", **given)
     assert_one_sentence(other, "holds another shop, sqlite:///real.sqlite", "other.sqlite")
     # Without the file it would be the sample.
