@@ -48,8 +48,8 @@ BREAKS: dict[str, tuple[str, str, str, list[str]]] = {
     ),
     "owner": (
         "dbt_project.yml",
-        "      +schema: staging\n      +group: data_platform\n",
-        "      +schema: staging\n",
+        "      +group: data_platform\n      +access: protected\n",
+        "      +access: protected\n",
         [f"check_model_has_group: {path.stem}" for path in STAGING.glob("*.sql")],
     ),
     "metric": (
