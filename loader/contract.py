@@ -36,11 +36,7 @@ class ContractError(LoadError):
 
 @dataclass
 class Checker:
-    """Compares what a source has with what the models read.
-
-    `unread`: the tables of the source that the options leave out. `known`: as the last load saw
-    the source.
-    """
+    """Compares what a source has with what the models read; `known`: as the last load saw it."""
 
     source: Source
     destination: Destination
@@ -53,8 +49,9 @@ class Checker:
     def check(self, tables: list[Table], unread: Unread) -> list[Table]:
         """The tables, with the accepted columns noted that the source does not have.
 
-        Raises ContractError with everything that is missing; UsageError for an accepted column that
-        nobody knows.
+        `unread`: what of the source is not loaded, and why, as `chosen_tables` finds it. Raises
+        ContractError with everything that is missing; UsageError for an accepted column that nobody
+        knows.
         """
         self._check_accepted(tables)
         required = self.options.required.tables
