@@ -90,7 +90,7 @@ def load(
         target=destination.description,
         started_at=_now(),
     )
-    result.batch_id = result.started_at.strftime("%Y%m%dT%H%M%S%fZ_") + secrets.token_hex(2)
+    result.batch_id = _batch_id(result.started_at)
     source: Source | None = None
     try:
         # The destination first, so that the audit records an unreachable source.
@@ -101,6 +101,7 @@ def load(
         if last is not None and result.started_at <= last:
             # If the clock was set back, new rows must still be newer than what readers have seen.
             result.started_at = last + timedelta(microseconds=1)
+            result.batch_id = _batch_id(result.started_at)
         stamp = Stamp(result.batch_id, result.started_at)
         known = destination.schemas()
         result.known_before = bool(known)
@@ -352,3 +353,8 @@ def _strict_message(result: LoadResult) -> str:
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _batch_id(moment: datetime) -> str:
+    """Its order is that of the loads: "the newest load" is asked of it in many places."""
+    return moment.strftime("%Y%m%dT%H%M%S%fZ_") + secrets.token_hex(2)
