@@ -13,7 +13,7 @@ from .errors import LoadError, UsageError
 from .fitting import arrives, remedy, takes
 from .options import Options, column_matches
 from .ranges import Scope
-from .schema import METADATA_COLUMNS, TEXT, Table, Type
+from .schema import METADATA_COLUMNS, TEXT, Column, Table, Type
 from .selection import Unread, without_news
 from .sources import Source
 from .wire import Block, Issues
@@ -138,6 +138,13 @@ class Checker:
                     f" source{before}, of which the models cannot make {wanted}"
                     f"{self._needed(table.raw_name, name)}: {hint}."
                 )
+            elif other := self._took_over(table, column):
+                self.problems.append(
+                    f"{other}, so the source has renamed columns, or given one the name of"
+                    f" another{self._needed(table.raw_name, name)}: rename them back; or, if"
+                    f" {table.name}.{column.name} is right now, load it once with --full-refresh"
+                    f" --select {table.name}."
+                )
         return replace(table, unknown=tuple(unknown.items()))
 
     def _accepts(self, table: Table, name: str) -> bool:
@@ -209,30 +216,74 @@ class Checker:
 
     def renamed_column(self, table: Table, gone: str) -> str:
         """The new column that has the type, the place and the values of one that is gone, or ""."""
+        for column in self._in_its_place(table, gone):
+            if column.raw_name not in self.known.get(table.raw_name, {}):
+                agree, rows = self._has_values_of(table, column, gone)
+                if agree >= rows * SHARE:
+                    return (
+                        f"{column.name} (same type and place, same values in {agree} of {rows}"
+                        " rows)"
+                    )
+        return ""
+
+    def _took_over(self, table: Table, column: Column) -> str:
+        """That another column has the place and the values that a column had, or "".
+
+        Two columns that exchanged their names are both there, with the right types.
+        """
+        if self.options.full_refresh or column.hashed:
+            return ""
+        for other in self._in_its_place(table, column.raw_name):
+            agree, rows = self._has_values_of(table, other, column.raw_name)
+            if rows and agree >= rows * SHARE:
+                still, _ = self._has_values_of(table, column, column.raw_name)
+                if still < agree:
+                    return (
+                        f"The column {table.name}.{other.name} has the values that {column.name}"
+                        f" had ({agree} of {rows} rows; {column.name} itself has {still})"
+                    )
+        return ""
+
+    def _in_its_place(self, table: Table, name: str) -> Iterator[Column]:
+        """Other columns of the type of one that was there, in the place that it had."""
         known = self.known.get(table.raw_name, {})
         held = self.destination.columns(table.raw_name) or {}
-        if gone not in known or gone not in held:
-            return ""
-        before = [name for name in held if name not in METADATA_COLUMNS and name in known]
+        if name not in known or name not in held:
+            return
+        before = [other for other in held if other not in METADATA_COLUMNS and other in known]
         now = [column.raw_name for column in table.columns]
-        kept = [c for c in table.key_columns if held.get(c.raw_name) == c.type and not c.hashed]
+        stayed = [other for other in before if other in now]
+        order = dict(zip(stayed, (other for other in now if other in stayed), strict=True))
         for column in table.columns:
             is_like_it = (
-                column.raw_name not in known
-                and _plain(declared(column)) == _plain(known[gone])
-                and _same_place(before, gone, now, column.raw_name)
-                and held[gone] == column.type
+                column.raw_name != name
+                and _plain(declared(column)) == _plain(known[name])
+                and held[name] == column.type
+                and not column.hashed
             )
-            if not is_like_it or column.hashed:
-                continue
-            key = tuple(c for c in kept if c.name != column.name)
-            agree, rows = self._agree(
-                replace(table, columns=(*key, column), key=()),
-                replace(table, columns=(*key, replace(column, raw_name=gone)), key=()),
-            )
-            if agree >= rows * SHARE:
-                return f"{column.name} (same type and place, same values in {agree} of {rows} rows)"
-        return ""
+            is_new = column.raw_name not in known
+            if is_like_it and (
+                _same_place(before, name, now, column.raw_name)
+                if is_new
+                else order.get(name) == column.raw_name
+            ):
+                yield column
+
+    def _has_values_of(self, table: Table, column: Column, name: str) -> tuple[int, int]:
+        """How many rows have in a column the value that the warehouse has in another, of how many.
+
+        Where the key stayed, it says which rows.
+        """
+        held = self.destination.columns(table.raw_name) or {}
+        key = tuple(
+            c
+            for c in table.key_columns
+            if held.get(c.raw_name) == c.type and not c.hashed and c.name != column.name
+        )
+        return self._agree(
+            replace(table, columns=(*key, column), key=()),
+            replace(table, columns=(*key, replace(column, raw_name=name)), key=()),
+        )
 
     def _renamed_table(self, gone: str, tables: list[Table]) -> str:
         known, held = self.known.get(gone), self.destination.columns(gone) or {}

@@ -204,6 +204,17 @@ BREAKS = {
         "",
         ["customers.id, which the source has renamed to number"],
     ),
+    "exchanged": (
+        "alter table customers rename column city to x; alter table customers rename column phone"
+        " to city; alter table customers rename column x to phone",
+        "",
+        ["customers.phone has the values that city had (3 of 3 rows; city itself has 0)"],
+    ),
+    "renamed, and a new one with its name": (
+        f"{RENAMED}; alter table customers add column creditLimit decimal(10,2)",
+        "",
+        ["customers.ceiling has the values that creditLimit had", "dim_customers, risky_"],
+    ),
 }
 
 
@@ -229,6 +240,27 @@ def test_a_broken_contract_publishes_nothing(
     if case == "dropped":
         shop.execute("alter table customers add column creditLimit decimal(10,2)")
         assert loaded().code == 0
+
+
+def test_columns_in_another_order_are_the_same(
+    loaded: Callable[..., Ran], shop: sqlite3.Connection
+) -> None:
+    """Also where the values of one changed."""
+    shop.executescript(
+        "alter table customers rename to c; create table customers (id integer primary key,"
+        " phone text, since date, creditLimit decimal(10,2), city text);"
+        "insert into customers select id, phone, since, creditLimit, 'Kiel' from c; drop table c"
+    )
+    assert loaded().code == 0
+
+
+def test_exchanged_names_can_be_right(
+    loaded: Callable[..., Ran], shop: sqlite3.Connection, tmp_path: Path
+) -> None:
+    shop.executescript(BREAKS["exchanged"][0])
+    assert loaded("--full-refresh", "--select", "customers").code == 0
+    assert loaded().code == 0
+    assert held(tmp_path, "select city from customers where id = 1") == [("06",)]
 
 
 def test_a_part_of_the_tables_can_be_loaded(loaded: Callable[..., Ran]) -> None:
