@@ -93,7 +93,7 @@ end
 """
 PUT_BACK = """
 declare
-    statement text;
+    step record;
 begin
     -- A table of another role would hold statements of that role.
     if not exists (
@@ -102,13 +102,18 @@ begin
     ) then
         raise exception 'the views were not set aside by %', current_user;
     end if;
-    for statement in
-        select s.text
+    for step in
+        select v.name, s.text as statement
         from pg_temp.views_aside as v
         cross join unnest(v.again) with ordinality as s (text, place)
         order by v.depth, v.name, s.place
     loop
-        execute statement;
+        begin
+            execute step.statement;
+        exception when others then
+            raise exception 'a column needs a wider type, which the view % cannot take (%): correct'
+                ' the values at the source, or change that view', step.name, sqlerrm;
+        end;
     end loop;
     drop table pg_temp.views_aside;
 end

@@ -176,7 +176,8 @@ class SqlDestination(Destination):
                     f"alter table {self._name(raw_table)} add column {quote(column.raw_name)}"
                     f" {self._column_type(column)}"
                 )
-            for name, kind in widened.items():
+        for name, kind in widened.items():
+            with self._doing(f"changing {raw_table}.{name} to {kind}"):
                 self._change_type(raw_table, name, kind)
 
     def empty(self, raw_table: str) -> None:

@@ -237,9 +237,17 @@ def test_views_keep_owner_grants_and_comments(mariadb: MariaDBServer, postgres: 
             " has_table_privilege('public', 'raw.v', 'select'),"
             " has_column_privilege('pg_read_all_stats', 'raw.v', 'id', 'update')"
         ).fetchall() == [("it's a view", "the id", True, True)]
-        connection.execute("drop view raw.v")
-        connection.execute("create materialized view raw.v as select id from raw.t")
+        connection.execute("create view raw.w as select id from raw.v where id > 0")
+    # One that the new type does not fit is named, and nothing is changed.
     mariadb.execute("alter table t modify id varchar(9)", name)
+    with pytest.raises(
+        LoadError, match=r"t\.id to text: .* the view raw\.w cannot take \(operator"
+    ):
+        load(url, PostgresDestination("raw", **options))
+    with psycopg.connect(warehouse) as connection:
+        assert connection.execute("select id from raw.w").fetchall() == [(1,)]
+        connection.execute("drop view raw.w; drop view raw.v")
+        connection.execute("create materialized view raw.v as select id from raw.t")
     with pytest.raises(LoadError, match="materialized view"):
         load(url, PostgresDestination("raw", **options))
 
