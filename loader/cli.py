@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,9 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not as_json and sys.stderr.isatty():
             progress = Bar()
         if given.verify_only:
-            verdicts, warnings = verify(source, warehouse, options, progress=progress)
+            verdicts, warnings, left_out = verify(source, warehouse, options, progress=progress)
             _warn(warnings, say)
-            return _show_verdicts(verdicts, as_json=as_json)
+            return _show_verdicts(verdicts, left_out, as_json=as_json)
         result = load(source, warehouse, options, progress=progress)
     except UsageError as error:
         say(f"load: {error}", "error")
@@ -132,7 +132,7 @@ def _show_plan(preview: Preview, *, as_json: bool) -> int:
     return DONE
 
 
-def _show_verdicts(verdicts: list[Verdict], *, as_json: bool) -> int:
+def _show_verdicts(verdicts: list[Verdict], left_out: Mapping[str, str], *, as_json: bool) -> int:
     rows: list[tuple[str, ...]] = [("table", "source", "warehouse", "verdict")]
     different: list[str] = []
     for verdict in verdicts:
@@ -143,8 +143,12 @@ def _show_verdicts(verdicts: list[Verdict], *, as_json: bool) -> int:
             print(json.dumps(line | {"equal": not differences, "differences": differences}))
         rows.append((name, f"{here:,}", f"{there:,}", "differs" if differences else "equal"))
         different.extend(f"{name} {text}" for text in differences)
-    if not as_json:
-        print(_table(rows, right=(1, 2)), *different[:MOST_RANGES], sep="\n")
+    if as_json:
+        for name, why in left_out.items():
+            print(json.dumps({"table": name, "equal": None, "differences": [], "left_out": why}))
+    else:
+        lines = [*different[:MOST_RANGES], *left_out_lines(left_out)]
+        print(_table(rows, right=(1, 2)), *lines, sep="\n")
         if len(different) > MOST_RANGES:
             print(f"... and {len(different) - MOST_RANGES} more")
     return FAILED if different else DONE

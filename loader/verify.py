@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from .destinations import Destination
@@ -37,8 +37,8 @@ def verify(
     options: Options,
     *,
     progress: Progress | None = None,
-) -> tuple[list[Verdict], list[str]]:
-    """Compare every chosen table; also returns warnings.
+) -> tuple[list[Verdict], list[str], Mapping[str, str]]:
+    """Compare every chosen table; also returns warnings, and what of the source is not read.
 
     Raises LoadError when either side cannot be read.
     """
@@ -51,7 +51,12 @@ def verify(
         tables = without_news(tables, options, known)
         progress.begin(tables)
         present = unread.keys() | {table.raw_name for table in tables}
-        verdicts = [] if options.select else list(_gone(known.keys() - present, destination))
+        earlier = dict.fromkeys(sorted(known.keys() - present), "is gone from the source") | {
+            name: f"is not read any more, because in the source it is {why}"
+            for name, why in unread.items()
+            if why and known.get(name)
+        }
+        verdicts = [] if options.select else list(_earlier(earlier, destination))
         for table in tables:
             progress.table(table)
             verdict = Verdict(arriving(table))
@@ -84,24 +89,24 @@ def verify(
             for accepted in options.accept
             if accepted.column.lower() not in read
         )
-        return verdicts, [*source.warnings, *destination.warnings]
+        return verdicts, [*source.warnings, *destination.warnings], source.left_out
     finally:
         progress.end()
         source.close()
         destination.close()
 
 
-def _gone(names: Collection[str], destination: Destination) -> Iterator[Verdict]:
-    """A verdict for each table that earlier loads wrote and that the source does not have."""
-    for name in sorted(names):
+def _earlier(names: Mapping[str, str], destination: Destination) -> Iterator[Verdict]:
+    """A verdict for each table that only earlier loads read; `names`: what became of it."""
+    for name, became in names.items():
         held = destination.columns(name)
         if held is None:
             continue
         column = next(iter(held))
         table = Table(name, name, (Column(column, column, "", held[column] or TEXT),))
         rows = sum(block.rows for block in destination.held(table))
-        gone = f"is gone from the source: its {rows:,} rows in the warehouse are of an earlier load"
-        yield Verdict(table, warehouse_rows=rows, differences=[gone])
+        difference = f"{became}: its {rows:,} rows in the warehouse are of an earlier load"
+        yield Verdict(table, warehouse_rows=rows, differences=[difference])
 
 
 def _in_both(

@@ -80,6 +80,15 @@ where n.nspname = %s and c.relname = any(%s)
 order by c.relname, a.attnum
 """
 
+PARTITION_OF = """
+select p.relname
+from pg_class as c
+inner join pg_namespace as n on c.relnamespace = n.oid
+inner join pg_inherits as i on c.oid = i.inhrelid
+inner join pg_class as p on i.inhparent = p.oid
+where n.nspname = %s and lower(c.relname) = %s and c.relispartition
+"""
+
 SIZED = ("varchar", "bpchar")
 
 # Unique, immediate, whole indexes over columns that are never null; the primary key first.
@@ -188,6 +197,14 @@ class PostgresSource(Source):
             )
             for name, found in by_table.items()
         ]
+
+    def why_hidden(self, name: str) -> str | None:
+        """A partition is not listed, because its rows are read with the table that it is part of.
+
+        A user sees in the catalog also what it may not read.
+        """
+        row = self._connection.execute(PARTITION_OF, [self.schema, name]).fetchone()
+        return f"it is a partition of {row[0]} now, with which its rows are loaded" if row else None
 
     def count(self, table: Table, scope: Scope) -> int:
         if scope.after is None and table.name in self._counts:

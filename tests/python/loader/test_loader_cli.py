@@ -266,6 +266,12 @@ def test_verify_names_what_differs_and_writes_nothing(shop: Shop, place: Place) 
         "differences": said,
     }
     assert verdicts["customers"]["equal"] is True
+    assert verdicts["rich"] == {
+        "table": "rich",
+        "equal": None,
+        "differences": [],
+        "left_out": "a view: name it in --select to load it",
+    }
     assert place.everything() == before
 
     assert place.load("--source", shop.url).code == 0
@@ -291,6 +297,7 @@ def test_verify_compares_the_columns_that_both_have(shop: Shop, place: Place) ->
         "fresh": ["is not in the warehouse"],
         "contacts": [],
         "deliveries": [],
+        "rich": [],
     }
     assert place.load("--source", shop.url).code == 0
     # The dropped column is still in the warehouse, as null, and that is no difference.

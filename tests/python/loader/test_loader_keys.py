@@ -73,7 +73,7 @@ def test_a_key_that_loses_a_value(
         assert warning.startswith("days: day is not a key of the rows that were read (1 rows")
         assert "compared as a whole" in warning
         assert loads.run() == (0, 0, 0)
-    verdicts, _ = verify(shop.url, loads.open(), Options())
+    verdicts, _, _ = verify(shop.url, loads.open(), Options())
     assert [verdict.differences for verdict in verdicts] == [[]]
     shop.execute("update days set note = 'c' where day = '2026-01-01'")
     assert loads.run() == (1, 0, 1)

@@ -20,6 +20,7 @@ from loader.schema import Table
 from loader.sources import Source, mysql_connection, open_source
 from loader.sources.postgres_session import SESSION
 from loader.wire import Issues
+from support.loader_command import in_process
 from support.one_run import own
 from support.sources import SOURCES
 from tools.servers import MariaDBServer, PostgresServer
@@ -478,6 +479,29 @@ def test_kinds_of_relations_in_postgres(postgres: PostgresServer, loaded: Loads)
         ("nothing", "a table without columns"),
     ):
         assert says in loaded.refused(url, select=[relation]), relation
+    # Its rows are not gone.
+    postgres.execute(
+        "alter table plain add year int not null default 27; alter table by_year attach partition"
+        " plain for values in (27)",
+        name,
+    )
+    said = loaded.refused(url)
+    assert "plain was loaded before" in said and "a partition of by_year now" in said
+
+
+def test_a_table_that_became_a_view_is_not_equal(tmp_path: Path) -> None:
+    """What a view shows of it is not read, and nothing says that the rows are still right."""
+    with closing(sqlite3.connect(tmp_path / "shop.sqlite", isolation_level=None)) as shop:
+        shop.executescript("create table t (id integer primary key); insert into t values (1), (2)")
+        arguments = ("--source", "sqlite:///shop.sqlite", "--duckdb-path", "w.duckdb")
+        assert in_process(*arguments, folder=tmp_path).code == 0
+        shop.executescript("alter table t rename to u; create view t as select * from u limit 1")
+        loaded = in_process(*arguments, folder=tmp_path)
+    assert loaded.code == 0 and "left out: t (a view: name it in --select" in loaded.out
+    verified = in_process(*arguments, "--verify-only", folder=tmp_path)
+    assert verified.code == 1 and verified.tables["t"] == ["0", "2", "differs"]
+    assert "t is not read any more, because in the source it is a view" in verified.out
+    assert "left out: t (a view: name it in --select" in verified.out
 
 
 def test_a_virtual_table_without_its_module_is_left_out(
