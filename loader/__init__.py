@@ -5,12 +5,20 @@ what both sides of one database share. `schema` is the type system of all, `wire
 rows go from one side to the other.
 """
 
-from .destinations.duckdb import DuckDBDestination
-from .destinations.postgres import PostgresDestination
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .errors import LoadError, UsageError
 from .options import Options, TableOptions
 from .result import LoadResult, TableResult
 from .run import load
+
+if TYPE_CHECKING:
+    from .destinations.duckdb import DuckDBDestination
+    from .destinations.postgres import PostgresDestination
+
+# Imported when they are asked for, because their drivers take long to import.
+_DESTINATIONS = {"DuckDBDestination": "duckdb", "PostgresDestination": "postgres"}
 
 __all__ = [
     "DuckDBDestination",
@@ -23,3 +31,9 @@ __all__ = [
     "UsageError",
     "load",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if module := _DESTINATIONS.get(name):
+        return getattr(import_module(f".destinations.{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

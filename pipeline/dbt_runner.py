@@ -18,6 +18,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from pipeline.profile import Output
+
 GOOD = ("success", "pass", "no-op")
 # The codes that the macro report_outcome gives to a model of which it counted the rows, and to one
 # that dbt rebuilt because its columns changed.
@@ -125,18 +127,6 @@ class Exposure:
     description: str
     owner: Owner
     reads: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Output:
-    """One output of a profile. `settings` are its fields as dbt understands them."""
-
-    name: str
-    kind: str
-    schema: str
-    database: str
-    is_default: bool
-    settings: dict[str, Any] = field(repr=False)
 
 
 class Dbt:
@@ -326,18 +316,6 @@ def adapter(kind: str) -> Any:
     from dbt.adapters.factory import get_adapter_by_type
 
     return get_adapter_by_type(kind)
-
-
-def read_profile(profiles: Path, profile: str) -> dict[str, Any] | None:
-    """A profile of profiles.yml in a folder; None without it. Raises DbtError on invalid YAML."""
-    from dbt.config import profile as profiles_yml
-    from dbt_common.exceptions import DbtBaseException
-
-    try:
-        found: dict[str, Any] = profiles_yml.read_profile(str(profiles))
-    except DbtBaseException as error:
-        raise DbtError(str(error)) from error
-    return found.get(profile)
 
 
 def read_output(project: Path, profiles: Path, name: str | None) -> Output:

@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import duckdb
-import psycopg
 import yaml
 
 from loader import LoadError, UsageError
@@ -30,7 +28,8 @@ from loader.destinations.redshift.settings import (
     driver_parameters,
     redshift_destination,
 )
-from pipeline.dbt_runner import DbtError, Output, read_output, read_profile
+from pipeline.dbt_runner import DbtError, read_output
+from pipeline.profile import Output, ProfileFileError, read_plain_output, read_profile
 from pipeline.project import MADE, PROJECT, own_schemas, schema_name
 
 PROFILE = "classicmodels"
@@ -77,6 +76,11 @@ class Warehouse(ABC):
     @abstractmethod
     def connect(self) -> Any:
         """A connection of the driver that can write. Raises the driver's errors."""
+
+    @property
+    @abstractmethod
+    def _errors(self) -> tuple[type[Exception], ...]:
+        """What the driver raises."""
 
     @abstractmethod
     def _open(self) -> AbstractContextManager[Ask]:
@@ -145,7 +149,7 @@ class Warehouse(ABC):
         try:
             with self._open() as ask:
                 yield ask
-        except (duckdb.Error, psycopg.Error, LoadError) as error:
+        except (*self._errors, LoadError) as error:
             said = str(error).strip().partition("\n")[0].rstrip(".!")
             raise WarehouseError(f"The warehouse {self.place} cannot be read: {said}.") from None
 
@@ -169,13 +173,23 @@ class DuckDB(Warehouse):
     def _place_anywhere(self) -> str:
         return str(Path(self.place).resolve())
 
+    @property
+    def _errors(self) -> tuple[type[Exception], ...]:
+        import duckdb  # each driver only where it is needed
+
+        return (duckdb.Error,)
+
     def connect(self) -> Any:
+        import duckdb
+
         return duckdb.connect(self.place)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[Ask]:
         if not Path(self.place).exists():
             raise WarehouseError(f"There is no warehouse {self.place}.")
+        import duckdb
+
         # Nobody can write while the file is open.
         with duckdb.connect(self.place, read_only=True) as file:
             yield lambda sql: file.execute(sql).fetchall()
@@ -200,14 +214,24 @@ class Postgres(Warehouse):
     def place(self) -> str:
         return "{host}:{port}/{dbname}".format_map(self.connection)
 
+    @property
+    def _errors(self) -> tuple[type[Exception], ...]:
+        import psycopg
+
+        return (psycopg.Error,)
+
     def connect(self) -> Any:
+        import psycopg
+
         return psycopg.connect(**self.connection, connect_timeout=10)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[Ask]:
+        from psycopg import IsolationLevel
+
         with self.connect() as postgres:
             postgres.read_only = True
-            postgres.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            postgres.isolation_level = IsolationLevel.REPEATABLE_READ
             yield lambda sql: postgres.execute(sql.encode()).fetchall()
 
     @classmethod
@@ -231,6 +255,10 @@ class Redshift(Warehouse):
     @property
     def place(self) -> str:
         return "{host}:{port}/{database}".format_map(self.connection)
+
+    @property
+    def _errors(self) -> tuple[type[Exception], ...]:
+        return ()  # the loader's destination translates them
 
     def connect(self) -> Any:
         import redshift_connector
@@ -304,7 +332,7 @@ def ensure_profile(project: Path) -> Path:
 def _read_profile(folder: Path) -> dict[str, Any] | None:
     try:
         return read_profile(folder, PROFILE)
-    except DbtError as error:
+    except ProfileFileError as error:
         raise ProfileError(f"{folder / 'profiles.yml'} is not valid YAML: {error}") from error
 
 
@@ -313,7 +341,8 @@ def find_warehouse(project: Path, profiles: Path, name: str | None) -> Warehouse
 
     Raises ProfileError when there is no such output, or its warehouse is not supported.
     """
-    outputs = (_read_profile(profiles) or {}).get("outputs", {})
+    profile = _read_profile(profiles) or {}
+    outputs = profile.get("outputs", {})
     if name and name not in outputs:
         example = yaml.safe_load((project / EXAMPLE).read_text("utf-8"))[PROFILE]["outputs"]
         if name in example:
@@ -324,7 +353,7 @@ def find_warehouse(project: Path, profiles: Path, name: str | None) -> Warehouse
             f"TARGET={name} is not an output in {profiles / 'profiles.yml'}. {remedy}"
         )
     try:
-        output = read_output(project, profiles, name)
+        output = read_plain_output(profile, name) or read_output(project, profiles, name)
     except DbtError as error:
         said = str(error)
         if "Could not find adapter type redshift" in said:

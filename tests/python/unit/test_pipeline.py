@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import shutil
 import subprocess
 import sys
 from datetime import datetime
@@ -15,8 +17,9 @@ import pytest
 from loader import DuckDBDestination, PostgresDestination, UsageError
 from loader.config import TARGETS
 from loader.destinations import open_destination
-from pipeline.dbt_runner import Found, Result
+from pipeline.dbt_runner import Found, Result, read_output
 from pipeline.findings import warning_lines, written
+from pipeline.profile import read_plain_output, read_profile
 from pipeline.summary import (
     Figure,
     accepted_lines,
@@ -54,13 +57,64 @@ def test_one_module_alone_imports_dbt() -> None:
     assert found == {"pipeline/dbt_runner.py"}
 
 
-def test_a_build_starts_without_dbt() -> None:
-    code = "import sys, pipeline.build; print(*{'dbt', 'dbt_common', 'requests'} & {*sys.modules})"
+def test_a_build_starts_without_what_is_slow_to_import() -> None:
+    slow = {"dbt", "dbt_common", "requests", "duckdb", "psycopg", "pymysql", "pyarrow"}
+    code = f"import sys, pipeline.build; print(*{slow} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
 # -- warehouses -----------------------------------------------------------------------------------
+
+
+PLAIN = [
+    ("duckdb", {}),
+    ("duckdb", {"DUCKDB_PATH": "../a.b/my shop.v2.db"}),
+    ("postgres", {"PGHOST": "", "PGUSER": "ann", "PGPASSWORD": "p{%", "PGPORT": "6543"}),
+    (None, {"TARGET": "postgres", "USER": "ben", "PGDATABASE": "w"}),
+]
+
+
+@pytest.mark.parametrize(("name", "variables"), PLAIN)
+def test_a_plain_profile_is_read_as_dbt_reads_it(
+    name: str | None, variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in [v for v in os.environ if v.startswith("PG")] + ["TARGET", "DUCKDB_PATH"]:
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    shutil.copyfile(REPO / "profiles.example.yml", tmp_path / "profiles.yml")
+    plain = read_plain_output(read_profile(tmp_path, "classicmodels") or {}, name)
+    by_dbt = read_output(REPO, tmp_path, name)
+    assert plain
+    for found in ("name", "kind", "schema", "database", "is_default"):
+        assert getattr(plain, found) == getattr(by_dbt, found)
+    kind = WAREHOUSES[plain.kind]
+    assert kind.connection_of(plain, set()) == kind.connection_of(by_dbt, set())
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        {"type": "duckdb", "schema": "main", "path": ":memory:"},
+        {"type": "duckdb", "schema": "main", "path": "md:shop"},
+        {"type": "duckdb", "schema": "main", "path": "w.duckdb", "database": "other"},
+        {"type": "duckdb", "schema": "main", "path": "w.duckdb", "attach": [{"path": "x"}]},
+        {"type": "duckdb", "schema": "main", "path": "{{ env_var('NOT_SET_ANYWHERE') }}"},
+        {"type": "duckdb", "schema": "main", "path": "{{ env_var('HOME') | upper_case }}"},
+        {"type": "duckdb", "schema": "main", "path": "{{ none }}"},
+        {"type": "duckdb", "path": "w.duckdb"},
+        {"type": "postgres", "host": "h", "user": 1, "password": "p", "port": 1, "schema": "s",
+         "dbname": "d"},
+        {"type": "postgres", "host": "h", "user": "u", "password": "p", "port": "1", "schema": "s",
+         "dbname": "d"},
+        {"type": "redshift", "host": "h"},
+        "not fields",
+    ],
+)  # fmt: skip
+def test_what_only_dbt_can_read_is_left_to_dbt(output: object) -> None:
+    profile = {"target": "one", "outputs": {"one": output}}
+    assert read_plain_output(profile, None) is None
 
 
 def test_loader_and_pipeline_know_the_same_warehouses() -> None:
