@@ -22,6 +22,7 @@ help: ## show this list
 	@echo '      DUCKDB_PATH  the file of the DuckDB warehouse (default: warehouse.duckdb)'
 	@echo '      TESTS        all: test all rows; new: in large tables, test only rows that no green build has'
 	@echo '                   tested (default for a shop with a million rows)'
+	@echo '      WAIT         seconds to wait for another run into the same warehouse (default: none, exit code 75)'
 	@echo '      AS_OF_DATE   the day that the marts take for today, such as 2026-11-20 (default: today)'
 	@echo '      PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE   the PostgreSQL warehouse'
 	@echo '      BI_PGUSER BI_PGPASSWORD   the login with which make bi reads PostgreSQL (default: as above)'

@@ -16,6 +16,8 @@ from .config import TARGETS, Config, find_config
 from .destinations import Destination, open_destination
 from .destinations.redshift.settings import driver_parameters
 from .drift import TABLE_DROPPED, summed_up
+from .errors import BusyError
+from .lock import BUSY
 from .options import MODES, POLICIES
 from .plan import refuse_unfit
 from .progress import Bar, Lines, Progress
@@ -53,6 +55,7 @@ and _load_issues.
 exit codes
   0 done               1 failed, nothing changed
   2 wrong usage        3 done, but some values could not be loaded exactly
+  75 another run is writing into the warehouse: WAIT=600 waits up to 600 seconds for it
 
 examples
   python -m loader --source sqlite:///shop.sqlite --target duckdb
@@ -84,7 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             verdicts, warnings, left_out = verify(source, warehouse, options, progress=progress)
             _warn(warnings, say)
             return _show_verdicts(verdicts, left_out, as_json=as_json)
-        result = load(source, warehouse, options, progress=progress)
+        with warehouse.alone("python -m loader", lambda text: say(f"load: {text}", "info")):
+            result = load(source, warehouse, options, progress=progress)
+    except BusyError as error:
+        say(f"load: {error}", "error")
+        return BUSY
     except UsageError as error:
         say(f"load: {error}", "error")
         return USAGE

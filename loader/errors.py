@@ -7,3 +7,7 @@ class LoadError(Exception):
 
 class UsageError(LoadError):
     """A request is wrong as written (exit code 2)."""
+
+
+class BusyError(LoadError):
+    """Another run is writing into the warehouse (exit code 75, which says: try again later)."""

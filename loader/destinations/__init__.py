@@ -21,14 +21,15 @@ __all__ = [
 def open_destination(kind: str, raw_schema: str, connection: Mapping[str, Any]) -> Destination:
     """The destination of a kind of warehouse; `connection` is what its driver needs.
 
-    For "duckdb" that is a `path`, for "postgres" parameters of libpq (those that are left out come
-    from the environment), for "redshift" parameters of its driver. Raises UsageError.
+    For "duckdb" that is a `path`, and a `place` where the path is that of a copy; for "postgres"
+    parameters of libpq (those that are left out come from the environment); for "redshift"
+    parameters of its driver. Raises UsageError.
     """
     # Each driver is imported only where it is needed.
     if kind == "duckdb":
         from .duckdb import DuckDBDestination
 
-        return DuckDBDestination(raw_schema, connection["path"])
+        return DuckDBDestination(raw_schema, **connection)
     if kind == "postgres":
         from .postgres import PostgresDestination
 

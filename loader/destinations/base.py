@@ -1,7 +1,8 @@
 """The contract of a destination: what a run asks of it, in this order."""
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -77,6 +78,15 @@ class Destination(ABC):
     largest_scale: int
     # Bytes that a value of a type can have, where there is a limit; longer ones become null.
     longest: Mapping[Kind, int]
+
+    def alone(
+        self, command: str, say: Callable[[str], None]
+    ) -> contextlib.AbstractContextManager[None]:
+        """Keep other commands that write into this warehouse away, before `open`.
+
+        `command` is what they are told; `say` receives a line before a wait. Raises BusyError.
+        """
+        return contextlib.nullcontext()
 
     @abstractmethod
     def open(self) -> None:

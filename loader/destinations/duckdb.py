@@ -7,7 +7,7 @@ second loader.
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +18,8 @@ import pyarrow as pa
 from ..audit import Record
 from ..dialects.duckdb import SETTINGS, line_sql, lines_of, wire_sql
 from ..dialects.standard import literal, quote
-from ..errors import LoadError
+from ..errors import BusyError, LoadError
+from ..lock import FileLock, holding
 from ..schema import MAX_DECIMAL_DIGITS, Column, Kind, Table, Type
 from ..wire import ESCAPES, Block, Tally, has_escapes
 from .arrow import fields_of
@@ -54,11 +55,13 @@ class DuckDBDestination(SqlDestination):
         Kind.BINARY: "BLOB",
     }
 
-    def __init__(self, raw_schema: str, path: str | Path) -> None:
+    def __init__(self, raw_schema: str, path: str | Path, place: str | Path = "") -> None:
+        """`place` is what people call the warehouse, where `path` is a copy of it."""
         super().__init__(raw_schema)
         self.path = Path(path)
+        self.place = place or self.path
         self.staging_path = self.path.with_name(self.path.name + ".loading")
-        self.description = f"duckdb {self.path}"
+        self.description = f"duckdb {self.place}"
         self.warnings: list[str] = []
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._existing: dict[str, dict[str, Type | None]] = {}
@@ -67,8 +70,27 @@ class DuckDBDestination(SqlDestination):
         # Rows of the table that is being staged.
         self._rows_read_back = 0
 
+    def alone(
+        self, command: str, say: Callable[[str], None]
+    ) -> contextlib.AbstractContextManager[None]:
+        """A file beside the warehouse's own, also where `path` is a link to it."""
+        file = self.path.resolve()
+        self._refuse_no_file()
+        lock = FileLock(file.with_name(f"{file.name}.lock"))
+        return holding(lock, str(self.place), command, say)
+
     def open(self) -> None:
         """Open the staging file, which is the lock, and read the catalog of the warehouse."""
+        self._refuse_no_file()
+        with self._doing("opening it"):
+            self._connection = self._open_staging()
+            for setting in SETTINGS:
+                self._run(f"set {setting}")
+            if self.path.exists():
+                with self._warehouse():
+                    self._look()
+
+    def _refuse_no_file(self) -> None:
         folder = self.path.resolve().parent
         if not folder.is_dir():
             raise LoadError(
@@ -77,15 +99,8 @@ class DuckDBDestination(SqlDestination):
             )
         if self.path.is_dir():
             raise LoadError(
-                f"The warehouse {self.path} is a folder, not a file: change DUCKDB_PATH."
+                f"The warehouse {self.place} is a folder, not a file: change DUCKDB_PATH."
             )
-        with self._doing("opening it"):
-            self._connection = self._open_staging()
-            for setting in SETTINGS:
-                self._run(f"set {setting}")
-            if self.path.exists():
-                with self._warehouse():
-                    self._look()
 
     def last_loaded_at(self) -> datetime | None:
         return self._last
@@ -180,7 +195,7 @@ class DuckDBDestination(SqlDestination):
     def begin_publish(self) -> None:
         """Open the warehouse and begin the one transaction that readers will see."""
         with self._doing("opening it to publish"):
-            self._attach()
+            self._attach(write=True)
             # No checkpoint within the commit; `commit` below makes one afterwards.
             self._run("set checkpoint_threshold = '1TB'")
             self._run("reset threads")
@@ -223,7 +238,7 @@ class DuckDBDestination(SqlDestination):
             with contextlib.suppress(duckdb.Error):
                 self._run(statement)
         # An error while recording must not hide the failure itself.
-        with contextlib.suppress(duckdb.Error, LoadError), self._warehouse():
+        with contextlib.suppress(duckdb.Error, LoadError), self._warehouse(write=True):
             self._write(records)
 
     def close(self) -> None:
@@ -239,8 +254,8 @@ class DuckDBDestination(SqlDestination):
             connection = duckdb.connect(str(self.staging_path))
         except duckdb.IOException as error:
             if "lock" in str(error).lower():
-                raise LoadError(
-                    f"Another load into {self.path} is running: wait until it ends."
+                raise BusyError(
+                    f"Another load into {self.place} is running: wait until it ends."
                 ) from None
             # A killed load may leave a file that cannot be opened again.
             self._remove_staging()
@@ -254,26 +269,27 @@ class DuckDBDestination(SqlDestination):
             path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _warehouse(self) -> Iterator[None]:
-        self._attach()
+    def _warehouse(self, *, write: bool = False) -> Iterator[None]:
+        self._attach(write=write)
         try:
             yield
         finally:
             self._run(f"detach {WAREHOUSE}")
 
-    def _attach(self) -> None:
-        """Open the warehouse for writing; waits for a reader that has it open."""
+    def _attach(self, *, write: bool) -> None:
+        """Open the warehouse; waits for a writer, and to write also for readers."""
+        how = "" if write else " (read_only)"
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                self._run(f"attach {literal(str(self.path))} as {WAREHOUSE}")
+                self._run(f"attach {literal(str(self.path))} as {WAREHOUSE}{how}")
                 return
             except duckdb.Error as error:
                 if "lock" not in str(error).lower():
                     raise
                 if time.monotonic() > deadline:
                     raise LoadError(
-                        f"The warehouse {self.path} is open in another program"
+                        f"The warehouse {self.place} is open in another program"
                         f"{_holder(str(error))}: close it there and run the load again."
                     ) from None
                 time.sleep(0.2)
@@ -351,7 +367,7 @@ class DuckDBDestination(SqlDestination):
                 text = "the file or its folder cannot be written: check its permissions"
             elif "not a valid DuckDB database" in text:
                 text = "the file is not a DuckDB database: move it away, or change DUCKDB_PATH"
-            raise LoadError(f"The warehouse {self.path}, {what}: {text}.") from None
+            raise LoadError(f"The warehouse {self.place}, {what}: {text}.") from None
 
 
 def _arrow_type(kind: Type) -> pa.DataType:

@@ -7,8 +7,8 @@ with its views and grants: rows are staged in a temporary table, then the differ
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from typing import Any
 
@@ -28,10 +28,12 @@ from ..dialects.postgres import (
     said,
 )
 from ..dialects.standard import escaped_sql, literal, quote
-from ..errors import LoadError
+from ..errors import BusyError, LoadError
+from ..lock import holding
 from ..schema import BIGINT, INTEGER, MAX_DECIMAL_DIGITS, SMALLINT, Column, Kind, Table, Type
 from ..wire import Block, Tally, double_sql, key_of
 from .base import Changes, Stamp, Within
+from .postgres_lock import SessionLock
 from .postgres_views import views_aside
 from .sql import SqlDestination
 
@@ -68,20 +70,29 @@ class PostgresDestination(SqlDestination):
         self.description = "postgres"
         self.warnings: list[str] = []
 
-    def open(self) -> None:
-        """Connect, take the lock, and begin the transaction."""
+    def alone(self, command: str, say: Callable[[str], None]) -> AbstractContextManager[None]:
+        """A lock of a session that does nothing else, by the raw schema."""
+        info = self._options
+        place = f"{self.schema} of {info.get('dbname') or os.environ.get('PGDATABASE', 'postgres')}"
+        return holding(SessionLock(self._connect, self.schema), place, command, say)
+
+    def _connect(self) -> psycopg.Connection:
         options = {
             "host": os.environ.get("PGHOST", "localhost"),
             "connect_timeout": "10",
             "client_encoding": "utf8",
         } | self._options
         try:
-            connection = psycopg.connect(make_conninfo(**options))
+            return psycopg.connect(make_conninfo(**options))
         except psycopg.Error as error:
             where = f"{options['host']}:{options.get('port', os.environ.get('PGPORT', '5432'))}"
             raise LoadError(
                 f"The PostgreSQL warehouse at {where} cannot be opened: {connection_problem(error)}"
             ) from None
+
+    def open(self) -> None:
+        """Connect, take the lock, and begin the transaction."""
+        connection = self._connect()
         self._connection = connection
         info = connection.info
         self.description = f"postgres {info.host}:{info.port}/{info.dbname}"
@@ -108,7 +119,7 @@ class PostgresDestination(SqlDestination):
             if free and self.columns("_load_ranges"):
                 self._states = self._read_states()
         if not free:
-            raise LoadError(
+            raise BusyError(
                 f"Another load into {self.schema} of {self.description} is running:"
                 " wait until it ends."
             )

@@ -51,6 +51,7 @@ _NAMES = (
     "SOURCE_URL",
     "SOURCE_PASSWORD",
     "ALLOW_OTHER_SOURCE",
+    "WAIT",
     "LOAD_CONFIG",
     "LOAD_HASH_SALT",
     "MAKEFLAGS",

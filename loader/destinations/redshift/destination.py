@@ -18,7 +18,7 @@ from redshift_connector.error import Error as RedshiftError
 
 from ...audit import STATE_TABLES, Record
 from ...dialects.standard import literal, quote
-from ...errors import LoadError, UsageError
+from ...errors import BusyError, LoadError, UsageError
 from ...schema import TEXT, Column, Kind, Table, Type
 from ...wire import Block, Tally
 from ..base import Changes, Stamp, Within
@@ -404,7 +404,7 @@ class RedshiftDestination(RedshiftSql):
                 raise LoadError(
                     f"{self.description}, taking the lock: {self._explained(error)}."
                 ) from None
-            raise LoadError(
+            raise BusyError(
                 f"Another load into {self.schema} of {self.description} is running:"
                 " wait until it ends."
             ) from None

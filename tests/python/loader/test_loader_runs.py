@@ -14,6 +14,7 @@ import loader.destinations.duckdb
 import loader.destinations.postgres
 import loader.destinations.redshift.destination
 from loader import DuckDBDestination, LoadError, Options, UsageError, load
+from loader.errors import BusyError
 from loader.urls import parse_url, with_password
 from support.loader_command import MODULE, SCRIPT, Ran, as_process, in_process
 from support.one_run import own
@@ -411,9 +412,9 @@ class TestErrors:
             result = as_process(
                 "--source", "sqlite:///shop.sqlite", "--raw-schema", "raw", folder=tmp_path
             )
-            self._fails(result, 1, "Another load")
+            self._fails(result, 75, "Another load")
         else:
-            with pytest.raises(LoadError, match="Another load"):
+            with pytest.raises(BusyError, match="Another load"):
                 load(_url(tmp_path), open_warehouse())
         first.close()
         load(_url(tmp_path), open_warehouse())
