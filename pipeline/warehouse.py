@@ -80,7 +80,7 @@ class Warehouse(ABC):
     @property
     @abstractmethod
     def _errors(self) -> tuple[type[Exception], ...]:
-        """What the driver raises."""
+        """What the driver raises, and the loader's destination."""
 
     @abstractmethod
     def _open(self) -> AbstractContextManager[Ask]:
@@ -149,7 +149,7 @@ class Warehouse(ABC):
         try:
             with self._open() as ask:
                 yield ask
-        except (*self._errors, LoadError) as error:
+        except self._errors as error:
             said = str(error).strip().partition("\n")[0].rstrip(".!")
             raise WarehouseError(f"The warehouse {self.place} cannot be read: {said}.") from None
 
@@ -177,7 +177,7 @@ class DuckDB(Warehouse):
     def _errors(self) -> tuple[type[Exception], ...]:
         import duckdb  # each driver only where it is needed
 
-        return (duckdb.Error,)
+        return (duckdb.Error, LoadError)
 
     def connect(self) -> Any:
         import duckdb
@@ -218,7 +218,7 @@ class Postgres(Warehouse):
     def _errors(self) -> tuple[type[Exception], ...]:
         import psycopg
 
-        return (psycopg.Error,)
+        return (psycopg.Error, LoadError)
 
     def connect(self) -> Any:
         import psycopg
@@ -258,7 +258,7 @@ class Redshift(Warehouse):
 
     @property
     def _errors(self) -> tuple[type[Exception], ...]:
-        return ()  # the loader's destination translates them
+        return (LoadError,)
 
     def connect(self) -> Any:
         import redshift_connector

@@ -375,7 +375,7 @@ def _loads(smoke: Smoke, schema: str, rows: int, *, without_bucket: bool) -> str
                     for name in ("inserted", "updated", "deleted")
                 )
             )
-            verdicts, _ = verify(url, redshift_destination(schema, smoke.parameters), Options())
+            verdicts, *_ = verify(url, redshift_destination(schema, smoke.parameters), Options())
             differences = [text for verdict in verdicts for text in verdict.differences]
             assert not differences, differences
     expected = [(rows + 20, 0, 0), (0, 0, 0), (0, 10, 0), (2, 0, 2), (0, 1, 0)]

@@ -86,10 +86,9 @@ def test_clock_that_goes_backwards(story: Story) -> None:
     who = change_credit(story, "3333.33")
     story.load()
     assert story.last_stamp > last
-    newest = "(select max(batch_id) from _load_runs)"
-    assert story.warehouse.query(f"select started_at from _load_runs where batch_id = {newest}") == [
-        (story.last_stamp,)
-    ]
+    newest = f"batch_id = '{newest_load(story)}'"
+    stamps = story.warehouse.query(f"select started_at from _load_runs where {newest}")
+    assert stamps == [(story.last_stamp,)]
     story.build()
     story.check()
     assert versions(story, who)[-1][3] == story.last_stamp
