@@ -28,6 +28,10 @@ from tools.servers import PostgresServer
 # project's macro, then note the new hash here.
 REPLACED: dict[str, tuple[tuple[str, ...], str]] = {
     "apply_grants": ((), "573974b067ff08ba"),
+    "create_table_as": (
+        ("table_columns_and_constraints", "get_select_subquery"),
+        "7981b200e3e3a897",
+    ),
     "drop_table": (("drop_relation", "get_drop_sql"), "3532e335788c1e8a"),
     "generate_schema_name": ((), "6f379627c937f6f6"),
     "get_test_sql": ((), "8b2f3ad2a5679d0e"),
