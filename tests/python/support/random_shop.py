@@ -186,16 +186,7 @@ class RandomShop:
         if not template:
             return None
         number = self.next_number("customers", "customerNumber")
-        # An order may have been there before its customer.
-        if self.random.random() < 0.3:
-            (taken,) = self.random.choice(
-                self.run(
-                    'select "customerNumber" from orders where "customerNumber" not in'
-                    ' (select "customerNumber" from customers) union all select ?',
-                    number,
-                )
-            )
-            number = taken
+        number = self.awaited("customers", number, ("orders", "customerNumber"))
         self.insert("customers", (number, f"Customer {number}", *template[2:]))
         return str(number)
 
@@ -300,6 +291,7 @@ class RandomShop:
         if not template:
             return None
         number = self.next_number("employees", "employeeNumber")
+        number = self.awaited("employees", number, ("customers", "salesRepEmployeeNumber"))
         self.insert("employees", (number, f"Last {number}", *template[2:]))
         return str(number)
 
@@ -344,8 +336,9 @@ class RandomShop:
         if not template:
             return None
         self._number += 1
-        self.insert("offices", (f"N{self._number}", *template[1:]))
-        return f"N{self._number}"
+        code = self.awaited("offices", f"N{self._number}", ("employees", "officeCode"))
+        self.insert("offices", (code, *template[1:]))
+        return str(code)
 
     def row_is_deleted(self) -> str | None:
         """Any row of any table; what refers to it is left behind."""
@@ -440,6 +433,16 @@ class RandomShop:
 
     def money(self) -> str:
         return f"{self.random.randint(100, 20_000) / 100:.2f}"
+
+    def awaited(self, table: str, key: Any, child: tuple[str, str]) -> Any:
+        """That key, or often one that a child has named before its parent was there."""
+        (own_key,) = TABLES[table].primary_key
+        name, column = child
+        missing = self.run(
+            f'select distinct "{column}" from {name} where "{column}" is not null'
+            f' and "{column}" not in (select "{own_key}" from {table}) order by 1'
+        )
+        return self.random.choice(missing)[0] if missing and self.random.random() < 0.5 else key
 
     def _next_line(self, order: int) -> int:
         sql = 'select coalesce(max("orderLineNumber"), 0) + 1 from orderdetails'

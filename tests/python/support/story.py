@@ -34,6 +34,10 @@ STATEFUL = (
     "config.materialized:table",
     "resource_type:snapshot",
 )
+# Of these, what the marts on top of the star are calculated from: half of a build's time.
+STAR = ("path:models/marts/core,config.materialized:incremental", "resource_type:snapshot")
+# The marts on top are calculated anew as a whole: each so many rounds is enough to compare them.
+WHOLE_EVERY = 4
 
 SNAPSHOTS = {
     "customers": "customers_snapshot",
@@ -58,6 +62,37 @@ PARENTS = """
     left join marts.dim_locations as l on f.location_key = l.location_key
     left join marts.dim_employees as e on f.employee_version_key = e.employee_version_key
     left join marts.dim_offices as o on f.office_key = o.office_key"""
+# By fact: its key, and the stamp of each row that it was made of.
+VERSIONS = ("customer", "employee", "product")
+MADE_OF_AN_ORDER = " union all ".join(
+    (
+        "select f.order_line_key, d._loaded_at from marts.fact_orders as f"
+        " inner join staging.stg_classicmodels__order_details as d"
+        " on f.order_number = d.order_number and f.product_code = d.product_code",
+        "select f.order_line_key, o._loaded_at from marts.fact_orders as f"
+        " inner join staging.stg_classicmodels__orders as o on f.order_number = o.order_number",
+        "select f.order_line_key, t._loaded_at from marts.fact_orders as f"
+        " inner join staging.stg_classicmodels__tombstones as t"
+        " on t.entity = 'orders' and f.order_number = t.order_number",
+        *(
+            f"select f.order_line_key, v._loaded_at from marts.fact_orders as f inner join"
+            f" marts.dim_{parent}s as v on f.{parent}_version_key = v.{parent}_version_key"
+            for parent in VERSIONS
+        ),
+    )
+)
+MADE_OF_A_PAYMENT = " union all ".join(
+    (
+        "select f.payment_key, p._loaded_at from marts.fact_payments as f"
+        " inner join staging.stg_classicmodels__payments as p"
+        " on f.customer_number = p.customer_number and f.check_number = p.check_number",
+        *(
+            f"select f.payment_key, v._loaded_at from marts.fact_payments as f inner join"
+            f" marts.dim_{parent}s as v on f.{parent}_version_key = v.{parent}_version_key"
+            for parent in VERSIONS[:2]
+        ),
+    )
+)
 LINE_COLUMNS = (
     "order_number",
     "product_code",
@@ -123,6 +158,7 @@ class Story:
     shop: RandomShop
     clock: Clock
     account: Account
+    # By incremental model: the SQL that calculates it without its history.
     fresh: Mapping[str, str] = field(default_factory=dict)
     # By dimension, natural key and version number (0: of all versions): no key may ever change.
     keys: dict[tuple[str, Any, int], str] = field(default_factory=dict)
@@ -137,7 +173,7 @@ class Story:
         self.loaded = read_tables(self.shop)
 
     def build(self, *arguments: str) -> None:
-        """Snapshots and models; the account takes note of the last load, as the snapshots do."""
+        """Snapshots and star; the account takes note of the last load, as the snapshots do."""
         self.account.note(self.last_stamp, self.loaded)
         self.succeed(*arguments)
 
@@ -147,8 +183,8 @@ class Story:
             pytest.fail(str(outcome), pytrace=False)
 
     def run_dbt(self, *arguments: str) -> Outcome:
-        """What `dbt build` does, without seeds, views and tests unless the arguments say so."""
-        arguments = arguments or ("--select", *STATEFUL)
+        """What `dbt build` does for the star, without seeds, views and tests; or as told."""
+        arguments = arguments or ("--select", *STAR)
         return self.project.dbt(
             self.warehouse, "build", "--exclude-resource-type", "test", "unit_test",
             "--threads", "1", *arguments,
@@ -162,14 +198,18 @@ class Story:
         )
         self.build("--full-refresh")
 
-    def check(self) -> None:
-        """Every incremental model is a full refresh of itself, and the account agrees."""
-        self.check_fresh()
+    def check(self, whole: bool = False) -> None:
+        """Every model of the star is a full refresh of itself, and the account agrees.
+
+        `whole`: the marts on top of it are, too.
+        """
+        self.check_fresh([name for name in self.fresh if whole or is_of_the_star(name)])
         for name, (entity, key, versions) in DIMENSIONS.items():
             self.check_dimension(name, entity, key, versions(self.account))
         self.check_facts()
+        self.check_stamps()
 
-    def check_fresh(self) -> None:
+    def check_fresh(self, names: Sequence[str]) -> None:
         columns = {m.name: ", ".join(m.columns) for m in self.project.marts(self.warehouse)}
         compared = [
             f"with kept as (select {columns[name]} from marts.{name}),"
@@ -178,9 +218,9 @@ class Story:
             " as surplus limit 2) union all"
             " (select 'built anew', * from (select * from anew except all select * from kept)"
             " as missing limit 2)"
-            for name, sql in self.fresh.items()
+            for name, sql in ((name, self.fresh[name]) for name in names)
         ]
-        for name, other in zip(self.fresh, self.warehouse.query_all(compared), strict=True):
+        for name, other in zip(names, self.warehouse.query_all(compared), strict=True):
             if other:
                 pytest.fail(f"{name}:\n" + "\n".join(map(str, other)), pytrace=False)
 
@@ -260,11 +300,26 @@ class Story:
             ],
         )
 
+    def check_stamps(self) -> None:
+        """A line or payment is as new as the newest that it was made of; builds rely on it."""
+        for fact, key, made_of in (
+            ("fact_orders", "order_line_key", MADE_OF_AN_ORDER),
+            ("fact_payments", "payment_key", MADE_OF_A_PAYMENT),
+        ):
+            wrong = self.warehouse.query(
+                f"select f.{key}, f._loaded_at, newest._loaded_at from marts.{fact} as f inner join"
+                f" (select {key}, max(_loaded_at) as _loaded_at from ({made_of}) as parts"
+                f" group by {key}) as newest on f.{key} = newest.{key}"
+                " where f._loaded_at <> newest._loaded_at limit 2"
+            )
+            if wrong:
+                pytest.fail(f"{fact} is stamped otherwise than what it is made of: {wrong}")
+
     def check_nothing_changes(self) -> None:
         """A load and a build in which nothing is new touch no mart."""
         before = self.state_of_marts()
         self.load()
-        self.build()
+        self.build("--select", *STATEFUL)
         after = self.state_of_marts()
         touched = [name for name in before if before[name] != after[name]]
         if touched:
@@ -286,27 +341,29 @@ class Story:
         happened: list[str] = []
         number = 0
         try:
-            self.check()
+            self.check(whole=True)
             for number in range(1, rounds + 1):
-                happened = self.happen(random, random.choice(events or FEW_EVENTS))
+                whole = number % WHOLE_EVERY == 0
+                count = random.choice(events or FEW_EVENTS)
+                happened = self.happen(random, count)
                 chance = random.random()
                 if chance < 0.1:
                     # Two loads before a build, which never sees what was there between them.
                     happened += ["a second load", *self.happen(random, 2)]
-                elif chance < 0.2:
-                    happened += self.load_meanwhile(random)
-                self.build()
-                self.check()
+                elif chance < 0.25:
+                    happened += self.load_meanwhile(random, count)
+                self.build("--select", *(STATEFUL if whole else STAR))
+                self.check(whole)
                 if number % 20 == 0:
                     happened = ["nothing"]
                     self.check_nothing_changes()
-                    self.check()
+                    self.check(whole)
         except (Exception, pytest.fail.Exception) as error:
             listed_events = "".join(f"\n  {event}" for event in happened)
             kind = "" if isinstance(error, pytest.fail.Exception) else f"{type(error).__name__}: "
             raise AssertionError(f"round {number}:{listed_events}\n{kind}{error}") from error
 
-    def load_meanwhile(self, random: Random) -> list[str]:
+    def load_meanwhile(self, random: Random, count: int) -> list[str]:
         """A build in whose middle a load arrives; a part of another build that selects a few nodes.
 
         Facts see rows that are newer than dimensions, and dimensions that are newer than others.
@@ -314,7 +371,7 @@ class Story:
         """
         facts = [name for name in self.fresh if name.startswith("fact_")]
         early = self.build_some(random)
-        happened = self.happen(random, 2)
+        happened = self.happen(random, count)
         self.succeed("--select", *facts)
         if random.random() < 0.5:
             happened.append(f"again {self.build_some(random)}")
@@ -350,6 +407,10 @@ def begun(project: Project, warehouse: Warehouse, folder: Path, random: Random) 
         story.begin()
         yield story
         shop.close()
+
+
+def is_of_the_star(model: str) -> bool:
+    return model.startswith(("dim_", "fact_"))
 
 
 def listed(alias: str, columns: Sequence[str]) -> str:
