@@ -449,6 +449,25 @@ ODDITIES = [
         "customers_are_there_once",
     ),
     oddity(
+        "product with two codes",
+        "products",
+        a_copy("products", PRODUCT, productcode="'AGAIN'"),
+        "products_and_employees_have_one_key",
+    ),
+    oddity(
+        "employee with two numbers",
+        "employees",
+        a_copy("employees", f"employeenumber = {EMPLOYEE}", employeenumber="9999"),
+        "products_and_employees_have_one_key",
+    ),
+    oddity(
+        "credit limit times 1,000",
+        "customers",
+        f"alter table customers alter creditlimit type decimal(18, 2);"
+        f"update customers set creditlimit = 1000 * creditlimit where customernumber = {CUSTOMER}",
+        "credit_limits_are_near_the_others",
+    ),
+    oddity(
         "employee who is his own manager",
         "employees",
         f"update employees set reportsto = employeenumber where employeenumber = {EMPLOYEE}",
