@@ -16,7 +16,7 @@ from .ranges import Scope
 from .schema import METADATA_COLUMNS, TEXT, Column, Table, Type
 from .selection import Unread, without_news
 from .sources import Source
-from .wire import Block, Issues
+from .wire import NULL, Block, Issues
 
 # Rows whose values are compared to see whether a column, or a table, was renamed.
 MOST_ROWS = 1_000_000
@@ -138,6 +138,12 @@ class Checker:
                     f" source{before}, of which the models cannot make {wanted}"
                     f"{self._needed(table.raw_name, name)}: {hint}."
                 )
+            elif respelled := self._respelled(table, column):
+                self.problems.append(
+                    f"{respelled}{self._needed(table.raw_name, name)}:"
+                    f" {remedy(self.source, table, column, TEXT)}; or, if they are right now, load"
+                    f" it once with --full-refresh --select {table.name}."
+                )
             elif other := self._took_over(table, column):
                 self.problems.append(
                     f"{other}, so the source has renamed columns, or given one the name of"
@@ -244,6 +250,24 @@ class Checker:
                     )
         return ""
 
+    def _respelled(self, table: Table, column: Column) -> str:
+        """That a column of text has another type, in which no value is as it was, or "".
+
+        Such as JSON, which arrives as text too, but has quotes around each value.
+        """
+        was = self.known.get(table.raw_name, {}).get(column.raw_name, "")
+        held = (self.destination.columns(table.raw_name) or {}).get(column.raw_name)
+        is_text = held == TEXT == column.type and not column.hashed
+        if self.options.full_refresh or not is_text or _plain(was) == _plain(declared(column)):
+            return ""
+        agree, values = self._has_values_of(table, column, column.raw_name, without_nulls=True)
+        if agree >= values * (1 - SHARE):
+            return ""
+        return (
+            f"The column {table.name}.{column.name} is {column.declared} in the source (before:"
+            f" {was}), and only {agree} of its {values} values are as they were"
+        )
+
     def _in_its_place(self, table: Table, name: str) -> Iterator[Column]:
         """Other columns of the type of one that was there, in the place that it had."""
         known = self.known.get(table.raw_name, {})
@@ -269,7 +293,9 @@ class Checker:
             ):
                 yield column
 
-    def _has_values_of(self, table: Table, column: Column, name: str) -> tuple[int, int]:
+    def _has_values_of(
+        self, table: Table, column: Column, name: str, *, without_nulls: bool = False
+    ) -> tuple[int, int]:
         """How many rows have in a column the value that the warehouse has in another, of how many.
 
         Where the key stayed, it says which rows.
@@ -283,6 +309,7 @@ class Checker:
         return self._agree(
             replace(table, columns=(*key, column), key=()),
             replace(table, columns=(*key, replace(column, raw_name=name)), key=()),
+            NULL if without_nulls else b"",
         )
 
     def _renamed_table(self, gone: str, tables: list[Table]) -> str:
@@ -302,10 +329,17 @@ class Checker:
                 return f"{table.name} (same columns, same values in {agree} of {rows} rows)"
         return ""
 
-    def _agree(self, here: Table, there: Table) -> tuple[int, int]:
-        """How many rows of the warehouse the source has too, and of how many."""
+    def _agree(self, here: Table, there: Table, without: bytes = b"") -> tuple[int, int]:
+        """How many rows of the warehouse the source has too, and of how many.
+
+        `without`: rows that have this in their last column do not count.
+        """
         ours = Counter(_lines(self.source.read(here, Scope(), Issues(here))))
-        theirs = Counter(_lines(self.destination.held(there)))
+        theirs = Counter(
+            line
+            for line in _lines(self.destination.held(there))
+            if not without or line.rpartition(b"\t")[2] != without
+        )
         return (ours & theirs).total(), theirs.total()
 
 

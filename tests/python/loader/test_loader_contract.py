@@ -348,6 +348,28 @@ def test_a_server_renames_and_retypes(
     with pytest.raises(LoadError, match=r"customers\.id, .* renamed to number .* 2 of 2 rows"):
         loads()
     server.execute("alter table customers rename column number to id", name)
+    # Text that became JSON has quotes (that of MariaDB is text with a check); longer text has not.
+    longer, quoted, plain = (
+        (
+            "alter table customers alter city type text",
+            "alter table customers alter city type json using to_json(city)",
+            "alter table customers alter city type text using city #>> '{}'",
+        )
+        if kind == "postgres"
+        else (
+            "alter table customers modify city text",
+            "alter table customers modify city varchar(30); update customers set city ="
+            " json_quote(city)",
+            "alter table customers modify city text; update customers set city ="
+            " json_unquote(city)",
+        )
+    )
+    server.execute(longer, name)
+    loads()
+    server.execute(quoted, name)
+    with pytest.raises(LoadError, match=r"customers\.city is .*, and only 0 of its 2 values are"):
+        loads()
+    server.execute(plain, name)
     # Older forms of the same values are taken; other values are not.
     change = "alter column amount type" if kind == "postgres" else "modify amount"
     server.execute(f"alter table payments {change} {money}", name)

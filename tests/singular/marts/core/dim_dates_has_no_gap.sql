@@ -41,8 +41,9 @@ days as (
     from dates
     -- one row
     inner join plausible_years
-        on extract(year from dates.date_day)
-        between plausible_years.first_year and plausible_years.last_year
+        on
+            extract(year from dates.date_day)
+            between plausible_years.first_year and plausible_years.last_year
 
 ),
 
