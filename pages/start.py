@@ -43,6 +43,32 @@ def note_build(target: Path, began: datetime, facts: Mapping[str, Any]) -> None:
     _store(target, note, ended)
 
 
+def note_check(target: Path, load: Mapping[str, Any] | None) -> list[str]:
+    """Let the start page say that there was nothing to build after a load. Raises OSError.
+
+    Returns the bad rows that tests leave out.
+    """
+    note = _read(target)
+    confirmed = load["finished_at"] if load else "unknown"
+    for source in note["freshness"]:
+        source |= {"outcome": "good", "loaded_at": confirmed}
+    now = datetime.now(UTC)
+    _store(
+        target, note | {"load": load, "checked_at": moment(now), "green": True, "error": ""}, now
+    )
+    accepted: list[str] = note["accepted_rows"]
+    return accepted
+
+
+def are_pages_of(target: Path, build: str) -> bool:
+    """Whether all pages are there, and of a build: that whose end `build` is."""
+    made = [(site(target) / file).is_file() for file, *_, command in PAGES if "build" in command]
+    try:
+        return all(made) and _read(target).get("build") == build
+    except (OSError, ValueError):
+        return False
+
+
 def note_failure(target: Path, error: str, warehouse: str, gone: Collection[str] = ()) -> None:
     """Let the start page say that a build ended early, above the facts of the build before it.
 
@@ -84,12 +110,17 @@ def _store(target: Path, note: dict[str, Any], now: datetime) -> None:
     replace_file(target / "build.json", json.dumps(note, indent=1))
     write_start_page(target)
     report = site(target) / "report.html"
-    if not note["green"] and report.is_file():
+    if not report.is_file():
+        return
+    notice = ""
+    if not note["green"]:
         why = f": {note['error']}" if note["error"] else ", as the start page says"
         text = f"This page is not the newest: builds fail since {note['failed_since']}{why}"
         notice = f'<div class="notice" role="note"><p>{escape(text)}</p></div>'
-        page = report.read_text("utf-8")
-        replace_file(report, STANDING.sub(lambda found: found[1] + notice + found[2], page))
+    before_it = report.read_text("utf-8")
+    page = STANDING.sub(lambda found: found[1] + notice + found[2], before_it)
+    if page != before_it:
+        replace_file(report, page)
 
 
 def write_start_page(target: Path) -> None:

@@ -3,6 +3,8 @@
     python scripts/build.py            everything
     python scripts/build.py --prepare  only what dbt needs to start: its packages and a profile
 
+It builds and tests what hangs on what has changed since the last green build, and without a change
+nothing; BUILD=all builds and tests everything.
 SOURCE, TARGET, DUCKDB_PATH and the libpq variables name the shop and the warehouse, AS_OF_DATE the
 day that the marts take for today; see `make help`.
 dbt runs in this one process. Exit status: 0 all green, 1 something failed.
@@ -24,13 +26,25 @@ from typing import Any
 from loader import LoadError
 from loader.config import Config, find_config
 from loader.contract import ContractError
-from loader.urls import with_password
+from loader.urls import parse_url, with_password
 from pages.catalog import store_catalog
-from pages.start import note_build, note_failure
+from pages.start import are_pages_of, note_build, note_check, note_failure
+from pipeline.changes import (
+    Changes,
+    Inputs,
+    Wanted,
+    WantedError,
+    changes_since,
+    inputs,
+    note_green_build,
+    selected,
+    wanted,
+    with_others,
+)
 from pipeline.dbt_packages import PackageError, install_packages
-from pipeline.dbt_runner import Dbt, DbtError, Run, close_connections
+from pipeline.dbt_runner import Dbt, DbtError, Node, Result, Run, close_connections
 from pipeline.findings import warning_lines, with_rows
-from pipeline.project import MADE, PROJECT, project_settings, raw_schema
+from pipeline.project import MADE, PROJECT, project_settings, raw_schema, schema_name
 from pipeline.record import (
     accepted_of,
     commit,
@@ -39,8 +53,14 @@ from pipeline.record import (
     outcomes_of,
     owners_of,
 )
-from pipeline.report import write_report
-from pipeline.shop import SAMPLE_URL, OtherShopError, load_shop, make_sample, refuse_other_shop
+from pipeline.shop import (
+    SAMPLE_URL,
+    OtherShopError,
+    load_shop,
+    make_sample,
+    place_of,
+    refuse_other_shop,
+)
 from pipeline.steps import Steps
 from pipeline.summary import (
     Figure,
@@ -53,12 +73,12 @@ from pipeline.summary import (
     figures_of,
     figures_query,
     freshness_line,
+    left_out_lines,
+    nothing_lines,
     rebuilt_lines,
-    tested_lines,
     written_line,
 )
-from pipeline.tested import TestsValueError, tested_before, wanted_tests
-from pipeline.warehouse import ProfileError, Warehouse, chosen_warehouse
+from pipeline.warehouse import ProfileError, Warehouse, WarehouseError, chosen_warehouse
 from sample_shop.shop import ShopError
 
 
@@ -69,17 +89,15 @@ class BuildError(RuntimeError):
 # What a person can mend. Each is printed as one sentence.
 MISTAKES = (
     *(BuildError, DbtError, LoadError, OtherShopError, PackageError, ProfileError, ShopError),
-    TestsValueError,
+    WantedError,
 )
 
 
-def variables() -> list[str]:
-    """dbt's option for the day in AS_OF_DATE; none where it is empty. Raises BuildError."""
+def given_day() -> str:
+    """The day in AS_OF_DATE; empty where it is. Raises BuildError."""
     given = os.environ.get("AS_OF_DATE", "")
-    if not given:
-        return []
     try:
-        return ["--vars", json.dumps({"as_of_date": str(date.fromisoformat(given))})]
+        return str(date.fromisoformat(given)) if given else ""
     except ValueError:
         raise BuildError(f"AS_OF_DATE is a day such as 2026-11-20, not {given}.") from None
 
@@ -95,16 +113,21 @@ def refuse_other_schema(config: Config) -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a person has set for a build: the loader's file, options of dbt, and which tests."""
+    """What a person has set for a build: the loader's file, the day, and how much to build."""
 
     config: Config
-    variables: list[str]
-    tests: str
+    day: str
+    wanted: Wanted
+
+    @property
+    def variables(self) -> list[str]:
+        """The options of dbt that name the day."""
+        return ["--vars", json.dumps({"as_of_date": self.day})] if self.day else []
 
 
 def given_settings() -> Settings:
     """The settings, validated before anything is loaded. Raises one of MISTAKES."""
-    settings = Settings(find_config(), variables(), wanted_tests())
+    settings = Settings(find_config(), given_day(), wanted())
     refuse_other_schema(settings.config)
     return settings
 
@@ -120,74 +143,153 @@ def prepare(steps: Steps) -> Warehouse:
 
 
 def build(steps: Steps, settings: Settings, warehouse: Warehouse) -> bool:
-    """Run every step; True when all is green. Raises one of MISTAKES."""
+    """Load the shop, and build what has changed; True when all is green. Raises one of MISTAKES."""
     began = datetime.now(UTC)
-    config = settings.config
-    given = os.environ.get("SOURCE") or config.source
+    given = os.environ.get("SOURCE") or settings.config.source
     url = with_password(given) if given else SAMPLE_URL
     refuse_other_shop(warehouse, url, sample=not given)
+    # Before anything is read: what is changed meanwhile is built by the next build.
+    now = inputs(warehouse, place_of(parse_url(url)), settings.day)
     if not given:
         make_sample(steps)
-    load_shop(steps, warehouse, url, config.options)
+    load_shop(steps, warehouse, url, settings.config.options)
+    changes = changes_since(warehouse, now, settings.wanted)
+    has_pages = changes.since is not None and are_pages_of(
+        warehouse.made, changes.since.finished_at
+    )
     # Read now: dbt holds a DuckDB file until the end.
     load = last_load(warehouse, raw_schema())
+    if changes.is_nothing and has_pages:
+        say_nothing_has_changed(warehouse, changes, load, sample=not given)
+        green = True
+    else:
+        facts = {"load": load, "accepted": accepted_of(settings.config.options.accept)}
+        work = Work(steps, warehouse, settings, now, changes, has_pages, began, facts)
+        green = build_changes(work, sample=not given)
+    print(f"\n{'Green' if green else 'FAILED'} after {time.monotonic() - steps.started:.1f} s.")
+    return green
 
+
+def say_nothing_has_changed(
+    warehouse: Warehouse, changes: Changes, load: dict[str, Any] | None, *, sample: bool
+) -> None:
+    """Say that there is nothing to build, and again what the last build warned of."""
+    assert changes.since
+    paragraphs = [nothing_lines(changes), *failure_paragraphs(changes.since.warned)]
+    try:
+        accepted = note_check(warehouse.made, load)
+    except OSError as error:
+        accepted = []
+        paragraphs.append([f"WARNING: the start page is not written: {error}"])
+    show(
+        [*paragraphs, accepted_lines(accepted), closing_lines(warehouse, sample=sample, green=True)]
+    )
+
+
+@dataclass(frozen=True)
+class Work:
+    """A build that has something to do. `has_pages`: all pages are of the last green build."""
+
+    steps: Steps
+    warehouse: Warehouse
+    settings: Settings
+    now: Inputs
+    changes: Changes
+    has_pages: bool
+    began: datetime
+    facts: dict[str, Any]
+
+
+def build_changes(work: Work, *, sample: bool) -> bool:
+    """Build and test what has changed, and write the pages. Raises DbtError."""
+    steps, warehouse, changes = work.steps, work.warehouse, work.changes
     with steps.step("dbt parse"):
-        dbt = Dbt([*warehouse.options, *settings.variables], steps.progress)
-    built, tested = build_models(steps, dbt, warehouse, settings.tests)
+        dbt = Dbt([*warehouse.options, *work.settings.variables], steps.progress)
+        nodes = dbt.nodes()
+    built, tested = build_models(steps, dbt, nodes, changes)
     with steps.step("freshness") as notes:
-        fresh = dbt.freshness()
+        fresh = freshness(dbt, nodes, changes)
         notes.append(freshness_line(fresh.results))
-    with steps.step("catalog") as notes:
-        is_complete = dbt.write_catalog()
-        notes.append(publish_catalog(warehouse) if is_complete else "incomplete: see logs/dbt.log")
+    is_complete = True
+    if not work.has_pages:
+        with steps.step("catalog") as notes:
+            is_complete = dbt.write_catalog(is_compiled=changes.since is None)
+            notes.append(
+                publish_catalog(warehouse) if is_complete else "incomplete: see logs/dbt.log"
+            )
     with steps.step("figures"):
-        figures = figures_of(dbt.query(figures_query(mart.name for mart in dbt.marts())))
         results = with_rows(dbt, [*built.results, *fresh.results])
+        if changes.since:
+            results = with_others(results, nodes, changes.since)
+        # DuckDB does not open a file for reading that dbt, in this process, has open for writing.
+        close_connections()
+        schemas = {name: schema_name(warehouse.schema, name) for name in ("marts", "seeds")}
+        query = figures_query([mart.name for mart in dbt.marts()], schemas)
+        figures = figures_of(warehouse.ask(query))
     with steps.step("report") as notes:
         warnings = warning_lines(results)
         notes.append(publish_report(warehouse, warnings, is_good=built.succeeded))
 
     green = built.succeeded and fresh.succeeded and is_complete
+    ended = ""
     paragraphs = [figure_lines(figures, results)]
+    try:
+        ended = note_green_build(warehouse, work.now, changes.load, results) if green else ""
+    except WarehouseError as error:
+        paragraphs.append([f"WARNING: the next build builds everything again: {error}"])
     facts = {
         "green": green,
-        "load": load,
+        "build": ended,
         "tested": tested,
-        "accepted": accepted_of(config.options.accept),
         "warnings": warnings,
+        **work.facts,
         **outcomes_of(results),
         **owners_of(dbt, figures),
         **settings_of(warehouse, figures),
     }
     try:
-        note_build(warehouse.made, began, facts)
+        note_build(warehouse.made, work.began, facts)
     except OSError as error:
         paragraphs.append([f"WARNING: the start page is not written: {error}"])
     paragraphs += [
         *failure_paragraphs(results),
-        accepted_lines(figures),
-        closing_lines(warehouse, sample=not given, green=green),
+        accepted_lines(accepted_rows(figures)),
+        closing_lines(warehouse, sample=sample, green=green),
     ]
-    print("\n" + "\n\n".join("\n".join(lines) for lines in paragraphs if lines))
-    print(f"\n{'Green' if green else 'FAILED'} after {time.monotonic() - steps.started:.1f} s.")
+    show(paragraphs)
     return green
 
 
+def show(paragraphs: Sequence[Sequence[str]]) -> None:
+    """Print paragraphs."""
+    print("\n" + "\n\n".join("\n".join(lines) for lines in paragraphs if lines))
+
+
 def build_models(
-    steps: Steps, dbt: Dbt, warehouse: Warehouse, wanted: str
+    steps: Steps, dbt: Dbt, nodes: Sequence[Node], changes: Changes
 ) -> tuple[Run, list[str]]:
-    """Build and test the models; returns what dbt did, and lines about what was tested."""
+    """Build and test what has changed; returns what dbt did, and lines about it."""
     with steps.step("dbt build") as notes:
-        known, code_is_good = tested_before(dbt, warehouse, wanted)
-        os.environ.update(known)
+        os.environ["TESTED_THROUGH"] = changes.tested_through
         # The results of unit tests depend on the code alone.
-        unit_tests = ("--exclude-resource-type", "unit_test") if code_is_good else ()
-        built = dbt.build(*unit_tests)
-        left_out = tested_lines(code_is_good, known["TESTED_THROUGH"])
+        arguments = ("--exclude-resource-type", "unit_test") if changes.same_code else ()
+        if changes.since:
+            built = dbt.build_some([node.id for node in selected(nodes, changes)], *arguments)
+        else:
+            built = dbt.build(*arguments)
+        left_out = left_out_lines(built.results, nodes, changes)
         tested = [line for line in (written_line(built.results), *left_out) if line]
         notes += [count_line(built.results), *rebuilt_lines(built.results), *tested]
     return built, tested
+
+
+def freshness(dbt: Dbt, nodes: Sequence[Node], changes: Changes) -> Run:
+    """How fresh the sources are: what the load has just confirmed is, and dbt judges the others."""
+    judged = [node for node in nodes if node.is_judged]
+    load = changes.load
+    if changes.since is None or load is None or not {n.table for n in judged} <= load.confirmed:
+        return dbt.freshness()
+    return Run(True, [Result(n.name, "source", "pass", loaded_at=load.finished_at) for n in judged])
 
 
 def settings_of(warehouse: Warehouse, figures: Sequence[Figure]) -> dict[str, Any]:
@@ -216,8 +318,9 @@ def publish_report(warehouse: Warehouse, warnings: Sequence[str], *, is_good: bo
     if not is_good:
         return "not written: the build failed (make report writes it all the same)"
     try:
-        # DuckDB does not open a file for reading that dbt, in this process, has open for writing.
-        close_connections()
+        # Its parts are needed by a build that has something to do.
+        from pipeline.report import write_report
+
         return write_report(warehouse, warnings=warnings)
     except Exception as error:  # failing to write a page never fails the build
         return f"WARNING: not written: {' '.join(str(error).split())}"

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +21,8 @@ from typing import Any
 from pipeline.profile import Output
 
 GOOD = ("success", "pass", "no-op")
+# The tag of the nodes that a build has chosen.
+CHOSEN = "chosen_by_make_build"
 # The codes that the macro report_outcome gives to a model of which it counted the rows, and to one
 # that dbt rebuilt because its columns changed.
 ROWS_WERE_COUNTED, WAS_REBUILT = "WRITTEN", "REBUILT"
@@ -118,6 +120,23 @@ class Code:
 
 
 @dataclass(frozen=True)
+class Node:
+    """A node of the project, of dbt's kinds. `table` is the raw table of a source, else empty.
+
+    `words` are those of its SQL and of the project's macros that it calls.
+    """
+
+    id: str
+    name: str
+    kind: str
+    parents: Sequence[str]
+    is_view: bool = False
+    table: str = ""
+    is_judged: bool = False  # a source whose freshness has limits
+    words: frozenset[str] = field(default=frozenset(), repr=False)
+
+
+@dataclass(frozen=True)
 class Exposure:
     """A dashboard, report or the like that reads marts; `reads` holds their ids."""
 
@@ -143,13 +162,25 @@ class Dbt:
         self._show = show
         self._reached = 0
         self._runner = dbtRunner(callbacks=[self._on_event])
-        self._manifest: Any = self._invoke("parse").result
+        self._manifest: Any = self._invoke("parse", "--no-write-json").result
         self._runner.manifest = self._manifest
 
     def build(self, *arguments: str) -> Run:
         """Build and test the models. Raises DbtError when dbt cannot start."""
         done = self._invoke("build", *arguments)
         return Run(done.success, [_result(found) for found in done.result.results])
+
+    def build_some(self, nodes: Collection[str], *arguments: str) -> Run:
+        """Build and test these nodes, by their ids, and no others. Raises DbtError."""
+        # By one tag, because dbt looks at each node of the project once for each name that it gets.
+        chosen = [self._manifest.nodes[node] for node in nodes]
+        for node in chosen:
+            node.tags.append(CHOSEN)
+        try:
+            return self.build("--select", f"tag:{CHOSEN}", *arguments)
+        finally:
+            for node in chosen:
+                node.tags.remove(CHOSEN)
 
     def test(self, *arguments: str) -> Run:
         """Test what is built, and nothing else. Raises DbtError when dbt cannot start."""
@@ -163,25 +194,20 @@ class Dbt:
         # dbt also counts the hooks at the end of a run.
         return Run(done.success, [result for result in results if result.kind == "source"])
 
-    def write_catalog(self) -> bool:
+    def write_catalog(self, *, is_compiled: bool) -> bool:
         """Write the catalog into target/; returns whether it is complete. Raises DbtError.
 
-        The models are compiled already. To compile them once more would query the warehouse again.
+        To compile models that a build has compiled would query the warehouse again.
         """
-        return bool(self._invoke("docs", "generate", "--static", "--no-compile").success)
+        compiled = ("--no-compile",) if is_compiled else ()
+        return bool(self._invoke("docs", "generate", "--static", *compiled).success)
 
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """The rows of a query in dbt's Jinja; none where a table is missing.
+    def table(self, sql: str, limit: int = -1) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """The columns and the first rows of a query in plain SQL; none where it fails.
 
         It writes no artifact: `dbt retry` reads run_results.json, which stays that of the build.
         """
-        return self._shown(sql, -1)[1]
-
-    def table(self, sql: str, limit: int = -1) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """The columns and the first rows of a query in plain SQL; none where it fails."""
-        return self._shown("{% raw %}" + sql + "{% endraw %}", limit)
-
-    def _shown(self, sql: str, limit: int) -> tuple[list[str], list[tuple[Any, ...]]]:
+        sql = "{% raw %}" + sql + "{% endraw %}"
         try:
             done = self._invoke("show", "--inline", sql, "--limit", str(limit), "--no-write-json")
         except DbtError:
@@ -241,21 +267,65 @@ class Dbt:
         parts = sorted((name, file.checksum.checksum) for name, file in files)
         return hashlib.sha256(f"{parts}{self._manifest.state_check}".encode()).hexdigest()
 
-    def codes(self) -> list[Code]:
-        """Every model of the project, and every macro of it with the models that call it."""
-        project = self._manifest.metadata.project_name
-        macros = [m for m in self._manifest.macros.values() if m.package_name == project]
+    def nodes(self) -> list[Node]:
+        """All nodes that a build can run, unit tests, and the sources."""
+        texts = self._macro_texts()
+        found = [
+            Node(
+                source.unique_id,
+                source.name,
+                "source",
+                (),
+                table=source.identifier.lower(),
+                is_judged=source.has_freshness,
+            )
+            for source in self._manifest.sources.values()
+        ]
+        for node in self._manifest.nodes.values():
+            if node.resource_type not in ("model", "snapshot", "seed", "test"):
+                continue
+            metadata = getattr(node, "test_metadata", None)
+            given = f"{metadata.kwargs if metadata else ''} {node.config.get('where') or ''}"
+            text = f"{node.raw_code} {given}"
+            text += "".join(texts[name] for name in _called(text, texts))
+            found.append(
+                Node(
+                    node.unique_id,
+                    node.name,
+                    str(node.resource_type),
+                    node.depends_on_nodes,
+                    is_view=node.config.materialized == "view",
+                    words=frozenset(re.findall(r"\w+", text)),
+                )
+            )
+        found += [
+            Node(test.unique_id, test.name, "unit_test", ())
+            for test in self._manifest.unit_tests.values()
+        ]
+        return found
+
+    def _macro_texts(self) -> dict[str, str]:
+        """The text of each macro of the project, with those that are dispatched by their name."""
         texts: dict[str, str] = {}
-        for macro in macros:
+        for macro in self._own_macros():
             # A call of a dispatched macro names it without the adapter.
             name = macro.name.rpartition("__")[2]
             texts[name] = texts.get(name, "") + macro.macro_sql
+        return texts
+
+    def _own_macros(self) -> list[Any]:
+        project = self._manifest.metadata.project_name
+        return [m for m in self._manifest.macros.values() if m.package_name == project]
+
+    def codes(self) -> list[Code]:
+        """Every model of the project, and every macro of it with the models that call it."""
+        texts = self._macro_texts()
         called = {node.name: _called(node.raw_code, texts) for node in self._models()}
         found = [
             Code(node.unique_id, node.original_file_path, node.raw_code, [node.name])
             for node in self._models()
         ]
-        for macro in macros:
+        for macro in self._own_macros():
             name = macro.name.rpartition("__")[2]
             models = [model for model, names in called.items() if name in names]
             found.append(Code(macro.unique_id, macro.original_file_path, macro.macro_sql, models))

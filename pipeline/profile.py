@@ -8,6 +8,8 @@ dbt explains.
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,8 +45,8 @@ OTHERS = {
     },
 }
 ALIASES = {"postgres": {"dbname": "database", "pass": "password"}}
-# Secrets, which leave no trace in what is stored about a build.
-SECRET = ("password",)
+# Fields that are about the way to a warehouse: its place, the login, secrets.
+WAY = re.compile("path|host|port|user|database|dbname|pass|token|secret|key|cert|ssl")
 
 
 def read_profile(profiles: Path, profile: str) -> dict[str, Any] | None:
@@ -96,6 +98,14 @@ def read_plain_output(profile: dict[str, Any], name: str | None) -> Output | Non
         settings = dict.fromkeys(absent) | settings
     is_default = name in (None, default)
     return Output(chosen, kind, settings["schema"], settings["database"], is_default, settings)
+
+
+def behaviour(output: Mapping[str, Any]) -> str:
+    """The fields of an output that decide how dbt works in it, as the file has them.
+
+    Not where it is and who logs in: the same warehouse is reached in different ways.
+    """
+    return repr(sorted((k, v) for k, v in output.items() if not WAY.search(str(k))))
 
 
 def _number(value: Any) -> int:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from shlex import quote
 from typing import Any
 
 from pages.files import site
-from pipeline.dbt_runner import Result
+from pipeline.changes import Changes
+from pipeline.dbt_runner import Node, Result
 from pipeline.findings import size
 from pipeline.project import shown
 from pipeline.warehouse import Warehouse
@@ -19,35 +20,37 @@ from pipeline.warehouse import Warehouse
 PARAGRAPHS = 10  # failures that are described
 MESSAGE_LINES = 12  # of dbt's message about one failure; the log has the rest
 
-# One query for all figures: a second one would cost as much again in dbt's start.
+# One query for all figures, so that they are of one moment.
 FIGURES = """
 select 'product line' as topic, product_line_at_order as name, sum(revenue_amount) as figure
-from {{ ref('orders_obt') }} group by product_line_at_order
+from {marts}.orders_obt group by product_line_at_order
 union all
 select 'territory' as topic, territory_at_order as name, sum(revenue_amount) as figure
-from {{ ref('orders_obt') }} group by territory_at_order
+from {marts}.orders_obt group by territory_at_order
 union all
 select
     'data through' as topic,
-    cast(max(data_through_date) as {{ dbt.type_string() }}) as name,
+    cast(max(data_through_date) as varchar(10)) as name,
     0 as figure
-from {{ ref('product_performance') }}
+from {marts}.product_performance
 union all
 select
     'accepted' as topic,
     test_name || ', ' || row_key || ': ' || reason || ' (' || accepted_by || ', until '
-    || cast(accepted_until as {{ dbt.type_string() }}) || ')' as name,
+    || cast(accepted_until as varchar(10)) || ')' as name,
     0 as figure
-from {{ ref('accepted_rows') }}
+from {seeds}.accepted_rows
 """
 ROWS = """union all
-select 'rows' as topic, '{name}' as name, count(*) as figure from {{{{ ref('{name}') }}}}
+select 'rows' as topic, '{name}' as name, count(*) as figure from {marts}.{name}
 """
 
 
-def figures_query(marts: Iterable[str]) -> str:
-    """The query, in dbt's Jinja, for everything that the summary shows."""
-    return FIGURES + "".join(ROWS.format(name=name) for name in marts)
+def figures_query(marts: Iterable[str], schemas: Mapping[str, str]) -> str:
+    """The query for everything that the summary shows; `schemas` are those of marts and seeds."""
+    return FIGURES.format_map(schemas) + "".join(
+        ROWS.format(name=name, **schemas) for name in marts
+    )
 
 
 @dataclass(frozen=True)
@@ -105,9 +108,8 @@ def accepted_rows(figures: Sequence[Figure]) -> list[str]:
     return [figure.name for figure in figures if figure.topic == "accepted"]
 
 
-def accepted_lines(figures: Sequence[Figure]) -> list[str]:
+def accepted_lines(rows: Sequence[str]) -> list[str]:
     """The bad rows that tests leave out."""
-    rows = accepted_rows(figures)
     return ["ACCEPTED  rows that tests leave out", *(f"    {row}" for row in rows)] if rows else []
 
 
@@ -147,12 +149,35 @@ def rebuilt_lines(results: Sequence[Result]) -> list[str]:
     return [f"{result.name} was {result.message}" for result in results if result.was_rebuilt]
 
 
-def tested_lines(code_is_good: bool, through: str) -> list[str]:
-    """Which tests were left out, because an earlier build passed them."""
-    lines = ["without unit tests: the code is as it was when they passed"] if code_is_good else []
-    if through:
-        lines += [f"tests of large tables: of rows loaded after {through} (TESTS=all: of all)"]
+def left_out_lines(results: Sequence[Result], nodes: Sequence[Node], changes: Changes) -> list[str]:
+    """What a build did not run or test, because an earlier one did."""
+    lines = []
+    if changes.since:
+        ran = Counter(result.kind for result in results)
+        known = Counter(node.kind for node in nodes)
+        tests = known["test"] + known["unit_test"]
+        lines.append(
+            f"{ran['model'] + ran['snapshot']} of {known['model'] + known['snapshot']} models and"
+            f" snapshots and {ran['test']} of {tests} tests hang on what has changed; the others"
+            f" are as the green build of {changes.since.ended} left them (BUILD=all: all)"
+        )
+    else:
+        lines.append(f"everything was built: {changes.why}")
+    if changes.same_code and not changes.since:
+        lines.append("without unit tests: the code is as it was when they passed")
+    if changes.tested_through:
+        through = changes.tested_through
+        lines.append(f"tests of large tables: of rows loaded after {through} (TESTS=all: of all)")
     return lines
+
+
+def nothing_lines(changes: Changes) -> list[str]:
+    """What a build says that has nothing to do."""
+    assert changes.since
+    return [
+        "Nothing has changed in the shop, the code, the settings and the day since the green build"
+        f" of {changes.since.ended}: nothing was built. BUILD=all builds everything all the same."
+    ]
 
 
 def freshness_line(sources: Sequence[Result]) -> str:

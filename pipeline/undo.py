@@ -26,6 +26,7 @@ import yaml
 
 from loader import LoadError
 from loader.dialects.standard import literal, quote
+from pipeline.changes import record_of
 from pipeline.dbt_packages import PackageError, install_packages
 from pipeline.dbt_runner import Dbt, DbtError
 from pipeline.project import PROJECT, raw_schema, schema_name
@@ -125,6 +126,8 @@ def undo(warehouse: Warehouse, batch: str, because: str, *, apply: bool) -> list
             ]
             if apply:
                 _record(run, warehouse, batch, because, found)
+                # The marts are not of this history until they are built.
+                run(f"drop table if exists {record_of(warehouse)}")
             return found
     except UndoError:
         raise

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,13 @@ from loader.destinations.redshift.settings import (
     redshift_destination,
 )
 from pipeline.dbt_runner import DbtError, read_output
-from pipeline.profile import Output, ProfileFileError, read_plain_output, read_profile
+from pipeline.profile import (
+    Output,
+    ProfileFileError,
+    behaviour,
+    read_plain_output,
+    read_profile,
+)
 from pipeline.project import MADE, PROJECT, own_schemas, schema_name
 
 PROFILE = "classicmodels"
@@ -60,6 +66,14 @@ class Warehouse(ABC):
     kind: ClassVar[str]
     # The environment variable that names another warehouse of this kind.
     variable: ClassVar[str]
+    # Statements that begin a transaction where the driver does not.
+    _begin: ClassVar[tuple[str, ...]] = ()
+    # Queries whose answers say what is in {schemas}, without {record} and without any row.
+    shape: ClassVar[tuple[str, ...]] = (
+        "select table_schema, table_name, column_name, data_type, ordinal_position"
+        " from information_schema.columns"
+        " where table_schema in ({schemas}) and table_name <> {record} order by 1, 2, 5, 3",
+    )
     # What SQLAlchemy calls this kind with its driver; empty where Superset cannot read it.
     dialect: ClassVar[str] = ""
 
@@ -67,6 +81,8 @@ class Warehouse(ABC):
     schema: str
     connection: dict[str, Any] = field(repr=False)
     options: tuple[str, ...] = ()
+    # What the profile says of how dbt works in it.
+    behaviour: str = field(default="", repr=False)
 
     @property
     @abstractmethod
@@ -150,14 +166,31 @@ class Warehouse(ABC):
             with self._open() as ask:
                 yield ask
         except self._errors as error:
-            said = str(error).strip().partition("\n")[0].rstrip(".!")
-            raise WarehouseError(f"The warehouse {self.place} cannot be read: {said}.") from None
+            raise self._error("read", error) from None
+
+    def execute(self, statements: Sequence[str]) -> None:
+        """Run statements in one transaction. Raises WarehouseError."""
+        try:
+            connection = self.connect()
+            try:
+                cursor = connection.cursor()
+                for statement in (*self._begin, *statements, "commit"):
+                    cursor.execute(statement)
+            finally:
+                connection.close()
+        except Exception as error:  # each driver has its own
+            raise self._error("written", error) from None
+
+    def _error(self, done: str, error: Exception) -> WarehouseError:
+        said = str(error).strip().partition("\n")[0].rstrip(".!")
+        return WarehouseError(f"The warehouse {self.place} cannot be {done}: {said}.")
 
 
 class DuckDB(Warehouse):
     """A DuckDB file."""
 
     kind = "duckdb"
+    _begin = ("begin",)
     variable = "DUCKDB_PATH"
     dialect = "duckdb"
 
@@ -208,6 +241,13 @@ class Postgres(Warehouse):
 
     kind = "postgres"
     variable = "PGDATABASE"
+    shape = (
+        *Warehouse.shape,
+        "select n.nspname, c.relname, cast(c.relacl as text), cast(n.nspacl as text)"
+        " from pg_class as c inner join pg_namespace as n on c.relnamespace = n.oid"
+        " where n.nspname in ({schemas}) and c.relname <> {record} and c.relkind in ('r', 'v')"
+        " order by 1, 2",
+    )
     dialect = "postgresql+psycopg2"
 
     @property
@@ -367,7 +407,8 @@ def find_warehouse(project: Path, profiles: Path, name: str | None) -> Warehouse
     kind = WAREHOUSES[output.kind]
     connection = kind.connection_of(output, own_schemas(project, output.schema))
     options = () if output.is_default else ("--target", output.name)
-    return kind(output.name, output.schema, connection, options)
+    how = behaviour(outputs[output.name])
+    return kind(output.name, output.schema, connection, options, how)
 
 
 def _refuse_unusable_file(output: Output, schemas: set[str]) -> None:

@@ -258,10 +258,8 @@ class Bench:
         `tested` is the load that an earlier green build has tested. With it, this build leaves out
         the tests that `make build` of a large shop leaves out.
         """
-        before = {"TESTED_CODE": "benchmark", "TESTED_THROUGH": tested}
-        before["LOADED_THROUGH"] = self.loaded(warehouse)
         unit_tests = ("--exclude-resource-type", "unit_test") if tested else ()
-        cost = self.dbt(warehouse, "build", *unit_tests, **before)
+        cost = self.dbt(warehouse, "build", *unit_tests, TESTED_THROUGH=tested)
         results = json.loads((self.made(warehouse) / "run_results.json").read_text("utf-8"))
         return Build(cost, {r["unique_id"]: r["execution_time"] for r in results["results"]})
 

@@ -5,16 +5,9 @@
     {#- Not by ref(): each test would have the seed for a parent, and hold back nothing but its children. -#}
     {%- set relation = adapter.get_relation(target.database, seed.schema, seed.alias) if seed else none -%}
     {%- if relation -%}
-        {%- set query -%}
-            select row_key from {{ relation }}
-            where
-                test_name = '{{ test_name }}'
-                and accepted_until >= cast('{{ run_started_at.strftime("%Y-%m-%d") }}' as date)
-            order by row_key
-        {%- endset -%}
-        {%- for row in run_query(query).rows -%}
-            {%- do entries.append({'key': row[0], 'columns': [], 'conditions': []}) -%}
-            {%- for part in row[0].split(';') -%}
+        {%- for key in accepted_keys(seed, relation)[test_name] or [] -%}
+            {%- do entries.append({'key': key, 'columns': [], 'conditions': []}) -%}
+            {%- for part in key.split(';') -%}
                 {%- set column, _, value = part.partition('=') -%}
                 {%- do entries[-1].columns.append(column | trim | lower) -%}
                 {%- do entries[-1].conditions.append(
@@ -28,6 +21,27 @@
         {%- endfor -%}
     {%- endif -%}
     {{ return(entries) }}
+{%- endmacro %}
+
+{#- By test, the keys of its accepted rows. Asked once for all tests of a run, unless the run also
+writes the seed. -#}
+{% macro accepted_keys(seed, relation) -%}
+    {%- if 'accepted_keys' in seed -%}
+        {{ return(seed['accepted_keys']) }}
+    {%- endif -%}
+    {%- set query -%}
+        select test_name, row_key from {{ relation }}
+        where accepted_until >= cast('{{ run_started_at.strftime("%Y-%m-%d") }}' as date)
+        order by test_name, row_key
+    {%- endset -%}
+    {%- set keys = {} -%}
+    {%- for test_name, row_key in run_query(query).rows -%}
+        {%- do keys.setdefault(test_name, []).append(row_key) -%}
+    {%- endfor -%}
+    {%- if seed.unique_id not in selected_resources -%}
+        {%- do seed.update({'accepted_keys': keys}) -%}
+    {%- endif -%}
+    {{ return(keys) }}
 {%- endmacro %}
 
 {% macro is_not_accepted(entries) -%}

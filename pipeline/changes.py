@@ -1,0 +1,412 @@
+"""What has changed since the last green build, so that a build does that and no more.
+
+A wholly green build leaves a record in the warehouse: of which code, settings, day and load it
+was, and what it warned of. It is in the warehouse because several folders and people may build one.
+Every run of dbt that writes removes it first (macros/testing/forget_green_build.sql). After one by
+hand, one that failed or one that was killed, a build builds everything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from loader.audit import STATE_TABLES, TABLES
+from loader.config import DEFAULT_FILE
+from loader.dialects.standard import literal
+from pages.start import moment
+from pipeline.dbt_runner import Found, Node, Result
+from pipeline.project import PROJECT, own_schemas, project_settings, raw_schema, schema_name
+from pipeline.warehouse import Ask, Warehouse, WarehouseError
+
+# From this many rows of a shop on, tests of all rows take longer than everything else.
+LARGE = 1_000_000
+# Folders and files whose content decides what a build makes.
+CODE = (
+    *("analyses", "macros", "models", "seeds", "snapshots", "tests/generic", "tests/singular"),
+    *("dbt_packages", "loader", "pages", "pipeline"),
+    *("dbt_project.yml", "packages.yml", "selectors.yml"),
+)
+# Variables of dbt that change no row.
+HARMLESS = (
+    "DBT_PROFILES_DIR",
+    "DBT_PACKAGE_HUB_URL",
+    "DBT_LOG",
+    "DBT_ENV_SECRET",
+    "DBT_TARGET_PATH",
+)
+RECORD = "last_green_build"
+COLUMNS = ("fingerprint", "relations", "as_of_date", "built_on", "batch_id", "loaded_through")
+# One row of the record for each warning; one without where there is none.
+WARNING = ("finished_at", "warning")
+# The macro whose result is the day.
+DAY = "as_of_date"
+
+
+class WantedError(RuntimeError):
+    """TESTS or BUILD has no meaning; the text says which values it has."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a person asks for: `tests` is all, new or nothing, `everything` to build all models."""
+
+    tests: str = ""
+    everything: bool = False
+
+
+def wanted() -> Wanted:
+    """What TESTS and BUILD say. Raises WantedError."""
+    tests, build = os.environ.get("TESTS", ""), os.environ.get("BUILD", "")
+    if tests not in ("", "all", "new"):
+        raise WantedError(f"TESTS is all or new, not {tests}.")
+    if build not in ("", "all"):
+        raise WantedError(f"BUILD is all, or empty for what has changed, not {build}.")
+    return Wanted(tests, build == "all" or tests == "all")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a build depends on beside the shop. `fingerprint` stands for code and settings."""
+
+    fingerprint: str
+    as_of_date: str
+    built_on: str
+
+
+def inputs(warehouse: Warehouse, shop: Sequence[str], given_day: str) -> Inputs:
+    """What a build depends on now; `shop` identifies the shop."""
+    today = str(datetime.now(UTC).date())
+    day = given_day or str(project_settings()["vars"].get("as_of_date") or today)
+    digest = hashlib.sha256()
+    for path in _files(PROJECT / name for name in CODE):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(PROJECT)} {content}\n".encode())
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("DBT_") and not name.startswith(HARMLESS)
+    }
+    team = Path(os.environ.get("LOAD_CONFIG", DEFAULT_FILE))
+    more = (
+        shop, warehouse.kind, warehouse.schema, warehouse.behaviour, _versions(warehouse),
+        sorted(variables.items()), team.read_text("utf-8") if team.is_file() else "",
+    )  # fmt: skip
+    digest.update(repr(more).encode())
+    return Inputs(digest.hexdigest(), day, today)
+
+
+def _files(places: Iterable[Path]) -> Iterable[Path]:
+    for place in places:
+        found = sorted(place.rglob("*")) if place.is_dir() else [place]
+        yield from (p for p in found if p.is_file() and "__pycache__" not in p.parts)
+
+
+def _versions(warehouse: Warehouse) -> list[str]:
+    found = [f"{sys.version_info[:2]}"]
+    for package in ("dbt-core", f"dbt-{warehouse.kind}", "duckdb", "psycopg"):
+        try:
+            found.append(version(package))
+        except PackageNotFoundError:
+            found.append("")
+    return found
+
+
+@dataclass(frozen=True)
+class Load:
+    """The last load that succeeded: its tables, and the values that it could not store exactly."""
+
+    batch_id: str
+    started_at: str
+    finished_at: datetime
+    rows: int
+    confirmed: frozenset[str]
+
+
+@dataclass(frozen=True)
+class GreenBuild:
+    """The last build that was green as a whole. `loaded_through`: when its load began."""
+
+    fingerprint: str
+    relations: str
+    as_of_date: str
+    built_on: str
+    batch_id: str
+    loaded_through: str
+    finished_at: str
+    warned: Sequence[Result] = ()
+
+    @property
+    def ended(self) -> str:
+        """When it ended, for people."""
+        return moment(datetime.fromisoformat(self.finished_at))
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a build has to look at.
+
+    `since` is None where everything has to be built, and `why` says why. `tables` of the raw schema
+    have other rows. On a `new_day` what depends on the day has to be built. `tests` depend on the
+    date. `other_issues`: the load could not store other values than the one before.
+    `tested_through`: of large tables, rows loaded after that are tested; empty for all.
+    """
+
+    since: GreenBuild | None = None
+    why: str = ""
+    load: Load | None = None
+    tables: frozenset[str] = frozenset()
+    new_day: bool = False
+    tests: frozenset[str] = frozenset()
+    other_issues: bool = False
+    tested_through: str = ""
+    same_code: bool = False
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether a build would make again what is there."""
+        found = self.tables or self.new_day or self.tests or self.other_issues
+        return self.since is not None and not found
+
+
+def changes_since(warehouse: Warehouse, now: Inputs, asked: Wanted) -> Changes:
+    """What has changed since the last green build of a warehouse that was just loaded."""
+    try:
+        with warehouse.reading() as ask:
+            load = last_load(ask)
+    except WarehouseError:
+        # Without the right to read the audit, everything is built and no record is left.
+        return Changes(why="the loader's audit cannot be read")
+    before = last_green_build(warehouse)
+    if load is None or before is None:
+        return Changes(load=load, why="there is no record of a green build")
+    if before.fingerprint != now.fingerprint:
+        return Changes(load=load, why="code or settings have changed")
+    is_new = (asked.tests or ("new" if load.rows >= LARGE else "all")) == "new"
+    whole = Changes(
+        load=load, same_code=True, tested_through=before.loaded_through if is_new else ""
+    )
+    why = "BUILD or TESTS asks for it" if asked.everything else ""
+    with warehouse.reading() as ask:
+        if not why and relations(ask, warehouse) != before.relations:
+            why = "tables or rights in the warehouse have changed"
+        tables, has_other_columns = _changed(ask, before)
+        if not why and has_other_columns:
+            why = "the shop's tables or columns have changed"
+        accepted = set()
+        if before.built_on != now.built_on:
+            seeds = schema_name(warehouse.schema, "seeds")
+            accepted = {str(row[0]) for row in ask(f"select test_name from {seeds}.accepted_rows")}
+        lost = [_issues(ask, batch) for batch in (before.batch_id, load.batch_id)]
+    if why:
+        return _with(whole, why=why)
+    return _with(
+        whole,
+        since=before,
+        tables=tables,
+        new_day=before.as_of_date != now.as_of_date,
+        tests=frozenset(accepted),
+        other_issues=lost[0] != lost[1],
+    )
+
+
+def _with(changes: Changes, **values: Any) -> Changes:
+    return Changes(**{**vars(changes), **values})
+
+
+def last_load(ask: Ask) -> Load | None:
+    """The last load that succeeded."""
+    schema = raw_schema()
+    newest = f"(select max(batch_id) from {schema}._load_runs where status = 'succeeded')"
+    runs = ask(
+        f"select batch_id, cast(started_at as varchar(26)), finished_at from {schema}._load_runs"
+        f" where batch_id = {newest}"
+    )
+    if not runs:
+        return None
+    tables = ask(
+        f"select table_name, rows_live from {schema}._load_tables where batch_id = {newest}"
+        " and status = 'succeeded'"
+    )
+    batch, started, finished = runs[0]
+    names = frozenset(str(name) for name, _ in tables)
+    return Load(str(batch), str(started), finished, sum(n or 0 for _, n in tables), names)
+
+
+def _changed(ask: Ask, before: GreenBuild) -> tuple[frozenset[str], bool]:
+    """The tables of which a later load found other rows, and whether one found other columns."""
+    schema = raw_schema()
+    later = f"batch_id > {literal(before.batch_id)}"
+    rows = ask(
+        f"select table_name, sum(rows_inserted + rows_updated + rows_deleted), max(rows_live),"
+        f" min(rows_live) from {schema}._load_tables where {later} and status = 'succeeded'"
+        " group by table_name"
+    )
+    known = dict(
+        ask(
+            f"select table_name, rows_live from {schema}._load_tables"
+            f" where batch_id = {literal(before.batch_id)}"
+        )
+    )
+    # Loaded anew, a table may have lost rows that nobody counted.
+    changed = {
+        str(name)
+        for name, written, most, fewest in rows
+        if written or not most == fewest == known.get(name, fewest)
+    }
+    other = ask(f"select count(*) from {schema}._load_schema_changes where {later}")
+    return frozenset(changed), bool(other[0][0])
+
+
+def _issues(ask: Ask, batch: str) -> list[tuple[Any, ...]]:
+    return ask(
+        f"select table_name, column_name, reason, value_count from {raw_schema()}._load_issues"
+        f" where batch_id = {literal(batch)} order by 1, 2, 3"
+    )
+
+
+def relations(ask: Ask, warehouse: Warehouse) -> str:
+    """A digest of what dbt has built, without the rows: relations, columns, types, rights."""
+    schemas = own_schemas(PROJECT, warehouse.schema) - {raw_schema()}
+    names = ", ".join(literal(name) for name in sorted(schemas) if "test_failures" not in name)
+    found = [ask(query.format(schemas=names, record=literal(RECORD))) for query in warehouse.shape]
+    return hashlib.sha256(repr(found).encode()).hexdigest()
+
+
+# -- the record ------------------------------------------------------------------------------------
+
+
+def record_of(warehouse: Warehouse) -> str:
+    """The table that holds the record."""
+    return f"{schema_name(warehouse.schema, 'intermediate')}.{RECORD}"
+
+
+def last_green_build(warehouse: Warehouse) -> GreenBuild | None:
+    """The record of the last green build; None without one, or where it cannot be read."""
+    columns = (*COLUMNS, *WARNING)
+    rows = warehouse.ask(f"select {', '.join(columns)} from {record_of(warehouse)}")
+    if not rows:
+        return None
+    texts = sorted(str(row[-1]) for row in rows if row[-1] is not None)
+    return GreenBuild(*(str(value) for value in rows[0][:-1]), [_restored(text) for text in texts])
+
+
+def note_green_build(
+    warehouse: Warehouse, now: Inputs, load: Load | None, results: Sequence[Result]
+) -> str:
+    """Record a green build, and return when it ended. Raises WarehouseError.
+
+    Without the right to read the audit nothing is recorded.
+    """
+    ended = datetime.now(UTC).isoformat(timespec="microseconds")
+    if load is None:
+        return ended
+    with warehouse.reading() as ask:
+        shape = relations(ask, warehouse)
+    known = (*vars(now).values(), load.batch_id, load.started_at, ended)
+    fingerprint, *others = known
+    warned = [_stored(r) for r in results if r.kind == "test" and r.status == "warn"]
+    rows = [(fingerprint, shape, *others, text) for text in warned or [None]]
+    values = ", ".join(
+        f"({', '.join('null' if v is None else literal(v) for v in row)})" for row in rows
+    )
+    name, long = record_of(warehouse), "varchar(65535)"
+    columns = [f"{column} varchar(100)" for column in (*COLUMNS, WARNING[0])]
+    statements = (
+        # The record of builds before this one existed.
+        f"drop table if exists {name.replace(RECORD, 'tested_marts')}",
+        f"create table if not exists {name} ({', '.join(columns)}, {WARNING[1]} {long})",
+        f"delete from {name}",
+        f"insert into {name} values {values}",
+    )
+    warehouse.execute(statements)
+    return ended
+
+
+def _stored(result: Result) -> str:
+    kept = asdict(result) | {"sql": "", "loaded_at": None}
+    return json.dumps(kept, default=str)
+
+
+def _restored(text: str) -> Result:
+    values = json.loads(text)
+    if found := values["found"]:
+        amount = found["amount"]
+        values["found"] = Found(
+            found["count"], Decimal(amount) if amount is not None else None, found["rows"]
+        )
+    return Result(**values)
+
+
+# -- what a build selects --------------------------------------------------------------------------
+
+# A view with one of these words may have other SQL although no code has changed; with one of the
+# second only on another day.
+ASKS = {"execute", "run_query", "statement"}
+ASKS_DAY = {DAY, "run_started_at"}
+
+
+def selected(nodes: Sequence[Node], changes: Changes) -> list[Node]:
+    """The snapshots, models and tests that a build of some changes has to run.
+
+    These are all that hang on what has changed. Views that say the same as before are left out, but
+    not their tests.
+    """
+    starts = {
+        node.id
+        for node in nodes
+        if (node.kind == "source" and node.table in changes.tables)
+        or (changes.new_day and DAY in node.words)
+    }
+    below = _below(nodes, starts)
+    audit = {n.id for n in nodes if n.kind == "source" and n.table in {*TABLES, *STATE_TABLES}}
+    return [
+        node
+        for node in nodes
+        if (node.id in below and not _says_the_same(node, changes))
+        or (node.kind == "test" and (audit & set(node.parents) or node.name in changes.tests))
+    ]
+
+
+def _says_the_same(node: Node, changes: Changes) -> bool:
+    asks = ASKS | ASKS_DAY if changes.new_day else ASKS
+    is_built = node.kind in ("model", "snapshot", "test")
+    return not is_built or (node.is_view and not node.words & asks)
+
+
+def _below(nodes: Sequence[Node], starts: Collection[str]) -> set[str]:
+    children: dict[str, list[str]] = {}
+    for node in nodes:
+        for parent in node.parents:
+            children.setdefault(parent, []).append(node.id)
+    found, left = set(starts), list(starts)
+    while left:
+        new = [child for child in children.get(left.pop(), ()) if child not in found]
+        found |= {*new}
+        left += new
+    return found
+
+
+def with_others(
+    results: Sequence[Result], nodes: Sequence[Node], since: GreenBuild
+) -> list[Result]:
+    """The results of a build of some nodes, and of all others as the last green build left them."""
+    ran = {(result.kind, result.name) for result in results}
+    warned = {(result.kind, result.name): result for result in since.warned}
+    return [
+        *results,
+        *(
+            warned.get((node.kind, node.name)) or Result(node.name, node.kind, "pass")
+            for node in nodes
+            if node.kind != "source" and (node.kind, node.name) not in ran
+        ),
+    ]
