@@ -7,7 +7,8 @@ It builds and tests what hangs on what has changed since the last green build, a
 nothing; BUILD=all builds and tests everything.
 SOURCE, TARGET, DUCKDB_PATH and the libpq variables name the shop and the warehouse, AS_OF_DATE the
 day that the marts take for today; see `make help`.
-dbt runs in this one process. Exit status: 0 all green, 1 something failed.
+dbt runs in this one process. Exit status: 0 all green, 1 something failed, 75 another run is
+writing into the warehouse (WAIT=600 waits up to 600 seconds for it).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from typing import Any
 from loader import LoadError
 from loader.config import Config, find_config
 from loader.contract import ContractError
+from loader.errors import BusyError
+from loader.lock import BUSY
 from loader.urls import parse_url, with_password
 from pages.catalog import store_catalog
 from pages.start import are_pages_of, note_build, note_check, note_failure
@@ -79,6 +82,7 @@ from pipeline.summary import (
     written_line,
 )
 from pipeline.warehouse import ProfileError, Warehouse, WarehouseError, chosen_warehouse
+from pipeline.working_copy import CopyError, WorkingCopy
 from sample_shop.shop import ShopError
 
 
@@ -88,8 +92,8 @@ class BuildError(RuntimeError):
 
 # What a person can mend. Each is printed as one sentence.
 MISTAKES = (
-    *(BuildError, DbtError, LoadError, OtherShopError, PackageError, ProfileError, ShopError),
-    WantedError,
+    *(BuildError, CopyError, DbtError, LoadError, OtherShopError, PackageError, ProfileError),
+    *(ShopError, WantedError),
 )
 
 
@@ -142,9 +146,10 @@ def prepare(steps: Steps) -> Warehouse:
     return chosen_warehouse()
 
 
-def build(steps: Steps, settings: Settings, warehouse: Warehouse) -> bool:
+def build(steps: Steps, settings: Settings, copy: WorkingCopy) -> bool:
     """Load the shop, and build what has changed; True when all is green. Raises one of MISTAKES."""
     began = datetime.now(UTC)
+    warehouse = copy.warehouse
     given = os.environ.get("SOURCE") or settings.config.source
     url = with_password(given) if given else SAMPLE_URL
     refuse_other_shop(warehouse, url, sample=not given)
@@ -152,6 +157,7 @@ def build(steps: Steps, settings: Settings, warehouse: Warehouse) -> bool:
     now = inputs(warehouse, place_of(parse_url(url)), settings.day)
     if not given:
         make_sample(steps)
+    warehouse = copy.make(steps)
     load_shop(steps, warehouse, url, settings.config.options)
     changes = changes_since(warehouse, now, settings.wanted)
     has_pages = changes.since is not None and are_pages_of(
@@ -160,11 +166,12 @@ def build(steps: Steps, settings: Settings, warehouse: Warehouse) -> bool:
     # Read now: dbt holds a DuckDB file until the end.
     load = last_load(warehouse, raw_schema())
     if changes.is_nothing and has_pages:
-        say_nothing_has_changed(warehouse, changes, load, sample=not given)
+        publish(steps, copy, green=True)
+        say_nothing_has_changed(copy.warehouse, changes, load, sample=not given)
         green = True
     else:
         facts = {"load": load, "accepted": accepted_of(settings.config.options.accept)}
-        work = Work(steps, warehouse, settings, now, changes, has_pages, began, facts)
+        work = Work(steps, copy, warehouse, settings, now, changes, has_pages, began, facts)
         green = build_changes(work, sample=not given)
     print(f"\n{'Green' if green else 'FAILED'} after {time.monotonic() - steps.started:.1f} s.")
     return green
@@ -188,9 +195,13 @@ def say_nothing_has_changed(
 
 @dataclass(frozen=True)
 class Work:
-    """A build that has something to do. `has_pages`: all pages are of the last green build."""
+    """A build that has something to do, in `warehouse`, which may be a copy.
+
+    `has_pages`: all pages are of the last green build.
+    """
 
     steps: Steps
+    copy: WorkingCopy
     warehouse: Warehouse
     settings: Settings
     now: Inputs
@@ -202,9 +213,9 @@ class Work:
 
 def build_changes(work: Work, *, sample: bool) -> bool:
     """Build and test what has changed, and write the pages. Raises DbtError."""
-    steps, warehouse, changes = work.steps, work.warehouse, work.changes
+    steps, copy, warehouse, changes = work.steps, work.copy, work.warehouse, work.changes
     with steps.step("dbt parse"):
-        dbt = Dbt([*warehouse.options, *work.settings.variables], steps.progress)
+        dbt = Dbt([*warehouse.options, *work.settings.variables], steps.progress, warehouse.file)
         nodes = dbt.nodes()
     built, tested = build_models(steps, dbt, nodes, changes)
     with steps.step("freshness") as notes:
@@ -226,35 +237,36 @@ def build_changes(work: Work, *, sample: bool) -> bool:
         schemas = {name: schema_name(warehouse.schema, name) for name in ("marts", "seeds")}
         query = figures_query([mart.name for mart in dbt.marts()], schemas)
         figures = figures_of(warehouse.ask(query))
-    with steps.step("report") as notes:
-        warnings = warning_lines(results)
-        notes.append(publish_report(warehouse, warnings, is_good=built.succeeded))
-
     green = built.succeeded and fresh.succeeded and is_complete
-    ended = ""
     paragraphs = [figure_lines(figures, results)]
+    ended = ""
     try:
         ended = note_green_build(warehouse, work.now, changes.load, results) if green else ""
     except WarehouseError as error:
         paragraphs.append([f"WARNING: the next build builds everything again: {error}"])
+    publish(steps, copy, green=green)
+    warehouse = copy.warehouse
+    with steps.step("report") as notes:
+        warnings = warning_lines(results)
+        notes.append(publish_report(warehouse, warnings, is_good=green))
     facts = {
         "green": green,
         "build": ended,
         "tested": tested,
         "warnings": warnings,
         **work.facts,
-        **outcomes_of(results),
+        **outcomes_of(results, copy.failed),
         **owners_of(dbt, figures),
-        **settings_of(warehouse, figures),
+        **settings_of(copy, figures),
     }
     try:
         note_build(warehouse.made, work.began, facts)
     except OSError as error:
         paragraphs.append([f"WARNING: the start page is not written: {error}"])
     paragraphs += [
-        *failure_paragraphs(results),
+        *failure_paragraphs(results, copy.failed),
         accepted_lines(accepted_rows(figures)),
-        closing_lines(warehouse, sample=sample, green=green),
+        closing_lines(warehouse, sample=sample, green=green, failed=copy.failed),
     ]
     show(paragraphs)
     return green
@@ -283,6 +295,13 @@ def build_models(
     return built, tested
 
 
+def publish(steps: Steps, copy: WorkingCopy, *, green: bool) -> None:
+    """Replace a DuckDB file by the copy that was built, or set that aside. Raises CopyError."""
+    if copy.is_made:
+        with steps.step("publish") as notes:
+            notes += copy.publish() if green else copy.set_aside()
+
+
 def freshness(dbt: Dbt, nodes: Sequence[Node], changes: Changes) -> Run:
     """How fresh the sources are: what the load has just confirmed is, and dbt judges the others."""
     judged = [node for node in nodes if node.is_judged]
@@ -292,13 +311,13 @@ def freshness(dbt: Dbt, nodes: Sequence[Node], changes: Changes) -> Run:
     return Run(True, [Result(n.name, "source", "pass", loaded_at=load.finished_at) for n in judged])
 
 
-def settings_of(warehouse: Warehouse, figures: Sequence[Figure]) -> dict[str, Any]:
+def settings_of(copy: WorkingCopy, figures: Sequence[Figure]) -> dict[str, Any]:
     """What was built and where, for the start page."""
     project = project_settings()
     return {
         "project": f"{project['name']} {project['version']}",
         "commit": commit(PROJECT),
-        "warehouse": warehouse.label,
+        "warehouse": copy.label,
         "accepted_rows": accepted_rows(figures),
         "data_through": next((f.name for f in figures if f.topic == "data through"), "unknown"),
     }
@@ -336,6 +355,11 @@ def standing(warehouse: Warehouse | None) -> str:
     )
 
 
+def say(text: str) -> None:
+    """Tell the person at the terminal, or who reads the log."""
+    print(f"make build: {text}", file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None, *, started: float | None = None) -> int:
     """Run the build; every mistake that a person can mend is one sentence.
 
@@ -348,6 +372,7 @@ def main(arguments: Sequence[str] | None = None, *, started: float | None = None
     started = started or time.monotonic()
     steps = Steps(started)
     warehouse: Warehouse | None = None
+    copy: WorkingCopy | None = None
     try:
         with steps.step("start", since=started):
             pass
@@ -356,10 +381,16 @@ def main(arguments: Sequence[str] | None = None, *, started: float | None = None
             return 0
         settings = given_settings()
         warehouse = prepare(steps)
-        return 0 if build(steps, settings, warehouse) else 1
+        copy = WorkingCopy(warehouse)
+        alone = warehouse.destination(raw_schema()).alone("make build", say)
+        with alone, copy:
+            return 0 if build(steps, settings, copy) else 1
+    except BusyError as error:
+        say(str(error))
+        return BUSY
     except MISTAKES as error:
-        said = f"{error}{standing(warehouse)}"
-        print(f"make build: {said}", file=sys.stderr)
+        said = f"{error}{standing(warehouse)}{copy.remains if copy else ''}"
+        say(said)
         # Settings that cannot be read may mean any warehouse; without any it is the default one.
         if warehouse or not (os.environ.get("TARGET") or os.environ.get("DUCKDB_PATH")):
             made, label = (warehouse.made, warehouse.label) if warehouse else (MADE, "the shop")
@@ -368,5 +399,5 @@ def main(arguments: Sequence[str] | None = None, *, started: float | None = None
                 note_failure(made, said, label, gone)
         return 1
     except KeyboardInterrupt:
-        print("make build: interrupted", file=sys.stderr)
+        say("interrupted")
         return 130

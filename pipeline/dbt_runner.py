@@ -12,7 +12,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -152,10 +152,13 @@ class Dbt:
     """dbt in this process: it parses the project once and prints nothing.
 
     `options` go to every command. `show` receives a line for each node that dbt starts or ends.
+    `file`: the DuckDB file to open instead of the one that the profile names.
     """
 
-    def __init__(self, options: Sequence[str], show: Callable[[str], None]) -> None:
+    def __init__(self, options: Sequence[str], show: Callable[[str], None], file: str = "") -> None:
         from dbt.cli.main import dbtRunner
+
+        self._file = file
 
         # Without the last two, "none" would silence logs/dbt.log too.
         self._options = [*options, "--log-level", "none", "--log-level-file", "debug"]
@@ -350,7 +353,8 @@ class Dbt:
 
     def _invoke(self, *arguments: str) -> Any:
         self._reached = 0
-        done = self._runner.invoke([*arguments, *self._options])
+        with opening(self._file):
+            done = self._runner.invoke([*arguments, *self._options])
         if isinstance(done.exception, KeyboardInterrupt):
             raise done.exception
         if done.exception is not None:
@@ -372,6 +376,28 @@ def run_dbt(*arguments: str) -> bool:
     from dbt.cli.main import dbtRunner
 
     return bool(dbtRunner().invoke([*arguments]).success)
+
+
+@contextmanager
+def opening(file: str) -> Iterator[None]:
+    """Let dbt open this DuckDB file instead of the one that the profile names; "" changes nothing.
+
+    With another path in the profile dbt would parse the whole project again.
+    """
+    if not file:
+        yield
+        return
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    def elsewhere(_: type, credentials: Any) -> Any:
+        return replace(credentials, path=file)
+
+    before = vars(DuckDBConnectionManager)["get_credentials"]
+    DuckDBConnectionManager.get_credentials = classmethod(elsewhere)
+    try:
+        yield
+    finally:
+        DuckDBConnectionManager.get_credentials = before
 
 
 def close_connections() -> None:

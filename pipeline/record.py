@@ -56,8 +56,11 @@ def accepted_of(accepted: Sequence[Accepted]) -> list[dict[str, str]]:
     ]
 
 
-def outcomes_of(results: Sequence[Result]) -> dict[str, Any]:
-    """How the nodes and sources went: counts by kind, and what failed or warned."""
+def outcomes_of(results: Sequence[Result], failed: Path | None = None) -> dict[str, Any]:
+    """How the nodes and sources went: counts by kind, and what failed or warned.
+
+    `failed` is the file of a build that failed, where that is another than the warehouse's.
+    """
     counts: dict[str, Counter[str]] = {}
     for result in results:
         if kind := KINDS.get(result.kind):
@@ -65,7 +68,7 @@ def outcomes_of(results: Sequence[Result]) -> dict[str, Any]:
     sources = sorted((r for r in results if r.kind == "source"), key=lambda result: result.name)
     return {
         "counts": {kind: dict(counts[kind]) for kind in KINDS.values() if kind in counts},
-        "failures": failure_paragraphs(results),
+        "failures": failure_paragraphs(results, failed),
         "freshness": [
             {
                 "name": source.name,

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from shlex import quote
 from typing import Any
 
@@ -187,11 +188,14 @@ def freshness_line(sources: Sequence[Result]) -> str:
     return f"{fresh}; not: {', '.join(stale)}" if stale else fresh
 
 
-def failure_paragraphs(results: Sequence[Result]) -> list[list[str]]:
-    """For each failure a paragraph: what failed, what that means, and how to look at it."""
+def failure_paragraphs(results: Sequence[Result], file: Path | None = None) -> list[list[str]]:
+    """For each failure a paragraph: what failed, what that means, and how to look at it.
+
+    `file` is that of a build that failed, where it is another than the warehouse's.
+    """
     failed = [r for r in results if not r.is_good and r.status != "skipped"]
     failed.sort(key=lambda result: result.status == "warn")
-    paragraphs = [_failure_lines(result) for result in failed[:PARAGRAPHS]]
+    paragraphs = [_failure_lines(result, file) for result in failed[:PARAGRAPHS]]
     if len(failed) > PARAGRAPHS:
         paragraphs.append([_failure_title(result) for result in failed[PARAGRAPHS:]])
     return paragraphs
@@ -203,7 +207,7 @@ def _failure_title(result: Result) -> str:
     return f"{title}  {result.kind.replace('_', ' ')} {result.name}{found} ({result.path})"
 
 
-def _failure_lines(result: Result) -> list[str]:
+def _failure_lines(result: Result, file: Path | None) -> list[str]:
     lines = [_failure_title(result)]
     message = [line.strip() for line in result.message.splitlines() if line.strip()]
     if result.found and result.found.rows:
@@ -212,7 +216,7 @@ def _failure_lines(result: Result) -> list[str]:
     if result.description:
         message.insert(0, result.description)
     lines += [f"    {line}" for line in message[:MESSAGE_LINES]]
-    command = f"{environment_prefix()}dbt"
+    command = f"{environment_prefix(file)}dbt"
     if result.kind == "source":
         lines += [f"    again: {command} source freshness -s {result.selector}"]
     elif result.kind == "test" and result.status != "error":
@@ -223,12 +227,20 @@ def _failure_lines(result: Result) -> list[str]:
     return lines
 
 
-def closing_lines(warehouse: Warehouse, *, sample: bool, green: bool) -> list[str]:
-    """Where the results are, and three commands to try next."""
+def closing_lines(
+    warehouse: Warehouse, *, sample: bool, green: bool, failed: Path | None = None
+) -> list[str]:
+    """Where the results are, and three commands to try next.
+
+    `failed` is the file of a build that failed, where that is another than the warehouse's.
+    """
     prefix = environment_prefix()
     question = "select * from {{ ref('orders_obt') }}"
     if not green:
-        first = (f"{prefix}dbt retry", "run again what failed, and what was skipped because of it")
+        first = (
+            f"{environment_prefix(failed)}dbt retry",
+            "run again what failed, and what was skipped because of it",
+        )
     elif sample:
         first = (
             "python scripts/sample_source.py sqlite:///shop.sqlite --events 20",
@@ -245,7 +257,8 @@ def closing_lines(warehouse: Warehouse, *, sample: bool, green: bool) -> list[st
         first,
     ]
     lines = [
-        f"Warehouse  {warehouse.label}",
+        f"Warehouse  {warehouse.label}{', as it was before this build' if failed else ''}",
+        *([f"Failed     {shown(failed)}, until the next build"] if failed else []),
         f"Open       {shown(site(warehouse.made) / 'index.html')}",
         "",
         "Next (dbt and python: after `. .venv/bin/activate`)",
@@ -255,7 +268,12 @@ def closing_lines(warehouse: Warehouse, *, sample: bool, green: bool) -> list[st
     return lines
 
 
-def environment_prefix() -> str:
-    """The variables with which a command reaches the same warehouse, without a password."""
-    names = ("TARGET", "DUCKDB_PATH")
-    return "".join(f"{name}={quote(value)} " for name in names if (value := os.environ.get(name)))
+def environment_prefix(file: Path | None = None) -> str:
+    """The variables with which a command reaches the same warehouse, without a password.
+
+    `file` is the DuckDB file to reach, where it is another one.
+    """
+    values = {name: os.environ.get(name) for name in ("TARGET", "DUCKDB_PATH")}
+    if file:
+        values["DUCKDB_PATH"] = shown(file)
+    return "".join(f"{name}={quote(value)} " for name, value in values.items() if value)

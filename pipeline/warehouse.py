@@ -111,6 +111,11 @@ class Warehouse(ABC):
         """
 
     @property
+    def file(self) -> str:
+        """The file that dbt has to open although the profile names another; else empty."""
+        return ""
+
+    @property
     def marts(self) -> str:
         """The schema that people read."""
         return schema_name(self.schema, "marts")
@@ -199,6 +204,18 @@ class DuckDB(Warehouse):
         return str(self.connection["path"])
 
     @property
+    def file(self) -> str:
+        """The file that is read and written: a build's working copy, if there is one."""
+        return str(self.connection.get("copy", self.place))
+
+    def copied_to(self, file: Path) -> Self:
+        """The same warehouse, for a build that works on a copy of its file."""
+        return dataclasses.replace(self, connection={**self.connection, "copy": str(file)})
+
+    def destination(self, raw_schema: str) -> Destination:
+        return open_destination(self.kind, raw_schema, {"path": self.file, "place": self.place})
+
+    @property
     def is_made_here(self) -> bool:
         return self._place_anywhere == str(PROJECT / "warehouse.duckdb")
 
@@ -215,16 +232,16 @@ class DuckDB(Warehouse):
     def connect(self) -> Any:
         import duckdb
 
-        return duckdb.connect(self.place)
+        return duckdb.connect(self.file)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[Ask]:
-        if not Path(self.place).exists():
+        if not Path(self.file).exists():
             raise WarehouseError(f"There is no warehouse {self.place}.")
         import duckdb
 
         # Nobody can write while the file is open.
-        with duckdb.connect(self.place, read_only=True) as file:
+        with duckdb.connect(self.file, read_only=True) as file:
             yield lambda sql: file.execute(sql).fetchall()
 
     @classmethod
@@ -423,6 +440,12 @@ def _refuse_unusable_file(output: Output, schemas: set[str]) -> None:
             f"{refused}which needs a file whose name has no quotes and is not "
             f"{', '.join(DUCKDB_RESERVES[:-1])} or {DUCKDB_RESERVES[-1]}, which DuckDB reserves: "
             f"set DUCKDB_PATH to another."
+        )
+    target = Path(path).resolve()
+    if Path(path).is_symlink() and target.stem != name:
+        raise ProfileError(
+            f"{refused}as it is a link to {target}: DuckDB would call it {target.stem}, and dbt"
+            f" {name}. Give the link the same name, or set DUCKDB_PATH to the file."
         )
     if name.lower() in {schema.lower() for schema in schemas}:
         raise ProfileError(
