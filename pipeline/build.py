@@ -1,6 +1,7 @@
 """What `make build` runs: load the shop, build and test every model, write catalog and report.
 
     python scripts/build.py            everything
+    python scripts/build.py --loaded   without a load: for a user who may only build
     python scripts/build.py --prepare  only what dbt needs to start: its packages and a profile
 
 It builds and tests what hangs on what has changed since the last green build, and without a change
@@ -48,6 +49,13 @@ from pipeline.dbt_packages import PackageError, install_packages
 from pipeline.dbt_runner import Dbt, DbtError, Node, Result, Run, close_connections
 from pipeline.findings import warning_lines, with_rows
 from pipeline.project import MADE, PROJECT, project_settings, raw_schema, schema_name
+from pipeline.publish import (
+    PublishError,
+    place_to_build,
+    prepared_lines,
+    published_lines,
+    publisher_of,
+)
 from pipeline.record import (
     accepted_of,
     commit,
@@ -79,6 +87,7 @@ from pipeline.summary import (
     left_out_lines,
     nothing_lines,
     rebuilt_lines,
+    works_beside,
     written_line,
 )
 from pipeline.warehouse import ProfileError, Warehouse, WarehouseError, chosen_warehouse
@@ -93,7 +102,7 @@ class BuildError(RuntimeError):
 # What a person can mend. Each is printed as one sentence.
 MISTAKES = (
     *(BuildError, CopyError, DbtError, LoadError, OtherShopError, PackageError, ProfileError),
-    *(ShopError, WantedError),
+    *(PublishError, ShopError, WantedError),
 )
 
 
@@ -146,19 +155,25 @@ def prepare(steps: Steps) -> Warehouse:
     return chosen_warehouse()
 
 
-def build(steps: Steps, settings: Settings, copy: WorkingCopy) -> bool:
-    """Load the shop, and build what has changed; True when all is green. Raises one of MISTAKES."""
+def build(steps: Steps, settings: Settings, copy: WorkingCopy, *, loaded: bool) -> bool:
+    """Load the shop, and build what has changed; True when all is green. Raises one of MISTAKES.
+
+    `loaded`: without a load, for a user who may only build.
+    """
     began = datetime.now(UTC)
     warehouse = copy.warehouse
     given = os.environ.get("SOURCE") or settings.config.source
     url = with_password(given) if given else SAMPLE_URL
-    refuse_other_shop(warehouse, url, sample=not given)
+    sample = not given and not loaded
+    if not loaded:
+        refuse_other_shop(warehouse, url, sample=sample)
     # Before anything is read: what is changed meanwhile is built by the next build.
-    now = inputs(warehouse, place_of(parse_url(url)), settings.day)
-    if not given:
+    now = inputs(warehouse, () if loaded else place_of(parse_url(url)), settings.day)
+    if sample:
         make_sample(steps)
     warehouse = copy.make(steps)
-    load_shop(steps, warehouse, url, settings.config.options)
+    if not loaded:
+        load_shop(steps, warehouse, url, settings.config.options)
     changes = changes_since(warehouse, now, settings.wanted)
     has_pages = changes.since is not None and are_pages_of(
         warehouse.made, changes.since.finished_at
@@ -167,12 +182,12 @@ def build(steps: Steps, settings: Settings, copy: WorkingCopy) -> bool:
     load = last_load(warehouse, raw_schema())
     if changes.is_nothing and has_pages:
         publish(steps, copy, green=True)
-        say_nothing_has_changed(copy.warehouse, changes, load, sample=not given)
+        say_nothing_has_changed(copy.warehouse, changes, load, sample=sample)
         green = True
     else:
         facts = {"load": load, "accepted": accepted_of(settings.config.options.accept)}
         work = Work(steps, copy, warehouse, settings, now, changes, has_pages, began, facts)
-        green = build_changes(work, sample=not given)
+        green = build_changes(work, sample=sample)
     print(f"\n{'Green' if green else 'FAILED'} after {time.monotonic() - steps.started:.1f} s.")
     return green
 
@@ -217,7 +232,7 @@ def build_changes(work: Work, *, sample: bool) -> bool:
     with steps.step("dbt parse"):
         dbt = Dbt([*warehouse.options, *work.settings.variables], steps.progress, warehouse.file)
         nodes = dbt.nodes()
-    built, tested = build_models(steps, dbt, nodes, changes)
+    built, tested = build_models(steps, dbt, warehouse, nodes, changes)
     with steps.step("freshness") as notes:
         fresh = freshness(dbt, nodes, changes)
         notes.append(freshness_line(fresh.results))
@@ -264,7 +279,7 @@ def build_changes(work: Work, *, sample: bool) -> bool:
     except OSError as error:
         paragraphs.append([f"WARNING: the start page is not written: {error}"])
     paragraphs += [
-        *failure_paragraphs(results, copy.failed),
+        *failure_paragraphs(results, copy.failed, beside=works_beside(warehouse)),
         accepted_lines(accepted_rows(figures)),
         closing_lines(warehouse, sample=sample, green=green, failed=copy.failed),
     ]
@@ -278,20 +293,28 @@ def show(paragraphs: Sequence[Sequence[str]]) -> None:
 
 
 def build_models(
-    steps: Steps, dbt: Dbt, nodes: Sequence[Node], changes: Changes
+    steps: Steps, dbt: Dbt, warehouse: Warehouse, nodes: Sequence[Node], changes: Changes
 ) -> tuple[Run, list[str]]:
     """Build and test what has changed; returns what dbt did, and lines about it."""
+    publisher = publisher_of(dbt, warehouse)
+    if publisher:
+        with steps.step("working copy") as notes:
+            notes += prepared_lines(publisher)
     with steps.step("dbt build") as notes:
         os.environ["TESTED_THROUGH"] = changes.tested_through
         # The results of unit tests depend on the code alone.
         arguments = ("--exclude-resource-type", "unit_test") if changes.same_code else ()
-        if changes.since:
-            built = dbt.build_some([node.id for node in selected(nodes, changes)], *arguments)
-        else:
-            built = dbt.build(*arguments)
+        with place_to_build(dbt, publisher):
+            if changes.since:
+                built = dbt.build_some([node.id for node in selected(nodes, changes)], *arguments)
+            else:
+                built = dbt.build(*arguments)
         left_out = left_out_lines(built.results, nodes, changes)
         tested = [line for line in (written_line(built.results), *left_out) if line]
         notes += [count_line(built.results), *rebuilt_lines(built.results), *tested]
+    if publisher:
+        with steps.step("publish") as notes:
+            notes += published_lines(publisher, is_good=built.succeeded)
     return built, tested
 
 
@@ -366,6 +389,7 @@ def main(arguments: Sequence[str] | None = None, *, started: float | None = None
     `started` is the monotonic time at which the command began, before its imports.
     """
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--loaded", action="store_true", help="without a load")
     parser.add_argument("--prepare", action="store_true", help="only packages and profile")
     options = parser.parse_args(arguments)
     os.chdir(PROJECT)
@@ -384,7 +408,7 @@ def main(arguments: Sequence[str] | None = None, *, started: float | None = None
         copy = WorkingCopy(warehouse)
         alone = warehouse.destination(raw_schema()).alone("make build", say)
         with alone, copy:
-            return 0 if build(steps, settings, copy) else 1
+            return 0 if build(steps, settings, copy, loaded=options.loaded) else 1
     except BusyError as error:
         say(str(error))
         return BUSY

@@ -110,6 +110,15 @@ class Mart:
 
 
 @dataclass(frozen=True)
+class Relation:
+    """A model or snapshot in the database. `key` are the columns that name its rows, if known."""
+
+    schema: str
+    name: str
+    key: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Code:
     """The text of a model or macro of the project, and the names of the models that run it."""
 
@@ -263,6 +272,47 @@ class Dbt:
     def schema(self, folder: str) -> str:
         """The schema in which dbt builds the models of a folder."""
         return next(str(node.schema) for node in self._models() if folder in node.fqn)
+
+    def relations(self) -> list[Relation]:
+        """The models and snapshots, each after what it reads."""
+        found: dict[str, Relation] = {}
+
+        def add(name: str) -> None:
+            node = self._manifest.nodes.get(name)
+            if name in found or node is None or node.resource_type not in ("model", "snapshot"):
+                return
+            for parent in node.depends_on.nodes:
+                add(parent)
+            key = node.config.unique_key or [] if node.resource_type == "model" else "dbt_scd_id"
+            key = [key] if isinstance(key, str) else key
+            found[name] = Relation(node.schema, node.alias, key)
+
+        for name in self._manifest.nodes:
+            add(name)
+        return list(found.values())
+
+    @contextmanager
+    def built_in(self, schema: str) -> Iterator[None]:
+        """Let dbt build all models and snapshots in this schema; nothing is parsed."""
+        nodes = [
+            n for n in self._manifest.nodes.values() if n.resource_type in ("model", "snapshot")
+        ]
+        before = {node.unique_id: (node.schema, node.relation_name) for node in nodes}
+        names: dict[str, str] = {}
+        for node in nodes:
+            own = f'"{node.schema}"."{node.alias}"'
+            names[f'"{schema}"."{node.alias}"'] = own
+            node.relation_name = node.relation_name.replace(own, f'"{schema}"."{node.alias}"')
+            node.schema = schema
+        try:
+            yield
+        finally:
+            for node in nodes:
+                node.schema, node.relation_name = before[node.unique_id]
+            # The catalog shows the SQL of what people see.
+            for node in self._manifest.nodes.values():
+                for working, own in names.items() if getattr(node, "compiled_code", None) else ():
+                    node.compiled_code = node.compiled_code.replace(working, own)
 
     def code(self) -> str:
         """A hash of the project's files, packages and settings."""

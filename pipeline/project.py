@@ -11,6 +11,7 @@ import yaml
 
 PROJECT = Path(__file__).resolve().parents[1]
 MADE = PROJECT / "target"  # what dbt and a build write
+WORKING = "working"  # the schema in which a build works on PostgreSQL, before it is published
 
 
 def shown(path: Path) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 from loader.destinations.postgres_views import functions
 from loader.dialects.standard import literal, quote
 from loader.errors import LoadError
-from pipeline.project import PROJECT, own_schemas, project_settings, schema_name
+from pipeline.project import PROJECT, WORKING, own_schemas, project_settings, schema_name
 from pipeline.warehouse import Ask, ProfileError, Warehouse, chosen_warehouse
 
 
@@ -55,13 +55,15 @@ class Names:
         return (*self.others, self.marts)
 
 
-def names(project: Path, default_schema: str) -> Names:
-    """The names in dbt_project.yml, for a target with this schema."""
+def names(project: Path, default_schema: str, kind: str) -> Names:
+    """The names in dbt_project.yml, for a target with this schema in a warehouse of this kind."""
     variables = project_settings(project)["vars"]
     raw = str(variables["raw_schema"])
     marts = schema_name(default_schema, "marts")
-    others = tuple(sorted(own_schemas(project, default_schema) - {raw, marts}))
-    return Names(**variables["roles"], raw=raw, marts=marts, others=others)
+    others = own_schemas(project, default_schema) - {raw, marts}
+    if kind == "postgres":
+        others.add(schema_name(default_schema, WORKING))
+    return Names(**variables["roles"], raw=raw, marts=marts, others=tuple(sorted(others)))
 
 
 def postgres_statements(ask: Ask, known: Names) -> Iterator[str]:
@@ -211,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 " Give the file to those who may (chmod 640), let them open it read-only, or take"
                 " TARGET=postgres or TARGET=redshift for a warehouse with roles."
             )
-        known = names(PROJECT, warehouse.schema)
+        known = names(PROJECT, warehouse.schema, warehouse.kind)
         statements = needed(warehouse, known, apply=options.apply)
     except (LoadError, ProfileError, RolesError) as error:
         print(f"make roles: {error}", file=sys.stderr)

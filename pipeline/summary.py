@@ -188,14 +188,17 @@ def freshness_line(sources: Sequence[Result]) -> str:
     return f"{fresh}; not: {', '.join(stale)}" if stale else fresh
 
 
-def failure_paragraphs(results: Sequence[Result], file: Path | None = None) -> list[list[str]]:
+def failure_paragraphs(
+    results: Sequence[Result], file: Path | None = None, *, beside: bool = False
+) -> list[list[str]]:
     """For each failure a paragraph: what failed, what that means, and how to look at it.
 
-    `file` is that of a build that failed, where it is another than the warehouse's.
+    `file` is that of a build that failed, where it is another than the warehouse's. `beside`: it
+    was built in a schema that dbt by itself does not see.
     """
     failed = [r for r in results if not r.is_good and r.status != "skipped"]
     failed.sort(key=lambda result: result.status == "warn")
-    paragraphs = [_failure_lines(result, file) for result in failed[:PARAGRAPHS]]
+    paragraphs = [_failure_lines(result, file, beside) for result in failed[:PARAGRAPHS]]
     if len(failed) > PARAGRAPHS:
         paragraphs.append([_failure_title(result) for result in failed[PARAGRAPHS:]])
     return paragraphs
@@ -207,7 +210,7 @@ def _failure_title(result: Result) -> str:
     return f"{title}  {result.kind.replace('_', ' ')} {result.name}{found} ({result.path})"
 
 
-def _failure_lines(result: Result, file: Path | None) -> list[str]:
+def _failure_lines(result: Result, file: Path | None, beside: bool) -> list[str]:
     lines = [_failure_title(result)]
     message = [line.strip() for line in result.message.splitlines() if line.strip()]
     if result.found and result.found.rows:
@@ -220,8 +223,11 @@ def _failure_lines(result: Result, file: Path | None) -> list[str]:
     if result.kind == "source":
         lines += [f"    again: {command} source freshness -s {result.selector}"]
     elif result.kind == "test" and result.status != "error":
-        lines += [f"    rows:  {command} test -s {result.selector} --store-failures"]
+        if not beside:
+            lines += [f"    rows:  {command} test -s {result.selector} --store-failures"]
         lines += [f"    query: {result.compiled_path}"] if result.compiled_path else []
+    elif beside:
+        lines += [f"    again: {environment_prefix()}make build"]
     else:
         lines += [f"    again: {command} build -s {result.selector}"]
     return lines
@@ -241,6 +247,8 @@ def closing_lines(
             f"{environment_prefix(failed)}dbt retry",
             "run again what failed, and what was skipped because of it",
         )
+        if works_beside(warehouse):
+            first = (f"{prefix}make build", "build again, and publish it if all is green")
     elif sample:
         first = (
             "python scripts/sample_source.py sqlite:///shop.sqlite --events 20",
@@ -266,6 +274,11 @@ def closing_lines(
     for command, purpose in commands:
         lines += [f"  {command}", f"      {purpose}"]
     return lines
+
+
+def works_beside(warehouse: Warehouse) -> bool:
+    """Whether a build works in a schema that dbt by itself does not see."""
+    return warehouse.kind == "postgres"
 
 
 def environment_prefix(file: Path | None = None) -> str:

@@ -72,7 +72,9 @@ ELSEWHERE = {
     "PGUSER=shop_loader python -m loader --target postgres": (
         "test_roles.py::test_the_shop_changes_and_all_goes_on"
     ),
-    "PGUSER=shop_transformer dbt build": "test_roles.py::test_the_shop_changes_and_all_goes_on",
+    "PGUSER=shop_transformer python scripts/build.py --loaded": (
+        "test_roles.py::test_the_transformer_builds_beside_and_publishes"
+    ),
     "python -m loader --source 'mysql://reader@shop.example/shop?ssl_ca=/etc/ssl/shop-ca.pem'": (
         "test_loader_cli.py::test_tls_to_a_mysql_source"
     ),
