@@ -23,7 +23,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loader import LoadError
 from loader.config import Config, find_config
@@ -49,13 +49,6 @@ from pipeline.dbt_packages import PackageError, install_packages
 from pipeline.dbt_runner import Dbt, DbtError, Node, Result, Run, close_connections
 from pipeline.findings import warning_lines, with_rows
 from pipeline.project import MADE, PROJECT, project_settings, raw_schema, schema_name
-from pipeline.publish import (
-    PublishError,
-    place_to_build,
-    prepared_lines,
-    published_lines,
-    publisher_of,
-)
 from pipeline.record import (
     accepted_of,
     commit,
@@ -94,6 +87,9 @@ from pipeline.warehouse import ProfileError, Warehouse, WarehouseError, chosen_w
 from pipeline.working_copy import CopyError, WorkingCopy
 from sample_shop.shop import ShopError
 
+if TYPE_CHECKING:
+    from pipeline.publish import Publisher
+
 
 class BuildError(RuntimeError):
     """The build cannot start; the text says why and what to do."""
@@ -102,7 +98,7 @@ class BuildError(RuntimeError):
 # What a person can mend. Each is printed as one sentence.
 MISTAKES = (
     *(BuildError, CopyError, DbtError, LoadError, OtherShopError, PackageError, ProfileError),
-    *(PublishError, ShopError, WantedError),
+    *(ShopError, WantedError),
 )
 
 
@@ -299,12 +295,12 @@ def build_models(
     publisher = publisher_of(dbt, warehouse)
     if publisher:
         with steps.step("working copy") as notes:
-            notes += prepared_lines(publisher)
+            notes += publisher.prepared_lines()
     with steps.step("dbt build") as notes:
         os.environ["TESTED_THROUGH"] = changes.tested_through
         # The results of unit tests depend on the code alone.
         arguments = ("--exclude-resource-type", "unit_test") if changes.same_code else ()
-        with place_to_build(dbt, publisher):
+        with dbt.built_in(publisher.schema) if publisher else contextlib.nullcontext():
             if changes.since:
                 built = dbt.build_some([node.id for node in selected(nodes, changes)], *arguments)
             else:
@@ -314,8 +310,17 @@ def build_models(
         notes += [count_line(built.results), *rebuilt_lines(built.results), *tested]
     if publisher:
         with steps.step("publish") as notes:
-            notes += published_lines(publisher, is_good=built.succeeded)
+            notes += publisher.published_lines(is_good=built.succeeded)
     return built, tested
+
+
+def publisher_of(dbt: Dbt, warehouse: Warehouse) -> Publisher | None:
+    """What publishes a build on PostgreSQL; None where each model is visible once it is made."""
+    if not works_beside(warehouse):
+        return None
+    from pipeline.publish import Publisher  # with the driver, which is slow to import
+
+    return Publisher(warehouse, dbt.relations())
 
 
 def publish(steps: Steps, copy: WorkingCopy, *, green: bool) -> None:

@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import psycopg
 from psycopg import sql
 
-from pipeline.dbt_runner import Dbt, Relation
+from pipeline.dbt_runner import Relation
 from pipeline.postgres_relations import Catalog, Found, Name, listed
 from pipeline.project import WORKING, schema_name
 from pipeline.warehouse import Warehouse
+from pipeline.working_copy import CopyError
 
 T = TypeVar("T")
 ATTEMPTS = 5  # a reader who holds one view and waits for another makes a deadlock with its change
@@ -49,7 +50,7 @@ EVENTS = {
 }
 
 
-class PublishError(RuntimeError):
+class PublishError(CopyError):
     """The working schema cannot be made or published; the text says why and what to do."""
 
 
@@ -86,6 +87,26 @@ class Publisher:
     def publish(self) -> Published:
         """Let readers see the working schema, all of it at one moment. Raises PublishError."""
         return self._in_one_transaction(self._publish, "Nothing was published")
+
+    def prepared_lines(self) -> list[str]:
+        """Prepare; says what had to be copied. Raises PublishError."""
+        copied = self.prepare()
+        return [f"{copied} tables copied to the schema {self.schema}"] if copied else []
+
+    def published_lines(self, *, is_good: bool) -> list[str]:
+        """Publish what a good build made; says what readers see now. Raises PublishError."""
+        if not is_good:
+            return [
+                "nothing: marts and history are what they were before, and the schema"
+                f" {self.schema} shows what failed"
+            ]
+        done = self.publish()
+        lines = [f"{done.rows:,} rows of {done.tables} tables of marts and history, at one moment"]
+        lines += [
+            f"WARNING: the view {view} is gone, as columns of what it reads changed: create it again"
+            for view in done.lost
+        ]
+        return lines
 
     def _in_one_transaction(self, do: Callable[[Catalog], T], failed: str) -> T:
         for attempt in range(1, ATTEMPTS + 1):
@@ -301,40 +322,6 @@ class Publisher:
                     *(trigger, sql.SQL(event), table.name, sql.SQL(rows)),
                     *(self._function, arguments),
                 )
-
-
-def publisher_of(dbt: Dbt, warehouse: Warehouse) -> Publisher | None:
-    """What publishes the builds of this warehouse together; None where each model is visible."""
-    return Publisher(warehouse, dbt.relations()) if warehouse.kind == "postgres" else None
-
-
-@contextmanager
-def place_to_build(dbt: Dbt, publisher: Publisher | None) -> Iterator[None]:
-    """Let dbt build in the working schema, where there is a publisher."""
-    with dbt.built_in(publisher.schema) if publisher else nullcontext():
-        yield
-
-
-def prepared_lines(publisher: Publisher) -> list[str]:
-    """Get the working schema ready; says what had to be copied. Raises PublishError."""
-    copied = publisher.prepare()
-    return [f"{copied} tables copied to the schema {publisher.schema}"] if copied else []
-
-
-def published_lines(publisher: Publisher, *, is_good: bool) -> list[str]:
-    """Publish what a good build made; says what readers see now. Raises PublishError."""
-    if not is_good:
-        return [
-            "nothing: marts and history are what they were before, and the schema"
-            f" {publisher.schema} shows what failed"
-        ]
-    done = publisher.publish()
-    lines = [f"{done.rows:,} rows of {done.tables} tables of marts and history, at one moment"]
-    lines += [
-        f"WARNING: the view {view} is gone, as columns of what it reads changed: create it again"
-        for view in done.lost
-    ]
-    return lines
 
 
 def _line(error: psycopg.Error) -> str:
