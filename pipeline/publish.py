@@ -103,7 +103,7 @@ class Publisher:
         done = self.publish()
         lines = [f"{done.rows:,} rows of {done.tables} tables of marts and history, at one moment"]
         lines += [
-            f"WARNING: the view {view} is gone, as columns of what it reads changed: create it again"
+            f"WARNING: the view {view} is gone, as columns of what it reads changed: make it again"
             for view in done.lost
         ]
         return lines
