@@ -12,15 +12,14 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 
-import psycopg
 import pytest
 
 from loader import LoadError, Options
 from pipeline.undo import UndoError, lines_of, snapshots_of, undo
-from pipeline.warehouse import DuckDB, Postgres
 from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
 from support.story import Story, begun
+from support.undone import newest_load, opened
 
 
 @pytest.fixture(scope="module", params=["duckdb", pytest.param("postgres", marks=pytest.mark.long)])
@@ -312,19 +311,6 @@ def test_a_load_that_the_shop_still_stands_by_returns(story: Story) -> None:
     ((first,),) = story.warehouse.query("select min(batch_id) from _load_runs")
     with pytest.raises(UndoError, match="is the first load"):
         undo(opened(story.warehouse), first, "", apply=True)
-
-
-def opened(warehouse: Warehouse) -> DuckDB | Postgres:
-    if isinstance(warehouse, DuckDBWarehouse):
-        return DuckDB("dev", "main", {"path": str(warehouse.path)})
-    assert isinstance(warehouse, PostgresWarehouse)
-    url = warehouse.server.url(warehouse.database)
-    return Postgres("dev", "public", dict(psycopg.conninfo.conninfo_to_dict(url)))
-
-
-def newest_load(story: Story) -> str:
-    ((batch,),) = story.warehouse.query("select max(batch_id) from _load_runs")
-    return str(batch)
 
 
 def snapshots(story: Story) -> list[list[tuple[Any, ...]]]:

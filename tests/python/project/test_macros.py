@@ -39,6 +39,7 @@ REPLACED: dict[str, tuple[tuple[str, ...], str]] = {
     "hash": ((), "ef821bf40ae8e7fb"),
     "should_full_refresh": (("is_incremental",), "6dc98d9597a0f147"),
     "snapshot_get_time": (("snapshot_check_strategy",), "038d746fe6e28009"),
+    "snapshot_staging_table": (("build_snapshot_staging_table",), "ba2267517b36d646"),
     "type_string": ((), "11d3cad2c13ffe91"),
 }
 MACRO = re.compile(
