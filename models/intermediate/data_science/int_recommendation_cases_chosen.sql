@@ -57,7 +57,7 @@ final as (
     from last_orders
     left join order_lines on last_orders.order_number = order_lines.order_number
     -- More cases than these take long in a large shop, and hardly change the rate.
-    where last_orders.case_number <= 500
+    where last_orders.case_number <= {{ var('evaluation_cases') }}
 
 )
 

@@ -1,5 +1,8 @@
 {{ config(unique_key='method') }}
 
+{% if is_evaluated(var('days_between_evaluations')) -%}
+select * from {{ this }}
+{%- else -%}
 with cases as (
 
     select * from {{ ref('int_recommendation_cases_chosen') }}
@@ -40,6 +43,7 @@ final as (
             as hit_rate_percent,
 
         -- dates
+        {{ as_of_date() }} as evaluated_date,
         data_through.data_through_date
 
     from methods
@@ -58,3 +62,4 @@ final as (
 )
 
 select * from final
+{%- endif %}

@@ -282,14 +282,20 @@ def _make_project(folder: Path) -> None:
 
 
 class Project:
-    """A copy of the project, ready for dbt; its marts take `as_of` for today, if given."""
+    """A copy of the project, ready for dbt; its marts take `as_of` for today, if given.
+
+    Each build makes the evaluation anew, so that every mart is as it would be if made from nothing.
+    """
 
     # Whether to begin with what all processes parsed; not where most files are taken away.
     knows_parsed = True
 
-    def __init__(self, folder: Path, as_of: date | None = None) -> None:
+    def __init__(
+        self, folder: Path, as_of: date | None = None, days_between_evaluations: int = 0
+    ) -> None:
         self.folder = folder
-        self._variables = json.dumps({"as_of_date": str(as_of)} if as_of else {})
+        day = {"as_of_date": str(as_of)} if as_of else {}
+        self._variables = json.dumps({**day, "days_between_evaluations": days_between_evaluations})
         self._manifests: dict[tuple[str, str], Any] = {}
         self._edited = False
         shutil.copytree(once("project", _make_project), folder, dirs_exist_ok=True)
