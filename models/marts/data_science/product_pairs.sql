@@ -16,12 +16,6 @@ products as (
 
 ),
 
-data_through as (
-
-    select * from {{ ref('int_data_through') }}
-
-),
-
 order_lines as (
 
     select
@@ -149,16 +143,11 @@ final as (
             'ranked.order_count * ranked.partner_order_count',
             4
         ) }} as lift,
-        cast(ranked.cosine_millionths * 0.000001 as numeric(18, 6)) as cosine,
-
-        -- dates
-        data_through.data_through_date
+        cast(ranked.cosine_millionths * 0.000001 as numeric(18, 6)) as cosine
 
     from ranked
     left join products on ranked.product_number = products.product_number
     left join products as partners on ranked.partner_number = partners.product_number
-    -- one row
-    cross join data_through
     where ranked.partner_rank <= 10
 
 )

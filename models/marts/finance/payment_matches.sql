@@ -13,12 +13,6 @@ payments as (
 
 ),
 
-data_through as (
-
-    select * from {{ ref('int_data_through') }}
-
-),
-
 orders as (
 
     select
@@ -114,12 +108,9 @@ final as (
 
         -- dates
         matched.order_date,
-        matched.payment_date,
-        data_through.data_through_date
+        matched.payment_date
 
     from matched
-    -- one row
-    cross join data_through
 
 )
 

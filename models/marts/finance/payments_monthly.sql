@@ -149,12 +149,9 @@ final as (
         ) as numeric(18, 2)) as balance_amount,
 
         -- dates
-        monthly_amounts.month_start_date,
-        data_through.data_through_date
+        monthly_amounts.month_start_date
 
     from monthly_amounts
-    -- one row
-    cross join data_through
 
 )
 

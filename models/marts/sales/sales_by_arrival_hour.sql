@@ -13,12 +13,6 @@ order_histories as (
 
 ),
 
-data_through as (
-
-    select * from {{ ref('int_data_through') }}
-
-),
-
 orders as (
 
     select
@@ -88,12 +82,9 @@ final as (
 
         -- dates
         cast(summed.arrived_hour_at as date) as arrived_date,
-        summed.arrived_hour_at,
-        data_through.data_through_date
+        summed.arrived_hour_at
 
     from summed
-    -- one row
-    cross join data_through
 
 )
 
