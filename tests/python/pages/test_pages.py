@@ -24,7 +24,7 @@ from playwright.sync_api import ConsoleMessage, Page, expect
 from pages.start import note_failure
 from pipeline import catalog
 from support.clone import copy_project
-from support.commands import Run, environment, fault_in_an_old_row, first_build, run, script
+from support.commands import Run, environment, first_build, red_build, run, script
 from tools.servers import free_port
 
 expect.set_options(timeout=60_000)  # milliseconds; on a machine that has other work too
@@ -314,28 +314,29 @@ def test_start_page_says_what_the_artifacts_and_the_loader_say(
     assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d UTC, took [0-9.]+ s", term(quiet, "Began"))
 
 
-def test_red_build_is_red_on_the_start_page(copy: Path, page: Page) -> None:
-    fault_in_an_old_row(copy)
-    red = script(copy, "build", TESTS="all")
-    assert red.status != 0
-    page.goto((copy / "target" / "site" / "index.html").as_uri())
+def test_red_build_is_red_on_the_start_page(page: Page) -> None:
+    red, _ = red_build()
+    page.goto((red / "target" / "site" / "index.html").as_uri())
     expect(page.locator("#run-title")).to_have_text("Last build: FAILED")
     failed = [
         found["unique_id"]
-        for found in artifact(copy, "run_results")["results"]
-        if found["status"] == "fail"
+        for found in artifact(red, "run_results")["results"]
+        if found["status"] in ("fail", "error")
     ]
-    nodes = artifact(copy, "manifest")["nodes"]
+    nodes = artifact(red, "manifest")["nodes"]
     page.get_by_role("link", name="What failed or warned").click()
     expect(page.locator("article.failure").first).to_be_in_viewport()
-    shown = page.locator("article.failure").all()
-    assert failed and len(shown) == len(failed)
-    for unique_id in failed:
-        said = page.locator("article.failure", has_text=nodes[unique_id]["name"]).inner_text()
-        assert "FAILED test" in said
-        assert f"dbt test -s {nodes[unique_id]['name']} --store-failures" in said
+    shown = page.locator("article.failure:not(.warning)")
+    expect(shown).to_have_count(len(failed))
+    kinds = [unique_id.partition(".")[0] for unique_id in failed]
+    assert set(kinds) == {"test", "model"}
+    for kind, unique_id in zip(kinds, failed, strict=True):
+        name = nodes[unique_id]["name"]
+        said = shown.filter(has_text=f"FAILED {kind} {name}").inner_text()
+        again = f"dbt test -s {name} --store-failures" if kind == "test" else f"dbt build -s {name}"
+        assert again in said
     (tests,) = [row for row in cells(page, "outcomes") if row[0] == "Tests of rows"]
-    assert tests[3] == str(len(failed))
+    assert tests[3] == str(kinds.count("test"))
 
 
 def test_build_that_ends_early_is_red_above_what_was_before(copy: Path, page: Page) -> None:

@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import re
 import runpy
+import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -134,6 +136,32 @@ def first_build() -> tuple[Path, Run]:
         (folder / "run.json").write_text(json.dumps(asdict(done)), "utf-8")
 
     folder = once("make_build", make)
+    return folder / "a project", Run(**json.loads((folder / "run.json").read_text("utf-8")))
+
+
+def red_build() -> tuple[Path, Run]:
+    """The same project after a build that failed for several reasons. Only to be copied.
+
+    Orders have a status that nobody knows, one that was shipped is cancelled, and a model does
+    not run.
+    """
+
+    def make(folder: Path) -> None:
+        made, _ = first_build()
+        project = Path(shutil.copytree(made, folder / "a project", symlinks=True))
+        with sqlite3.connect(project / "shop.sqlite") as shop:
+            shop.execute("update orders set status = 'Lost' where orderNumber % 100 = 0")
+            shop.execute(
+                "update orders set status = 'Cancelled' where orderNumber ="
+                " (select max(orderNumber) from orders where status = 'Shipped')"
+            )
+        model = project / "models" / "marts" / "core" / "dim_products_current.sql"
+        model.write_text(model.read_text("utf-8") + "\nwhere no_such_column = 1\n", "utf-8")
+        done = script(project, "build", TESTS="all")
+        assert done.status != 0 and "Traceback" not in done.out + done.err
+        (folder / "run.json").write_text(json.dumps(asdict(done)), "utf-8")
+
+    folder = once("red_build", make)
     return folder / "a project", Run(**json.loads((folder / "run.json").read_text("utf-8")))
 
 
