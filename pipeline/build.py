@@ -430,3 +430,8 @@ def main(arguments: Sequence[str] | None = None, *, started: float | None = None
     except KeyboardInterrupt:
         say("interrupted")
         return 130
+    except BrokenPipeError:
+        # Its reader went away, as `head` does. At its end Python would write what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print("make build: interrupted, because nobody reads what it prints", file=sys.stderr)
+        return 1

@@ -54,6 +54,17 @@ class Built:
         return self.project / "warehouse.duckdb"
 
 
+def test_a_reader_that_goes_away_is_no_traceback() -> None:
+    """`make build | head` closes the pipe while more is to come."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, REPO / "scripts" / "build.py", "--prepare"]
+    ran = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert ran.returncode == 1
+    assert ran.stderr == "make build: interrupted, because nobody reads what it prints\n"
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     made, first = first_build()
