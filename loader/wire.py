@@ -137,6 +137,8 @@ def unescape(value: bytes) -> bytes:
 
 def readable(value: bytes) -> str:
     """A field as a person would write it, for samples in messages."""
+    if value.startswith(b"\\?"):
+        return REASONS[value[2:].decode()].partition(",")[0]
     return unescape(value).decode("utf-8", "replace")
 
 

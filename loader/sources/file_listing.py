@@ -66,14 +66,17 @@ def list_files(pattern: str, schema: Path | None) -> tuple[list[DataFile], dict[
     except OSError as error:
         raise LoadError(f"{pattern} cannot be read: {error.strerror}.") from None
     if not paths and not path.is_dir():
-        raise LoadError(f"There is no file {pattern}: check the path in the source URL.")
+        hint = f"; an absolute path has a slash of its own, file:////{pattern}"
+        hint = hint if Path("/", pattern).exists() and not path.is_absolute() else ""
+        raise LoadError(f"There is no file {pattern}: check the path in the source URL{hint}.")
     ignored = (schema or folder_of(pattern) / SCHEMA_FILE).absolute()
     found: dict[str, DataFile] = {}
     left_out = {}
     for path in sorted(paths):
-        if path.name.startswith(".") or path.name in MARKERS or path.absolute() == ignored:
+        is_hidden = path.name.startswith(".")
+        if path.name in MARKERS or path.absolute() == ignored or (is_hidden and not _kind(path)):
             continue
-        file = _table_of(path)
+        file = "a hidden file" if is_hidden else _table_of(path)
         if isinstance(file, str):
             left_out[path.name] = file
             continue

@@ -40,6 +40,8 @@ LONG_TEXT = 60_000
 PACKET_RESERVE = 1_000_000
 # The server's codes for a table or column that the user may not read.
 DENIED_TABLE = (1142, 1143)
+# And for one whose files are damaged, or that stands for others which are gone.
+BROKEN_TABLE = (145, 1017, 1034, 1035, 1168, 1194, 1195, 1356, 1449, 1812, 1932)
 
 
 def open_source(url: SourceUrl) -> "MySQLSource":
@@ -308,4 +310,6 @@ class MySQLSource(Source):
             text = f"the connection to {self.url.address} was lost"
         elif code in DENIED_TABLE:
             text = f"{text}; grant SELECT on it to the user {self.url.user}"
+        elif code in BROKEN_TABLE:
+            text = f"{text.rstrip('.')}; repair it, or leave it out with --exclude"
         return LoadError(f"MySQL source, {doing}: {text}.")

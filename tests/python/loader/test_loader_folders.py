@@ -154,12 +154,14 @@ def test_what_is_not_read_is_named(dumps: Dumps) -> None:
     (dumps.folder / "empty").mkdir()
     (dumps.folder / "lost.csv").symlink_to("nowhere.csv")
     dumps.write(".hidden", "")
+    dumps.write(".old.csv", "id\n1\n")
     dumps.write("_SUCCESS", "")
     result = dumps.load()
     assert [e.table.name for e in result.tables] == ["orders"]
     why = {name: reason.partition(":")[0] for name, reason in result.left_out.items()}
     assert why == {
         "./orders": "a folder",
+        ".old.csv": "a hidden file",
         "2025": "a folder",
         "empty": "an empty folder",
         "lost.csv": "not a file, or a link to one that does not exist",
@@ -168,8 +170,12 @@ def test_what_is_not_read_is_named(dumps: Dumps) -> None:
         "products.txt": "a file of another kind",
     }
     excluded = dumps.load(exclude=["*.txt", "*.zip", "2025"])
-    assert set(excluded.left_out) == {"./orders", "empty", "lost.csv", "payments.json"}
-    assert dumps.load("/*.csv").left_out.keys() == {"lost.csv"}
+    named = {"./orders", ".old.csv", "empty", "lost.csv", "payments.json"}
+    assert set(excluded.left_out) == named
+    assert dumps.load("/*.csv").left_out.keys() == {".old.csv", "lost.csv"}
+    # Three slashes begin a relative path.
+    with pytest.raises(LoadError, match=f"an absolute path .* file:///{dumps.folder}"):
+        load(f"file://{dumps.folder}", DuckDBDestination("raw", dumps.warehouse), Options())
     with pytest.raises(LoadError, match=r"payments\.json .* cannot be loaded: it is a file"):
         dumps.load(select=["payments.json"])
 

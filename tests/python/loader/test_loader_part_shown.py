@@ -424,6 +424,10 @@ def test_kinds_of_relations_in_mariadb(
     assert result.schema_changes == []
     changes = {e.table.name: e.changes for e in result.tables}["plain"]
     assert (changes.inserted, changes.deleted, changes.live) == (1, 1, 2)
+    # A table that cannot be read ends the load, which says how to go on.
+    execute("create table merged (id int) engine = merge union = (plain)")
+    assert "leave it out with --exclude" in loaded.refused(url)
+    assert read(loaded(url, exclude=["merged"])) == read(result)
 
 
 def test_kinds_of_relations_in_postgres(postgres: PostgresServer, loaded: Loads) -> None:
