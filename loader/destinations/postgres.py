@@ -234,9 +234,25 @@ class PostgresDestination(SqlDestination):
             with self._doing(f"publishing the table {table.raw_name}"):
                 self._run(f"analyze {self._staged(table)}")
             changes = super().publish(table, stamp, keyed=keyed, within=within)
+        self._index_deleted_rows(table)
         if changes.inserted or changes.updated or changes.deleted:
             self._changed.add(name)
         return changes
+
+    def _index_deleted_rows(self, table: Table) -> None:
+        """Give the raw table an index of its deleted rows, unless it has one.
+
+        Each build of the marts asks for these few rows. A scan for them would be a parallel plan of
+        its own, and PostgreSQL makes no parallel plan of a query that contains one.
+        """
+        name = self._name(table.raw_name)
+        with self._doing(f"indexing the table {table.raw_name}"):
+            found = self._rows(
+                f"select 1 from pg_index where indrelid = to_regclass({literal(name)})"
+                " and pg_get_expr(indpred, indrelid) = '(_deleted_at IS NOT NULL)'"
+            )
+            if not found:
+                self._run(f"create index on {name} (_deleted_at) where _deleted_at is not null")
 
     def commit(self, records: Sequence[Record]) -> None:
         """Write the audit and commit; afterwards refresh the planner's statistics."""
