@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Ask, Open
+from conftest import WAREHOUSES, Ask, Open
 from loader import (
     LoadError,
     LoadResult,
@@ -45,7 +45,12 @@ def _modes(result: LoadResult) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("rounds", "least_diffs"), [(10, 3), pytest.param(30, 20, marks=pytest.mark.long)]
+    ("rounds", "least_diffs", "warehouse"),
+    [
+        (10, 3, "duckdb"),
+        *(pytest.param(30, 20, kind, marks=pytest.mark.long) for kind in WAREHOUSES),
+    ],
+    indirect=["warehouse"],
 )
 def test_random_rounds(rounds: int, least_diffs: int, source: Any, warehouse: Warehouse) -> None:
     """Rounds of inserts, updates, deletes and key changes, each with its own account."""

@@ -24,8 +24,9 @@ from tools.servers import MariaDBServer, PostgresServer
 LOAD = REPO / "scripts" / "load.py"
 ROWS = 6_000
 # How often, in `make test` and in `make test-long`.
-KILLS = [6, pytest.param(60, marks=pytest.mark.long)]
-LOADS = [12, pytest.param(50, marks=pytest.mark.long)]
+LONG = pytest.mark.long
+SIDES = ["duckdb_side", pytest.param("postgres_side", marks=LONG)]
+LOADS = [12, pytest.param(50, marks=LONG)]
 
 # Runs the command line once for each number that it reads, in a process that is killed before the
 # statement of that number. Prints how the process ended.
@@ -138,7 +139,7 @@ def _version(versions: Versions, rows: int) -> int:
     return int(low)
 
 
-@pytest.mark.parametrize("side", ["duckdb_side", "postgres_side"])
+@pytest.mark.parametrize("side", SIDES)
 def test_killed_before_each_statement(
     side: str, mariadb: MariaDBServer, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -185,8 +186,14 @@ def test_killed_before_each_statement(
     assert 1 <= kept_new < 10
 
 
-@pytest.mark.parametrize("kills", KILLS)
-@pytest.mark.parametrize("side", ["duckdb_side", "postgres_side"])
+@pytest.mark.parametrize(
+    ("side", "kills"),
+    [
+        ("duckdb_side", 6),
+        pytest.param("duckdb_side", 60, marks=LONG),
+        pytest.param("postgres_side", 60, marks=LONG),
+    ],
+)
 def test_killed_at_random_moments(
     side: str, kills: int, mariadb: MariaDBServer, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -215,7 +215,8 @@ def lines_in(warehouse: Warehouse, days: list[date]) -> list[tuple[Any, ...]]:
     return [line for line in warehouse.query(ORDER_LINES) if line[1] in days]
 
 
-@pytest.fixture(params=["duckdb", "postgres"])
+# A quick test holds that the page is the same from each.
+@pytest.fixture(params=["duckdb", pytest.param("postgres", marks=pytest.mark.long)])
 def warehouse(request: pytest.FixtureRequest, warehouses: dict[str, Warehouse]) -> Warehouse:
     return warehouses[request.param]
 

@@ -203,7 +203,7 @@ def postgres_built(project: Project, built: BuiltWarehouses) -> Warehouse:
     return built.copy("postgres", "new", "catalog", project.folder).warehouse
 
 
-@pytest.fixture(params=["duckdb", "postgres"])
+@pytest.fixture(params=["duckdb", pytest.param("postgres", marks=pytest.mark.long)])
 def warehouse(request: pytest.FixtureRequest) -> Warehouse:
     found: Warehouse = request.getfixturevalue(f"{request.param}_built")
     return found

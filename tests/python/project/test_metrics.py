@@ -398,7 +398,7 @@ def test_a_question_before_the_first_build(clone: Path) -> None:
     assert not list(clone.glob("*.duckdb"))
 
 
-@pytest.mark.parametrize("kind", ["duckdb", "postgres"])
+@pytest.mark.parametrize("kind", ["duckdb", pytest.param("postgres", marks=LONG)])
 def test_the_page_shows_what_is_answered(kind: str, tmp_path: Path, built: BuiltWarehouses) -> None:
     page = (REPO / "docs" / "marts.md").read_text("utf-8")
     (shown,) = re.findall(r'make metrics QUERY="(.+)"\n```\n\n```text\n((?:.+\n)+)```', page)

@@ -54,7 +54,7 @@ class Pair:
     marts: list[Mart]
 
 
-@pytest.fixture(scope="module", params=["new", "changed"])
+@pytest.fixture(scope="module", params=[pytest.param("new", marks=pytest.mark.long), "changed"])
 def pair(
     request: pytest.FixtureRequest,
     project: Project,

@@ -31,7 +31,7 @@ def on_postgres(project: Project, built: BuiltWarehouses) -> Warehouse:
     return built.copy("postgres", "new", "questions", project.folder).warehouse
 
 
-@pytest.mark.parametrize("kind", ["on_duckdb", "on_postgres"])
+@pytest.mark.parametrize("kind", ["on_duckdb", pytest.param("on_postgres", marks=pytest.mark.long)])
 def test_answers_are_what_the_shop_says(
     kind: str, project: Project, request: pytest.FixtureRequest
 ) -> None:

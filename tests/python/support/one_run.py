@@ -26,6 +26,8 @@ SERVERS: dict[str, Callable[[], Server]] = {
 SLOWEST = 10
 # Folders of tests that have no fixture of many seconds.
 QUICK = ("loader", "shop", "unit")
+# What most of the other tests copy.
+BUILT = "test_built.py"
 
 
 def own(name: str) -> str:
@@ -115,6 +117,7 @@ class OneRun:
         """
         workers = self._config.workerinput["workercount"] if self._is_worker else 1  # type: ignore[attr-defined]
         longest = sorted(filter(minutes, items), key=minutes, reverse=True)
+        longest += [item for item in items if item.path.name == BUILT]
         others = [item for item in items if item not in longest]
         modules = sorted({item.path for item in others if item.path.parent.name not in QUICK})
         mine = {path: number % workers for number, path in enumerate(modules)}
