@@ -505,6 +505,12 @@ ODDITIES = [
         "update customers set creditlimit = null",
         "columns_have_values",
     ),
+    oddity(
+        "stock that is zero everywhere",
+        "products",
+        "update products set quantityinstock = 0",
+        "columns_have_values",
+    ),
 ]
 
 FACT_ORDERS = "models/marts/core/fact_orders.sql"
