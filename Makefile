@@ -20,6 +20,7 @@ help: ## show this list
 	@echo '      ALLOW_OTHER_SOURCE  1: load it although the warehouse holds a shop with another address'
 	@echo '      TARGET       the warehouse: duckdb (default), postgres or redshift'
 	@echo '      DUCKDB_PATH  the file of the DuckDB warehouse (default: warehouse.duckdb)'
+	@echo '      BUILD        all: build and test everything (default: what has changed since the last green build)'
 	@echo '      TESTS        all: test all rows; new: in large tables, test only rows that no green build has'
 	@echo '                   tested (default for a shop with a million rows)'
 	@echo '      WAIT         seconds to wait for another run into the same warehouse (default: none, exit code 75)'
@@ -28,7 +29,7 @@ help: ## show this list
 	@echo '      BI_PGUSER BI_PGPASSWORD   the login with which make bi reads PostgreSQL (default: as above)'
 	@echo '      REDSHIFT_HOST REDSHIFT_USER REDSHIFT_PASSWORD ...   Amazon Redshift: see docs/redshift.md'
 
-build: runtime-environment ## load the shop, build and test all models, write the pages in target/site
+build: runtime-environment ## load the shop, build and test what has changed, write the pages in target/site
 	@$(PYTHON_IN_VENV) scripts/build.py
 
 roles: runtime-environment ## print who may see what as SQL: roles and their rights (APPLY=1 runs it)

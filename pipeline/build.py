@@ -226,7 +226,7 @@ def build_changes(work: Work, *, sample: bool) -> bool:
     """Build and test what has changed, and write the pages. Raises DbtError."""
     steps, copy, warehouse, changes = work.steps, work.copy, work.warehouse, work.changes
     with steps.step("dbt parse"):
-        dbt = Dbt([*warehouse.options, *work.settings.variables], steps.progress, warehouse.file)
+        dbt = Dbt(warehouse.options, steps.progress, work.settings.variables, warehouse.file)
         nodes = dbt.nodes()
     built, tested = build_models(steps, dbt, warehouse, nodes, changes)
     with steps.step("freshness") as notes:

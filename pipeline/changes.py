@@ -199,7 +199,7 @@ def changes_since(warehouse: Warehouse, now: Inputs, asked: Wanted) -> Changes:
     with warehouse.reading() as ask:
         if not why and relations(ask, warehouse) != before.relations:
             why = "tables or rights in the warehouse have changed"
-        tables, has_other_columns = _changed(ask, before)
+        tables, has_other_columns = changed_tables(ask, before.batch_id)
         if not why and has_other_columns:
             why = "the shop's tables or columns have changed"
         accepted = set()
@@ -242,19 +242,19 @@ def last_load(ask: Ask) -> Load | None:
     return Load(str(batch), str(started), finished, sum(n or 0 for _, n in tables), names)
 
 
-def _changed(ask: Ask, before: GreenBuild) -> tuple[frozenset[str], bool]:
-    """The tables of which a later load found other rows, and whether one found other columns."""
+def changed_tables(ask: Ask, batch_id: str) -> tuple[frozenset[str], bool]:
+    """The tables of which loads after this found other rows; whether one found other columns."""
     schema = raw_schema()
-    later = f"batch_id > {literal(before.batch_id)}"
+    later = f"batch_id > {literal(batch_id)}"
     rows = ask(
         f"select table_name, sum(rows_inserted + rows_updated + rows_deleted), max(rows_live),"
         f" min(rows_live) from {schema}._load_tables where {later} and status = 'succeeded'"
         " group by table_name"
     )
-    known = dict(
+    known: dict[Any, Any] = dict(
         ask(
             f"select table_name, rows_live from {schema}._load_tables"
-            f" where batch_id = {literal(before.batch_id)}"
+            f" where batch_id = {literal(batch_id)}"
         )
     )
     # Loaded anew, a table may have lost rows that nobody counted.
@@ -297,7 +297,8 @@ def last_green_build(warehouse: Warehouse) -> GreenBuild | None:
     if not rows:
         return None
     texts = sorted(str(row[-1]) for row in rows if row[-1] is not None)
-    return GreenBuild(*(str(value) for value in rows[0][:-1]), [_restored(text) for text in texts])
+    known = {name: str(value) for name, value in zip(columns[:-1], rows[0], strict=False)}
+    return GreenBuild(**known, warned=[_restored(text) for text in texts])
 
 
 def note_green_build(
@@ -314,8 +315,8 @@ def note_green_build(
         shape = relations(ask, warehouse)
     known = (*vars(now).values(), load.batch_id, load.started_at, ended)
     fingerprint, *others = known
-    warned = [_stored(r) for r in results if r.kind == "test" and r.status == "warn"]
-    rows = [(fingerprint, shape, *others, text) for text in warned or [None]]
+    warned: Sequence[str] = [_stored(r) for r in results if r.kind == "test" and r.status == "warn"]
+    rows = [(fingerprint, shape, *others, text) for text in (warned or (None,))]
     values = ", ".join(
         f"({', '.join('null' if v is None else literal(v) for v in row)})" for row in rows
     )

@@ -160,11 +160,18 @@ class Exposure:
 class Dbt:
     """dbt in this process: it parses the project once and prints nothing.
 
-    `options` go to every command. `show` receives a line for each node that dbt starts or ends.
-    `file`: the DuckDB file to open instead of the one that the profile names.
+    `options` go to every command, `variables` to all but the parser: it asks for none of them, and
+    parses everything anew where they differ. `show` receives a line for each node that dbt starts
+    or ends. `file`: the DuckDB file to open instead of the one that the profile names.
     """
 
-    def __init__(self, options: Sequence[str], show: Callable[[str], None], file: str = "") -> None:
+    def __init__(
+        self,
+        options: Sequence[str],
+        show: Callable[[str], None],
+        variables: Sequence[str] = (),
+        file: str = "",
+    ) -> None:
         from dbt.cli.main import dbtRunner
 
         self._file = file
@@ -176,6 +183,7 @@ class Dbt:
         self._runner = dbtRunner(callbacks=[self._on_event])
         self._manifest: Any = self._invoke("parse", "--no-write-json").result
         self._runner.manifest = self._manifest
+        self._options += variables
 
     def build(self, *arguments: str) -> Run:
         """Build and test the models. Raises DbtError when dbt cannot start."""
@@ -322,63 +330,17 @@ class Dbt:
 
     def nodes(self) -> list[Node]:
         """All nodes that a build can run, unit tests, and the sources."""
-        texts = self._macro_texts()
-        found = [
-            Node(
-                source.unique_id,
-                source.name,
-                "source",
-                (),
-                table=source.identifier.lower(),
-                is_judged=source.has_freshness,
-            )
-            for source in self._manifest.sources.values()
-        ]
-        for node in self._manifest.nodes.values():
-            if node.resource_type not in ("model", "snapshot", "seed", "test"):
-                continue
-            metadata = getattr(node, "test_metadata", None)
-            given = f"{metadata.kwargs if metadata else ''} {node.config.get('where') or ''}"
-            text = f"{node.raw_code} {given}"
-            text += "".join(texts[name] for name in _called(text, texts))
-            found.append(
-                Node(
-                    node.unique_id,
-                    node.name,
-                    str(node.resource_type),
-                    node.depends_on_nodes,
-                    is_view=node.config.materialized == "view",
-                    words=frozenset(re.findall(r"\w+", text)),
-                )
-            )
-        found += [
-            Node(test.unique_id, test.name, "unit_test", ())
-            for test in self._manifest.unit_tests.values()
-        ]
-        return found
-
-    def _macro_texts(self) -> dict[str, str]:
-        """The text of each macro of the project, with those that are dispatched by their name."""
-        texts: dict[str, str] = {}
-        for macro in self._own_macros():
-            # A call of a dispatched macro names it without the adapter.
-            name = macro.name.rpartition("__")[2]
-            texts[name] = texts.get(name, "") + macro.macro_sql
-        return texts
-
-    def _own_macros(self) -> list[Any]:
-        project = self._manifest.metadata.project_name
-        return [m for m in self._manifest.macros.values() if m.package_name == project]
+        return nodes_of(self._manifest)
 
     def codes(self) -> list[Code]:
         """Every model of the project, and every macro of it with the models that call it."""
-        texts = self._macro_texts()
+        texts = _macro_texts(self._manifest)
         called = {node.name: _called(node.raw_code, texts) for node in self._models()}
         found = [
             Code(node.unique_id, node.original_file_path, node.raw_code, [node.name])
             for node in self._models()
         ]
-        for macro in self._own_macros():
+        for macro in _own_macros(self._manifest):
             name = macro.name.rpartition("__")[2]
             models = [model for model, names in called.items() if name in names]
             found.append(Code(macro.unique_id, macro.original_file_path, macro.macro_sql, models))
@@ -419,6 +381,58 @@ class Dbt:
             # Threads report out of order; a count that goes back would look broken.
             self._reached = max(self._reached, data.index)
             self._show(f"dbt  {self._reached}/{total}  {data.node_info.node_name}")
+
+
+def nodes_of(manifest: Any) -> list[Node]:
+    """The nodes of a manifest that a build can run, its unit tests, and the sources."""
+    texts = _macro_texts(manifest)
+    found = [
+        Node(
+            source.unique_id,
+            source.name,
+            "source",
+            (),
+            table=source.identifier.lower(),
+            is_judged=source.has_freshness,
+        )
+        for source in manifest.sources.values()
+    ]
+    for node in manifest.nodes.values():
+        if node.resource_type not in ("model", "snapshot", "seed", "test"):
+            continue
+        metadata = getattr(node, "test_metadata", None)
+        given = f"{metadata.kwargs if metadata else ''} {node.config.get('where') or ''}"
+        text = f"{node.raw_code} {given}"
+        text += "".join(texts[name] for name in _called(text, texts))
+        found.append(
+            Node(
+                node.unique_id,
+                node.name,
+                str(node.resource_type),
+                node.depends_on_nodes,
+                is_view=node.config.materialized == "view",
+                words=frozenset(re.findall(r"\w+", text)),
+            )
+        )
+    found += [
+        Node(test.unique_id, test.name, "unit_test", ()) for test in manifest.unit_tests.values()
+    ]
+    return found
+
+
+def _macro_texts(manifest: Any) -> dict[str, str]:
+    """The text of each macro of the project, with those that are dispatched by their name."""
+    texts: dict[str, str] = {}
+    for macro in _own_macros(manifest):
+        # A call of a dispatched macro names it without the adapter.
+        name = macro.name.rpartition("__")[2]
+        texts[name] = texts.get(name, "") + macro.macro_sql
+    return texts
+
+
+def _own_macros(manifest: Any) -> list[Any]:
+    project = manifest.metadata.project_name
+    return [m for m in manifest.macros.values() if m.package_name == project]
 
 
 def run_dbt(*arguments: str) -> bool:

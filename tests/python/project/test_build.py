@@ -220,11 +220,38 @@ def test_second_build_makes_nothing_again(built: Built) -> None:
     second = run(built.project, "make", "build")
     assert second.status == 0, second.out + second.err
     assert (digest(shop), profile.stat().st_mtime_ns) == before
-    assert "sample shop" not in second.steps
+    assert list(second.steps) == ["start", "packages", "load"]
     assert "(0 new, 0 changed, 0 gone)" in second.steps["load"]
-    assert "nothing has changed: no row of any mart was written" in second.out
-    assert "Installing" not in second.out
-    assert second.figures == built.first.figures
+    assert re.search(r"^Nothing has changed .* since the green build of 20\d\d-", second.out, re.M)
+    assert "Green after" in second.out and "Installing" not in second.out
+    page = (built.project / "target" / "site" / "index.html").read_text("utf-8")
+    assert re.search("<dt>Checked</dt><dd>20.* UTC: nothing had changed since</dd>", page)
+
+
+@pytest.mark.long(minutes=5)
+def test_build_of_what_changed_leaves_nothing_for_a_build_of_everything(copy: Path) -> None:
+    """Rows of several tables have changed, which a load by hand has found, and the day has."""
+    environ = {"AS_OF_DATE": "2026-11-21"}
+    with sqlite3.connect(copy / "shop.sqlite") as shop:
+        shop.execute(
+            "update orderdetails set quantityOrdered = quantityOrdered + 1 where orderNumber ="
+            " (select max(orderNumber) from orders) and orderLineNumber = 1"
+        )
+        shop.execute("update customers set country = 'Spain' where customerNumber % 9 = 0")
+    load = script(copy, "load", "--source", "sqlite:///shop.sqlite")  # by hand, before the build
+    assert load.status == 0, load.err
+    done = script(copy, "build", **environ)
+    assert done.status == 0, done.out + done.err
+    assert "(0 new, 0 changed, 0 gone)" in done.steps["load"]
+    assert "catalog" not in done.steps
+    ran = re.search(r"(\d+) of (\d+) models and snapshots and (\d+) of (\d+) tests hang", done.out)
+    assert ran and int(ran[1]) < int(ran[2]) and int(ran[3]) < int(ran[4])
+    assert re.search(r"[1-9][\d,]* rows of the marts were changed", done.out)
+    again = script(copy, "build", BUILD="all", **environ)
+    assert again.status == 0, again.out + again.err
+    assert "nothing has changed: no row of any mart was written" in again.out
+    assert "everything was built: BUILD or TESTS asks for it" in again.out
+    assert again.figures == done.figures
 
 
 def test_build_says_how_much_of_the_marts_it_wrote(later: Later) -> None:
@@ -281,14 +308,14 @@ def count_passed(done: Run) -> int:
 
 @pytest.mark.long
 def test_tests_of_a_large_shop_look_at_new_rows_only(small_built: Built, small: Path) -> None:
-    again = script(small, "build", TESTS="new")
+    again = script(small, "build", TESTS="new", BUILD="all")
     assert again.status == 0, again.out + again.err
     assert "tests of large tables: of rows loaded after 2" in again.out
     assert "without unit tests" in again.out
     assert 50 < count_passed(again) < count_passed(small_built.first)
     fault_in_an_old_row(small)
     assert script(small, "build", TESTS="new").status == 0
-    for everything in (("make", "build"), ("dbt", "build")):
+    for everything in (("make", "build", "BUILD=all"), ("dbt", "build")):
         done = run(small, *everything)
         assert done.status != 0 and "fact_orders_line_numbers_are_unique" in done.out, everything
 
@@ -536,6 +563,7 @@ def test_team_file_that_is_gone_is_one_sentence(copy: Path) -> None:
         ),
         ({"TARGET": "oracle"}, ["TARGET=oracle", "duckdb", "postgres"]),
         ({"TESTS": "none"}, ["TESTS", "all", "new", "none"]),
+        ({"BUILD": "some"}, ["BUILD", "all", "some"]),
         ({"TARGET": "redshift"}, ["REDSHIFT_HOST is not set", "REDSHIFT_PASSWORD is not set"]),
         (
             {"TARGET": "postgres", "PGHOST": "127.0.0.1", "PGPORT": str(DEAD_PORT)},

@@ -15,7 +15,7 @@ import pytest
 
 from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
-from support.story import AS_OF, MANY_EVENTS, begun
+from support.story import AS_OF, MANY_EVENTS, SelectiveStory, Story, begun
 from tools.servers import PostgresServer
 
 # The same events in each run. Faults planted in models and macros were seen in these rounds.
@@ -25,6 +25,7 @@ KNOWN_ROUNDS = 12
 STORIES = 2
 ROUNDS = 100
 POSTGRES_ROUNDS = 20
+SELECTIVE_ROUNDS = 40
 
 
 @pytest.fixture
@@ -33,11 +34,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def play(
-    project: Project, warehouse: Warehouse, folder: Path, seed: int, rounds: int, *events: int
+    project: Project,
+    warehouse: Warehouse,
+    folder: Path,
+    seed: int,
+    rounds: int,
+    *events: int,
+    kind: type[Story] = Story,
 ) -> None:
     random = Random(seed)
     print(f"seed {seed}, {rounds} rounds")
-    with begun(project, warehouse, folder, random) as story:
+    with begun(project, warehouse, folder, random, kind) as story:
         try:
             story.play(random, rounds, events)
         except AssertionError as error:
@@ -76,3 +83,11 @@ def test_random_rounds_on_postgres(
     seed, rounds = chosen(POSTGRES_ROUNDS)
     warehouse = PostgresWarehouse(postgres, own("history"))
     play(project, warehouse, tmp_path, seed, rounds, *MANY_EVENTS)
+
+
+@pytest.mark.long(minutes=5)
+def test_random_rounds_of_builds_of_what_changed(project: Project, tmp_path: Path) -> None:
+    """All marts are as after a whole build, although each build makes a part of them."""
+    seed, rounds = chosen(SELECTIVE_ROUNDS)
+    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    play(project, warehouse, tmp_path, seed, rounds, kind=SelectiveStory)

@@ -30,6 +30,7 @@ from loader.destinations import Destination
 from loader.destinations.redshift.settings import driver_parameters, redshift_destination
 from pages.lineage import write_lineage
 from pipeline.dbt_packages import install_packages
+from pipeline.dbt_runner import Node, nodes_of
 from support.clone import copy_project
 from support.one_run import once
 from support.shim import Shim, prepare
@@ -311,6 +312,10 @@ class Project:
             {r.node.name: str(r.status) for r in nodes},
             {r.node.name: str(r.message) for r in nodes if r.message},
         )
+
+    def nodes(self, warehouse: Warehouse) -> list[Node]:
+        """What `make build` knows of the project's nodes."""
+        return nodes_of(self._manifest(warehouse))
 
     def operation(self, warehouse: Warehouse, macro: str) -> bool:
         """Run a macro by itself; whether it ended well."""

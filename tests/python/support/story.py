@@ -16,6 +16,8 @@ import pytest
 
 import loader.run
 from loader import Options, load
+from pipeline.changes import Changes, changed_tables, selected
+from pipeline.dbt_runner import Node
 from sample_shop.schema import TABLES
 from support.history_account import Account, Row, Versions
 from support.project import Outcome, Project, Warehouse, our_name
@@ -395,15 +397,51 @@ class Story:
         return happened
 
 
+@dataclass
+class SelectiveStory(Story):
+    """A story in which each build makes what hangs on what has changed, as `make build` does."""
+
+    nodes: Sequence[Node] = ()
+    # The last load of which everything is built; empty where somebody has built a part by hand.
+    built: str = ""
+
+    def build(self, *arguments: str) -> None:
+        ((newest,),) = self.warehouse.query("select max(batch_id) from _load_runs")
+        if not self.built:
+            is_first = "--full-refresh" in arguments
+            super().build(*(arguments if is_first else ("--select", *STATEFUL)))
+        else:
+            self.nodes = self.nodes or self.project.nodes(self.warehouse)
+            tables, _ = changed_tables(self.warehouse.query, self.built)
+            chosen = selected(self.nodes, Changes(tables=tables))
+            names = [node.name for node in chosen if node.kind != "test"]
+            if names:
+                super().build("--select", *names)
+        self.built = newest
+
+    def build_some(self, random: Random) -> str:
+        self.built = ""
+        return super().build_some(random)
+
+    def check(self, whole: bool = True) -> None:
+        super().check(whole=True)
+
+
 @contextlib.contextmanager
-def begun(project: Project, warehouse: Warehouse, folder: Path, random: Random) -> Iterator[Story]:
+def begun(
+    project: Project,
+    warehouse: Warehouse,
+    folder: Path,
+    random: Random,
+    kind: type[Story] = Story,
+) -> Iterator[Story]:
     """The story of a new shop in that folder, loaded and built once."""
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loader.run, "_now", clock.now)
         shop = RandomShop(folder / "shop.sqlite", random)
         account = Account(project.folder / "seeds" / "countries.csv")
-        story = Story(project, warehouse, shop, clock, account)
+        story = kind(project, warehouse, shop, clock, account)
         story.begin()
         yield story
         shop.close()
