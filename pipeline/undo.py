@@ -6,7 +6,8 @@
 
 First mend the shop and load it again: else the next build brings the same versions once more. Only
 the schema `snapshots` is changed, and each time that is recorded in its table `undone_loads`.
-TARGET and the other variables of `make build` name the warehouse. Exit status: 0 done, 1 not.
+TARGET and the other variables of `make build` name the warehouse. Exit status: 0 done, 1 not, 75
+while another run writes into the warehouse.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ import yaml
 
 from loader import LoadError
 from loader.dialects.standard import literal, quote
+from loader.errors import BusyError
+from loader.lock import BUSY
 from pipeline.changes import record_of
 from pipeline.dbt_packages import PackageError, install_packages
 from pipeline.dbt_runner import Dbt, DbtError
@@ -308,6 +311,11 @@ def rebuild(warehouse: Warehouse) -> bool:
     return built.succeeded
 
 
+def say(text: str) -> None:
+    """Tell the person at the terminal, or who reads the log."""
+    print(f"make undo-load: {text}", file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """List loads, count, or take one back; a user's mistake is one sentence."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -320,14 +328,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.batch:
             print("\n".join(last_loads(warehouse)) or f"{warehouse.label} has no load.")
             return 0
-        found = undo(warehouse, options.batch, options.apply, apply=bool(options.apply))
-        print("\n".join([warehouse.label, *lines_of(found, applied=bool(options.apply))]))
         if not options.apply:
+            found = undo(warehouse, options.batch, "", apply=False)
+            print("\n".join([warehouse.label, *lines_of(found, applied=False)]))
             print(
                 f'Nothing was changed. make undo-load LOAD={options.batch} BECAUSE="..." does it.'
             )
             return 0
-        return 0 if rebuild(warehouse) else 1
+        with warehouse.destination(raw_schema()).alone("make undo-load", say):
+            found = undo(warehouse, options.batch, options.apply, apply=True)
+            print("\n".join([warehouse.label, *lines_of(found, applied=True)]))
+            return 0 if rebuild(warehouse) else 1
+    except BusyError as error:
+        say(str(error))
+        return BUSY
     except (DbtError, LoadError, PackageError, ProfileError, UndoError) as error:
-        print(f"make undo-load: {error}", file=sys.stderr)
+        say(str(error))
         return 1

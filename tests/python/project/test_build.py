@@ -34,6 +34,7 @@ from support.commands import (
     red_build,
     run,
     script,
+    small_project,
 )
 from tools.servers import PostgresServer, free_port
 
@@ -264,20 +265,7 @@ def test_build_says_how_much_of_the_marts_it_wrote(later: Later) -> None:
 @pytest.fixture(scope="module")
 def small_built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """A project of the star alone, with few tests, built: what is tested when is the same in it."""
-    project = copy_project(tmp_path_factory.mktemp("small") / "project")
-    marts = project / "models" / "marts"
-    for folder in ("data_science", "finance", "marketing"):
-        shutil.rmtree(marts / folder)
-    shutil.rmtree(project / "models" / "intermediate" / "data_science")
-    shutil.rmtree(project / "analyses")
-    for path in marts.glob("sales/*"):
-        if path.stem != "product_performance":
-            path.unlink()
-    for path in (project / "models").rglob("_*__unit_tests.yml"):
-        if path.stem != "_geography__unit_tests":
-            path.unlink()
-    for name in ("marts/_metrics.yml", "marts/_semantic_models.yml", "_exposures.yml"):
-        (project / "models" / name).unlink()
+    project = small_project(tmp_path_factory.mktemp("small") / "project")
     first = script(project, "build")
     assert first.status == 0, first.out + first.err
     return Built(project, first)

@@ -182,3 +182,22 @@ def fault_in_an_old_row(project: Path) -> None:
             "update marts.fact_orders set order_line_number = 1 where order_number ="
             " (select min(order_number) from marts.fact_orders where order_line_number = 2)"
         )
+
+
+def small_project(place: Path) -> Path:
+    """A project of the star and one mart of it, with few tests: its builds are short."""
+    project = copy_project(place)
+    marts = project / "models" / "marts"
+    for folder in ("data_science", "finance", "marketing"):
+        shutil.rmtree(marts / folder)
+    shutil.rmtree(project / "models" / "intermediate" / "data_science")
+    shutil.rmtree(project / "analyses")
+    for path in marts.glob("sales/*"):
+        if path.stem != "product_performance":
+            path.unlink()
+    for path in (project / "models").rglob("_*__unit_tests.yml"):
+        if path.stem != "_geography__unit_tests":
+            path.unlink()
+    for name in ("marts/_metrics.yml", "marts/_semantic_models.yml", "_exposures.yml"):
+        (project / "models" / name).unlink()
+    return project

@@ -25,7 +25,6 @@ MADE = {
     *("profiles.yml", "loader.yml", "schema.yml", "shop.yml", "shop.sqlite", "warehouse.duckdb"),
     *("marts.duckdb", "warehouse.duckdb.loading", "logs/dbt.log", "ca.pem", "pg_hba.conf"),
     *(f"warehouse.duckdb.{what}/warehouse.duckdb" for what in ("building", "failed")),
-    "warehouse.duckdb.lock",
     *("target/", "target/build.json", "target/compiled/", "target/screenshots/", "target/site/"),
     "target/own-duckdb-1a2b3c4d/site/",
     *(
