@@ -125,7 +125,6 @@ def test_load_that_fails_halfway(story: Story) -> None:
     assert str(versions(story, who)[-1][2]) == "5555.55"
 
 
-@pytest.mark.long
 def test_line_that_vanished_while_facts_were_built(story: Story) -> None:
     """A load between the query for lines and the removal of those that are gone, or the other way.
 
