@@ -59,7 +59,7 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
     """`make build | head` closes the pipe while more is to come."""
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, REPO / "scripts" / "build.py", "--prepare"]
+    command = [sys.executable, str(REPO / "scripts" / "build.py"), "--prepare"]
     ran = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert ran.returncode == 1
