@@ -235,7 +235,9 @@ def build_changes(work: Work, *, sample: bool) -> bool:
     is_complete = True
     if not work.has_pages:
         with steps.step("catalog") as notes:
-            is_complete = dbt.write_catalog(is_compiled=changes.since is None)
+            # To compile again would lead the queries of failed tests to what is published.
+            failed_beside = works_beside(warehouse) and not built.succeeded
+            is_complete = dbt.write_catalog(is_compiled=changes.since is None or failed_beside)
             notes.append(
                 publish_catalog(warehouse) if is_complete else "incomplete: see logs/dbt.log"
             )
