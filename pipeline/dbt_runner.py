@@ -312,11 +312,13 @@ class Dbt:
             names[f'"{schema}"."{node.alias}"'] = own
             node.relation_name = node.relation_name.replace(own, f'"{schema}"."{node.alias}"')
             node.schema = schema
+        self._manifest.build_flat_graph()  # what macros see as `graph`
         try:
             yield
         finally:
             for node in nodes:
                 node.schema, node.relation_name = before[node.unique_id]
+            self._manifest.build_flat_graph()
             # The catalog shows the SQL of what people see.
             for node in self._manifest.nodes.values():
                 for working, own in names.items() if getattr(node, "compiled_code", None) else ():
