@@ -1021,8 +1021,8 @@ def assert_named(faults: Sequence[Fault], project: Project, warehouse: Warehouse
     arguments += ["--exclude", *faults[0].exclude.split()]
     with project.edited([edit for fault in faults for edit in fault.edits]):
         outcome = project.dbt(warehouse, *arguments)
-    fails = set().union(*(fault.fails for fault in faults))
-    warns = set().union(*(fault.warns for fault in faults))
+    fails = {name for fault in faults for name in fault.fails}
+    warns = {name for fault in faults for name in fault.warns}
     assert outcome.failed == fails
     assert outcome.green == (not fails)
     assert outcome.warned == (warns or outcome.warned)
