@@ -30,7 +30,7 @@ from loader.config import Config, find_config
 from loader.contract import ContractError
 from loader.errors import BusyError
 from loader.lock import BUSY
-from loader.urls import parse_url, with_password
+from loader.urls import with_password
 from pages.catalog import store_catalog
 from pages.start import are_pages_of, note_build, note_check, note_failure
 from pipeline.changes import (
@@ -62,7 +62,6 @@ from pipeline.shop import (
     OtherShopError,
     load_shop,
     make_sample,
-    place_of,
     refuse_other_shop,
 )
 from pipeline.steps import Steps
@@ -164,7 +163,7 @@ def build(steps: Steps, settings: Settings, copy: WorkingCopy, *, loaded: bool) 
     if not loaded:
         refuse_other_shop(warehouse, url, sample=sample)
     # Before anything is read: what is changed meanwhile is built by the next build.
-    now = inputs(warehouse, () if loaded else place_of(parse_url(url)), settings.day)
+    now = inputs(warehouse, settings.day)
     if sample:
         make_sample(steps)
     warehouse = copy.make(steps)

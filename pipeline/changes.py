@@ -83,8 +83,8 @@ class Inputs:
     built_on: str
 
 
-def inputs(warehouse: Warehouse, shop: Sequence[str], given_day: str) -> Inputs:
-    """What a build depends on now; `shop` identifies the shop."""
+def inputs(warehouse: Warehouse, given_day: str) -> Inputs:
+    """What a build depends on now."""
     today = str(datetime.now(UTC).date())
     day = given_day or str(project_settings()["vars"].get("as_of_date") or today)
     digest = hashlib.sha256()
@@ -98,7 +98,7 @@ def inputs(warehouse: Warehouse, shop: Sequence[str], given_day: str) -> Inputs:
     }
     team = Path(os.environ.get("LOAD_CONFIG", DEFAULT_FILE))
     more = (
-        shop, warehouse.kind, warehouse.schema, warehouse.behaviour, _versions(warehouse),
+        warehouse.kind, warehouse.schema, warehouse.behaviour, _versions(warehouse),
         sorted(variables.items()), team.read_text("utf-8") if team.is_file() else "",
     )  # fmt: skip
     digest.update(repr(more).encode())
@@ -200,6 +200,8 @@ def changes_since(warehouse: Warehouse, now: Inputs, asked: Wanted) -> Changes:
         if not why and relations(ask, warehouse) != before.relations:
             why = "tables or rights in the warehouse have changed"
         tables, has_other_columns = changed_tables(ask, before.batch_id)
+        if not why and source_of(ask, before.batch_id) != source_of(ask, load.batch_id):
+            why = "the shop has another address"
         if not why and has_other_columns:
             why = "the shop's tables or columns have changed"
         accepted = set()
@@ -240,6 +242,12 @@ def last_load(ask: Ask) -> Load | None:
     batch, started, finished = runs[0]
     names = frozenset(str(name) for name, _ in tables)
     return Load(str(batch), str(started), finished, sum(n or 0 for _, n in tables), names)
+
+
+def source_of(ask: Ask, batch_id: str) -> list[tuple[Any, ...]]:
+    """The address of the shop that a load read, which pages show."""
+    runs = f"{raw_schema()}._load_runs"
+    return ask(f"select source from {runs} where batch_id = {literal(batch_id)}")
 
 
 def changed_tables(ask: Ask, batch_id: str) -> tuple[frozenset[str], bool]:

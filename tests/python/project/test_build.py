@@ -221,7 +221,7 @@ def test_second_build_makes_nothing_again(built: Built) -> None:
     second = run(built.project, "make", "build")
     assert second.status == 0, second.out + second.err
     assert (digest(shop), profile.stat().st_mtime_ns) == before
-    assert list(second.steps) == ["start", "packages", "load"]
+    assert not {"sample shop", "dbt parse", "dbt build", "report"} & second.steps.keys()
     assert "(0 new, 0 changed, 0 gone)" in second.steps["load"]
     assert re.search(r"^Nothing has changed .* since the green build of 20\d\d-", second.out, re.M)
     assert "Green after" in second.out and "Installing" not in second.out

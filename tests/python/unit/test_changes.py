@@ -171,7 +171,7 @@ def test_a_fingerprint_is_of_files_and_variables(
     def note() -> None:
         for path in ("w.duckdb", "elsewhere/w.duckdb"):  # the place does not matter
             warehouse = DuckDB("duckdb", "main", {"path": path})
-            prints.add(inputs(warehouse, ("sqlite", "shop"), "").fingerprint)
+            prints.add(inputs(warehouse, "").fingerprint)
 
     note()
     model.write_text("select 2")
