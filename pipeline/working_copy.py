@@ -327,7 +327,6 @@ def same_rights(before: os.stat_result, copy: Path, file: Path) -> list[str]:
             notes.append(f"WARNING: {file} belongs to the user of this build now")
             with contextlib.suppress(PermissionError):
                 os.chown(copy, -1, before.st_gid)
-        copy.chmod(before.st_mode & 0o7777)
     return notes
 
 

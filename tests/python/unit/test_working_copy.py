@@ -249,8 +249,11 @@ def test_nobody_writes_during_a_build(path: Path, steps: Steps) -> None:
     """DuckDB itself refuses, as long as the copy is not published."""
     with copy_of(path) as copy:
         copy.make(steps)
-        with pytest.raises(AssertionError, match="Could not set lock on file"):
-            program(path, "write").__enter__()
+        with (
+            pytest.raises(AssertionError, match="Could not set lock on file"),
+            program(path, "write"),
+        ):
+            pass
         copy.publish()
     with program(path, "write"):
         pass
