@@ -788,7 +788,7 @@ CHANGES = [
         "dim_customers",
         edits=[
             (
-                "macros/snapshot_versions.sql",
+                "macros/snapshots/snapshot_versions.sql",
                 "then {{ beginning_of_time() }}",
                 "then dbt_valid_from",
             )
@@ -801,7 +801,7 @@ CHANGES = [
         NEXT_DAY,
         edits=[
             (
-                "macros/snapshot_versions.sql",
+                "macros/snapshots/snapshot_versions.sql",
                 "dbt_valid_to as valid_to",
                 "case when dbt_valid_to < {{ end_of_time() }} then dbt_valid_to - interval '1 hour'"
                 " else dbt_valid_to end as valid_to",
@@ -815,7 +815,7 @@ CHANGES = [
         NEXT_DAY,
         edits=[
             (
-                "macros/snapshot_versions.sql",
+                "macros/snapshots/snapshot_versions.sql",
                 "dbt_valid_to as valid_to",
                 "case when dbt_valid_to < {{ end_of_time() }} then dbt_valid_to + interval '1 hour'"
                 " else dbt_valid_to end as valid_to",
