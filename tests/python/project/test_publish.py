@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import psycopg
@@ -304,6 +305,35 @@ def test_who_may_not_create_schemas_is_told(new: House, postgres: PostgresServer
     postgres.execute(f"alter database {new.database.database} owner to current_user")
     with pytest.raises(PublishError, match=r"permission denied .*\. .* make roles"):
         new.publisher.prepare()
+
+
+def test_a_connection_that_is_lost_leaves_all_as_it_was(house: House) -> None:
+    before = house.rows("marts.lines"), house.rows("marts.totals")
+    house.ask(CHANGE.format("working", 1))
+    said: list[str] = []
+
+    def publish() -> None:
+        try:
+            house.publisher.publish()
+        except PublishError as error:
+            said.append(str(error))
+
+    with psycopg.connect(house.server.url(house.database.database)) as other:
+        # What is published last waits, when the rest is written already.
+        other.execute("lock table marts.totals in share mode")
+        publishing = threading.Thread(target=publish)
+        publishing.start()
+        end = (
+            "select pg_terminate_backend(pid) from pg_locks where not granted"
+            " and relation = 'marts.totals'::regclass"
+        )
+        while publishing.is_alive() and not other.execute(end).fetchall():
+            time.sleep(0.05)
+    publishing.join()
+    assert len(said) == 1 and said[0].startswith("Nothing was published in "), said
+    assert said[0].endswith("Readers see what they saw before.")
+    assert before == (house.rows("marts.lines"), house.rows("marts.totals"))
+    assert house.publisher.publish().rows == 6 and house.same()
 
 
 @pytest.mark.parametrize("together", [True, pytest.param(False, marks=pytest.mark.long)])
