@@ -124,6 +124,7 @@ def test_a_build_comes_to_every_branch(build: tuple[Nowhere, dict[str, str]]) ->
     assert ("__changes" in sent) == later  # what both strategies write
     assert ("not in (select product_version_key from" in sent) == later  # whole
     assert ("dbt_is_deleted" in sent) and ("update " in sent) == later  # snapshots
+    assert ('from "dev"."snapshots"."customers_snapshot" as known' in sent) == later  # of some keys
     assert (
         "where order_number in (select changed_orders.order_number" in compiled["fact_orders"]
     ) == later

@@ -62,9 +62,21 @@ class Nowhere:
             ("as row_count", ["row_count"], (1,)),
             ("as max_loaded_at", ["max_loaded_at", "snapshotted_at"], (None, None)),
             ("pg_catalog.pg_namespace where", ["exists"], (1,)),
+            ("from pg_namespace where", ["count"], (1,)),
+            # A snapshot that has compared all rows before, and the load that it asks for.
+            ("as loaded_through\n", ["code", "loaded_through"], ("of the views", MOMENT)),
+            ("as since\n", ["since"], (MOMENT,)),
+            ("where _loaded_at <= ", ["found"], (1,)),
+            ("select 1 from", ["found"], (1,)),  # a dimension has new versions
+            ("where _deleted_at is not null and _loaded_at > ", ["found"], (1,)),
         ):
             if mark in code:
                 return names, [row]
+        if limits := re.findall(r"'(\w+)' as (?:keys|versions)_name", code):
+            return ["keys_name", "versions_name", "key_count"], [(*limits, 1)]
+        if "from pg_catalog.pg_views" in code:
+            views = re.findall(r"viewname = '(\w+)'", code)
+            return ["viewname", "definition"], [(name, "select 1") for name in views]
         if "from svv_roles" in code:
             return ["role_name"], [(name,) for name in re.findall(r"'(\w+)'", code)]
         if "actual_or_expected" in code:
