@@ -132,7 +132,8 @@ class Code:
 class Node:
     """A node of the project, of dbt's kinds. `table` is the raw table of a source, else empty.
 
-    `words` are those of its SQL and of the project's macros that it calls.
+    `is_view`: a view that stays when what it reads is built. `words` are those of its SQL and of
+    the project's macros that it calls.
     """
 
     id: str
@@ -412,7 +413,7 @@ def nodes_of(manifest: Any) -> list[Node]:
                 node.name,
                 str(node.resource_type),
                 node.depends_on_nodes,
-                is_view=node.config.materialized == "view",
+                is_view=_is_lasting_view(manifest, node),
                 words=frozenset(re.findall(r"\w+", text)),
             )
         )
@@ -420,6 +421,16 @@ def nodes_of(manifest: Any) -> list[Node]:
         Node(test.unique_id, test.name, "unit_test", ()) for test in manifest.unit_tests.values()
     ]
     return found
+
+
+def _is_lasting_view(manifest: Any, node: Any) -> bool:
+    """Whether no table below a view is replaced by each build, with which PostgreSQL drops it."""
+    parents = [manifest.nodes[name] for name in node.depends_on_nodes if name in manifest.nodes]
+    return node.config.materialized == "view" and all(
+        _is_lasting_view(manifest, parent)
+        for parent in parents
+        if parent.config.materialized in ("view", "table")
+    )
 
 
 def _macro_texts(manifest: Any) -> dict[str, str]:

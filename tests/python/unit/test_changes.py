@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import pytest
@@ -22,7 +23,7 @@ from pipeline.changes import (
     selected,
     with_others,
 )
-from pipeline.dbt_runner import Found, Node, Result
+from pipeline.dbt_runner import Found, Node, Result, nodes_of
 from pipeline.warehouse import DuckDB
 
 NOW = Inputs("code", "2026-11-20", "2026-11-20")
@@ -235,3 +236,25 @@ def test_results_of_others_are_those_of_the_last_green_build() -> None:
     assert len(found) == sum(node.kind != "source" for node in NODES)
     again = Result("odd", "test", "pass")
     assert WARNED not in with_others([again], NODES, SINCE)
+
+
+@pytest.mark.parametrize(
+    ("below", "lasts"), [("incremental", True), ("seed", True), ("view", True), ("table", False)]
+)
+def test_a_view_over_a_table_that_is_replaced_is_built_with_it(below: str, lasts: bool) -> None:
+    """PostgreSQL drops it with the table, and a view over it too."""
+
+    def node(name: str, kind: str, *parents: str) -> SimpleNamespace:
+        return SimpleNamespace(
+            unique_id=name, name=name, resource_type="model", raw_code="", test_metadata=None,
+            config=SimpleNamespace(materialized=kind, get=lambda _: None),
+            depends_on_nodes=parents,
+        )  # fmt: skip
+
+    nodes = {n.unique_id: n for n in (
+        node("made", below), node("over", "view", "made"), node("top", "view", "over"),
+    )}  # fmt: skip
+    metadata = SimpleNamespace(project_name="classicmodels")
+    manifest = SimpleNamespace(nodes=nodes, sources={}, macros={}, unit_tests={}, metadata=metadata)
+    views = {found.name: found.is_view for found in nodes_of(manifest)}
+    assert (views["over"], views["top"]) == (lasts, lasts)
