@@ -267,7 +267,7 @@ def test_a_full_disk(room: str, project: Path, tmp_path: Path) -> None:
                 shop.execute("update orders set comments = hex(randomblob(100000))")
         trade(project, 3)
         failed = script(project, "build", DUCKDB_PATH=str(file))
-        assert_one_sentence(failed, "free in" if room == "for no copy" else "warehouse")
+        assert_one_sentence(failed, "free." if room == "for no copy" else "warehouse")
         assert asked(file, STATE) == before
         filler.unlink()
         with sqlite3.connect(project / "shop.sqlite") as shop:
