@@ -353,7 +353,7 @@ def test_the_transformer_builds_beside_and_publishes(house: House) -> None:
         done = subprocess.run(
             [sys.executable, "scripts/build.py", "--loaded"],
             cwd=house.project.folder,
-            env=os.environ | house.warehouse.variables | {"TARGET": "postgres"},
+            env=os.environ | house.warehouse.variables | {"TARGET": "postgres", "BUILD": "all"},
             capture_output=True,
             text=True,
         )
