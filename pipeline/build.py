@@ -57,13 +57,7 @@ from pipeline.record import (
     outcomes_of,
     owners_of,
 )
-from pipeline.shop import (
-    SAMPLE_URL,
-    OtherShopError,
-    load_shop,
-    make_sample,
-    refuse_other_shop,
-)
+from pipeline.shop import SAMPLE_URL, OtherShopError, load_shop, make_sample, refuse_other_shop
 from pipeline.steps import Steps
 from pipeline.summary import (
     Figure,

@@ -278,10 +278,6 @@ class Dbt:
             for exposure in sorted(self._manifest.exposures.values(), key=lambda e: str(e.name))
         ]
 
-    def schema(self, folder: str) -> str:
-        """The schema in which dbt builds the models of a folder."""
-        return next(str(node.schema) for node in self._models() if folder in node.fqn)
-
     def relations(self) -> list[Relation]:
         """The models and snapshots, each after what it reads."""
         found: dict[str, Relation] = {}
