@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
-from support.clone import REPO
 from support.one_run import own
-from support.project import PostgresWarehouse, Project
+from support.project import PostgresWarehouse, Project, project_without_models
 from tools.servers import PostgresServer
 
 COLUMNS = """\
@@ -44,13 +41,7 @@ TYPES = [
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The project's macros and settings, and one mart."""
-    project = Project(tmp_path_factory.mktemp("contract"))
-    project.knows_parsed = False
-    for name in ("analyses", "models", "seeds", "snapshots", "tests/singular"):
-        shutil.rmtree(project.folder / name)
-    (project.folder / "models" / "marts").mkdir(parents=True)
-    shutil.copy(REPO / "models" / "_groups.yml", project.folder / "models")
-    return project
+    return project_without_models(tmp_path_factory.mktemp("contract"))
 
 
 @pytest.fixture(scope="module")

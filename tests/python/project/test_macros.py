@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -18,7 +17,13 @@ from dbt.cli.main import dbtRunner
 
 from support.clone import REPO
 from support.one_run import own
-from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
+from support.project import (
+    DuckDBWarehouse,
+    PostgresWarehouse,
+    Project,
+    Warehouse,
+    project_without_models,
+)
 from tools.servers import PostgresServer
 
 # -- what is replaced -----------------------------------------------------------------------------
@@ -137,12 +142,7 @@ def test_macro_arguments_are_of_types_that_dbt_knows(bare: Project, marts: Marts
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The project's macros and settings without its models, which take seconds to parse."""
-    project = Project(tmp_path_factory.mktemp("bare"))
-    project.knows_parsed = False
-    for name in ("analyses", "models", "seeds", "snapshots", "tests/singular"):
-        shutil.rmtree(project.folder / name)
-    (project.folder / "models" / "marts").mkdir(parents=True)
-    shutil.copy(REPO / "models" / "_groups.yml", project.folder / "models")
+    project = project_without_models(tmp_path_factory.mktemp("bare"))
     (project.folder / "macros" / "dropping.sql").write_text(DROPPING, "utf-8")
     return project
 

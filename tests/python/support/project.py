@@ -31,7 +31,7 @@ from loader.destinations.redshift.settings import driver_parameters, redshift_de
 from pages.lineage import write_lineage
 from pipeline.dbt_packages import install_packages
 from pipeline.dbt_runner import Node, nodes_of
-from support.clone import copy_project
+from support.clone import REPO, copy_project
 from support.one_run import once
 from support.shim import Shim, prepare
 from tools.servers import HOST, PostgresServer
@@ -538,3 +538,14 @@ def assert_same_rows(marts: Sequence[Mart], left: Warehouse, right: Warehouse) -
 def our_name(column: str) -> str:
     """customerNumber -> customer_number, addressLine1 -> address_line_1."""
     return RENAMED.get(column) or re.sub(r"(?<=[a-z])(?=[A-Z0-9])", "_", column).lower()
+
+
+def project_without_models(folder: Path) -> Project:
+    """The project's macros and settings without its models, which take seconds to parse."""
+    project = Project(folder)
+    project.knows_parsed = False
+    for name in ("analyses", "models", "seeds", "snapshots", "tests/singular"):
+        shutil.rmtree(project.folder / name)
+    (project.folder / "models" / "marts").mkdir(parents=True)
+    shutil.copy(REPO / "models" / "_groups.yml", project.folder / "models")
+    return project
