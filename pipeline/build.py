@@ -16,122 +16,45 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import Any
 
 from loader import LoadError
-from loader.config import Config, find_config
 from loader.contract import ContractError
 from loader.errors import BusyError
 from loader.lock import BUSY
 from loader.urls import with_password
-from pages.catalog import store_catalog
-from pages.start import are_pages_of, note_build, note_check, note_failure
-from pipeline.changes import (
-    Changes,
-    Inputs,
-    Wanted,
-    WantedError,
-    changes_since,
-    inputs,
-    note_green_build,
-    selected,
-    wanted,
-    with_others,
-)
+from pages.start import are_pages_of, note_check, note_failure
+from pipeline.build_changes import Work, build_changes, publish
+from pipeline.changes import Changes, WantedError, changes_since, inputs
 from pipeline.dbt_packages import PackageError, install_packages
-from pipeline.dbt_runner import Dbt, DbtError, Node, Result, Run, close_connections
-from pipeline.findings import warning_lines, with_rows
-from pipeline.project import MADE, PROJECT, project_settings, raw_schema, schema_name
-from pipeline.record import (
-    accepted_of,
-    commit,
-    last_good_load,
-    last_load,
-    outcomes_of,
-    owners_of,
-)
+from pipeline.dbt_runner import DbtError
+from pipeline.project import MADE, PROJECT, raw_schema
+from pipeline.record import accepted_of, last_good_load, last_load
+from pipeline.settings import BuildError, Settings, given_settings
 from pipeline.shop import SAMPLE_URL, OtherShopError, load_shop, make_sample, refuse_other_shop
 from pipeline.steps import Steps
 from pipeline.summary import (
-    Figure,
     accepted_lines,
-    accepted_rows,
     closing_lines,
-    count_line,
     failure_paragraphs,
-    figure_lines,
-    figures_of,
-    figures_query,
-    freshness_line,
-    left_out_lines,
     nothing_lines,
-    rebuilt_lines,
-    works_beside,
-    written_line,
+    show,
 )
-from pipeline.warehouse import ProfileError, Warehouse, WarehouseError, chosen_warehouse
+from pipeline.target import chosen_warehouse
+from pipeline.warehouse import ProfileError, Warehouse
 from pipeline.working_copy import CopyError, WorkingCopy
 from sample_shop.shop import ShopError
-
-if TYPE_CHECKING:
-    from pipeline.publish import Publisher
-
-
-class BuildError(RuntimeError):
-    """The build cannot start; the text says why and what to do."""
-
 
 # What a person can mend. Each is printed as one sentence.
 MISTAKES = (
     *(BuildError, CopyError, DbtError, LoadError, OtherShopError, PackageError, ProfileError),
     *(ShopError, WantedError),
 )
-
-
-def given_day() -> str:
-    """The day in AS_OF_DATE; empty where it is. Raises BuildError."""
-    given = os.environ.get("AS_OF_DATE", "")
-    try:
-        return str(date.fromisoformat(given)) if given else ""
-    except ValueError:
-        raise BuildError(f"AS_OF_DATE is a day such as 2026-11-20, not {given}.") from None
-
-
-def refuse_other_schema(config: Config) -> None:
-    """Raise BuildError when the loader would write to another schema than dbt reads."""
-    if config.raw_schema not in (None, raw_schema()):
-        raise BuildError(
-            f"The loader's configuration says raw_schema: {config.raw_schema}, but dbt reads"
-            f" {raw_schema()}: leave it out, or change raw_schema in dbt_project.yml too."
-        )
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a person has set for a build: the loader's file, the day, and how much to build."""
-
-    config: Config
-    day: str
-    wanted: Wanted
-
-    @property
-    def variables(self) -> list[str]:
-        """The options of dbt that name the day."""
-        return ["--vars", json.dumps({"as_of_date": self.day})] if self.day else []
-
-
-def given_settings() -> Settings:
-    """The settings, validated before anything is loaded. Raises one of MISTAKES."""
-    settings = Settings(find_config(), given_day(), wanted())
-    refuse_other_schema(settings.config)
-    return settings
 
 
 def prepare(steps: Steps) -> Warehouse:
@@ -195,177 +118,6 @@ def say_nothing_has_changed(
     show(
         [*paragraphs, accepted_lines(accepted), closing_lines(warehouse, sample=sample, green=True)]
     )
-
-
-@dataclass(frozen=True)
-class Work:
-    """A build that has something to do, in `warehouse`, which may be a copy.
-
-    `has_pages`: all pages are of the last green build.
-    """
-
-    steps: Steps
-    copy: WorkingCopy
-    warehouse: Warehouse
-    settings: Settings
-    now: Inputs
-    changes: Changes
-    has_pages: bool
-    began: datetime
-    facts: dict[str, Any]
-
-
-def build_changes(work: Work, *, sample: bool) -> bool:
-    """Build and test what has changed, and write the pages. Raises DbtError."""
-    steps, copy, warehouse, changes = work.steps, work.copy, work.warehouse, work.changes
-    with steps.step("dbt parse"):
-        dbt = Dbt(warehouse.options, steps.progress, work.settings.variables, warehouse.file)
-        nodes = dbt.nodes()
-    built, tested = build_models(steps, dbt, warehouse, nodes, changes)
-    with steps.step("freshness") as notes:
-        fresh = freshness(dbt, nodes, changes)
-        notes.append(freshness_line(fresh.results))
-    is_complete = True
-    if not work.has_pages:
-        with steps.step("catalog") as notes:
-            # To compile again would lead the queries of failed tests to what is published.
-            failed_beside = works_beside(warehouse) and not built.succeeded
-            is_complete = dbt.write_catalog(is_compiled=changes.since is None or failed_beside)
-            notes.append(
-                publish_catalog(warehouse) if is_complete else "incomplete: see logs/dbt.log"
-            )
-    with steps.step("figures"):
-        results = with_rows(dbt, [*built.results, *fresh.results])
-        if changes.since:
-            results = with_others(results, nodes, changes.since)
-        # DuckDB does not open a file for reading that dbt, in this process, has open for writing.
-        close_connections()
-        schemas = {name: schema_name(warehouse.schema, name) for name in ("marts", "seeds")}
-        query = figures_query([mart.name for mart in dbt.marts()], schemas)
-        figures = figures_of(warehouse.ask(query))
-    green = built.succeeded and fresh.succeeded and is_complete
-    paragraphs = [figure_lines(figures, results)]
-    ended = ""
-    try:
-        ended = note_green_build(warehouse, work.now, changes.load, results) if green else ""
-    except WarehouseError as error:
-        paragraphs.append([f"WARNING: the next build builds everything again: {error}"])
-    publish(steps, copy, green=green)
-    warehouse = copy.warehouse
-    with steps.step("report") as notes:
-        warnings = warning_lines(results)
-        notes.append(publish_report(warehouse, warnings, is_good=green))
-    facts = {
-        "green": green,
-        "build": ended,
-        "tested": tested,
-        "warnings": warnings,
-        **work.facts,
-        **outcomes_of(results, copy.failed),
-        **owners_of(dbt, figures),
-        **settings_of(copy, figures),
-    }
-    try:
-        note_build(warehouse.made, work.began, facts)
-    except OSError as error:
-        paragraphs.append([f"WARNING: the start page is not written: {error}"])
-    paragraphs += [
-        *failure_paragraphs(results, copy.failed, beside=works_beside(warehouse)),
-        accepted_lines(accepted_rows(figures)),
-        closing_lines(warehouse, sample=sample, green=green, failed=copy.failed),
-    ]
-    show(paragraphs)
-    return green
-
-
-def show(paragraphs: Sequence[Sequence[str]]) -> None:
-    """Print paragraphs."""
-    print("\n" + "\n\n".join("\n".join(lines) for lines in paragraphs if lines))
-
-
-def build_models(
-    steps: Steps, dbt: Dbt, warehouse: Warehouse, nodes: Sequence[Node], changes: Changes
-) -> tuple[Run, list[str]]:
-    """Build and test what has changed; returns what dbt did, and lines about it."""
-    publisher = publisher_of(dbt, warehouse)
-    if publisher:
-        with steps.step("working copy") as notes:
-            notes += publisher.prepared_lines()
-    with steps.step("dbt build") as notes:
-        os.environ["TESTED_THROUGH"] = changes.tested_through
-        # The results of unit tests depend on the code alone.
-        arguments = ("--exclude-resource-type", "unit_test") if changes.same_code else ()
-        with dbt.built_in(publisher.schema) if publisher else contextlib.nullcontext():
-            if changes.since:
-                built = dbt.build_some([node.id for node in selected(nodes, changes)], *arguments)
-            else:
-                built = dbt.build(*arguments)
-        left_out = left_out_lines(built.results, nodes, changes)
-        tested = [line for line in (written_line(built.results), *left_out) if line]
-        notes += [count_line(built.results), *rebuilt_lines(built.results), *tested]
-    if publisher:
-        with steps.step("publish") as notes:
-            notes += publisher.published_lines(is_good=built.succeeded)
-    return built, tested
-
-
-def publisher_of(dbt: Dbt, warehouse: Warehouse) -> Publisher | None:
-    """What publishes a build on PostgreSQL; None where each model is visible once it is made."""
-    if not works_beside(warehouse):
-        return None
-    from pipeline.publish import Publisher  # with the driver, which is slow to import
-
-    return Publisher(warehouse, dbt.relations())
-
-
-def publish(steps: Steps, copy: WorkingCopy, *, green: bool) -> None:
-    """Replace a DuckDB file by the copy that was built, or set that aside. Raises CopyError."""
-    if copy.is_made:
-        with steps.step("publish") as notes:
-            notes += copy.publish() if green else copy.set_aside()
-
-
-def freshness(dbt: Dbt, nodes: Sequence[Node], changes: Changes) -> Run:
-    """How fresh the sources are: what the load has just confirmed is, and dbt judges the others."""
-    judged = [node for node in nodes if node.is_judged]
-    load = changes.load
-    if changes.since is None or load is None or not {n.table for n in judged} <= load.confirmed:
-        return dbt.freshness()
-    return Run(True, [Result(n.name, "source", "pass", loaded_at=load.finished_at) for n in judged])
-
-
-def settings_of(copy: WorkingCopy, figures: Sequence[Figure]) -> dict[str, Any]:
-    """What was built and where, for the start page."""
-    project = project_settings()
-    return {
-        "project": f"{project['name']} {project['version']}",
-        "commit": commit(PROJECT),
-        "warehouse": copy.label,
-        "accepted_rows": accepted_rows(figures),
-        "data_through": next((f.name for f in figures if f.topic == "data through"), "unknown"),
-    }
-
-
-def publish_catalog(warehouse: Warehouse) -> str:
-    """Put dbt's catalog where people look; returns the note of the step."""
-    try:
-        return store_catalog(MADE, warehouse.made)
-    except OSError as error:
-        # Failing to write a page never fails the build.
-        return f"WARNING: not written: {error}"
-
-
-def publish_report(warehouse: Warehouse, warnings: Sequence[str], *, is_good: bool) -> str:
-    """Write the report of a good build; returns the note of the step."""
-    if not is_good:
-        return "not written: the build failed (make report writes it all the same)"
-    try:
-        # Its parts are needed by a build that has something to do.
-        from pipeline.report import write_report
-
-        return write_report(warehouse, warnings=warnings)
-    except Exception as error:  # failing to write a page never fails the build
-        return f"WARNING: not written: {' '.join(str(error).split())}"
 
 
 def standing(warehouse: Warehouse | None) -> str:

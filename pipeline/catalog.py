@@ -24,7 +24,8 @@ from pages.catalog import ARTIFACTS
 from pages.files import artifacts, site
 from pages.start import write_start_page
 from pipeline.project import MADE, PROJECT
-from pipeline.warehouse import ProfileError, chosen_warehouse
+from pipeline.target import chosen_warehouse
+from pipeline.warehouse import ProfileError
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,11 +20,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from loader.audit import STATE_TABLES, TABLES
 from loader.config import DEFAULT_FILE
 from loader.dialects.standard import literal
 from pages.start import moment
-from pipeline.dbt_runner import Found, Node, Result
+from pipeline.dbt_runner import Found, Result
 from pipeline.project import PROJECT, own_schemas, project_settings, raw_schema, schema_name
 from pipeline.warehouse import Ask, Warehouse, WarehouseError
 
@@ -48,8 +47,6 @@ RECORD = "last_green_build"
 COLUMNS = ("fingerprint", "relations", "as_of_date", "built_on", "batch_id", "loaded_through")
 # One row of the record for each warning; one without where there is none.
 WARNING = ("finished_at", "warning")
-# The macro whose result is the day.
-DAY = "as_of_date"
 
 
 class WantedError(RuntimeError):
@@ -354,68 +351,3 @@ def _restored(text: str) -> Result:
             found["count"], Decimal(amount) if amount is not None else None, found["rows"]
         )
     return Result(**values)
-
-
-# -- what a build selects --------------------------------------------------------------------------
-
-# A view with one of these words may have other SQL although no code has changed; with one of the
-# second only on another day.
-ASKS = {"execute", "run_query", "statement"}
-ASKS_DAY = {DAY, "run_started_at"}
-
-
-def selected(nodes: Sequence[Node], changes: Changes) -> list[Node]:
-    """The snapshots, models and tests that a build of some changes has to run.
-
-    These are all that hang on what has changed. Views that say the same as before are left out, but
-    not their tests.
-    """
-    starts = {
-        node.id
-        for node in nodes
-        if (node.kind == "source" and node.table in changes.tables)
-        or (changes.new_day and DAY in node.words)
-    }
-    below = _below(nodes, starts)
-    audit = {n.id for n in nodes if n.kind == "source" and n.table in {*TABLES, *STATE_TABLES}}
-    return [
-        node
-        for node in nodes
-        if (node.id in below and not _says_the_same(node, changes))
-        or (node.kind == "test" and (audit & set(node.parents) or node.name in changes.tests))
-    ]
-
-
-def _says_the_same(node: Node, changes: Changes) -> bool:
-    asks = ASKS | ASKS_DAY if changes.new_day else ASKS
-    is_built = node.kind in ("model", "snapshot", "test")
-    return not is_built or (node.is_view and not node.words & asks)
-
-
-def _below(nodes: Sequence[Node], starts: Collection[str]) -> set[str]:
-    children: dict[str, list[str]] = {}
-    for node in nodes:
-        for parent in node.parents:
-            children.setdefault(parent, []).append(node.id)
-    found, left = set(starts), list(starts)
-    while left:
-        new = [child for child in children.get(left.pop(), ()) if child not in found]
-        found |= {*new}
-        left += new
-    return found
-
-
-def with_others(
-    results: Sequence[Result], nodes: Sequence[Node], since: GreenBuild
-) -> list[Result]:
-    """The results of a build of some nodes, and of all others as the last green build left them."""
-    ran = {(result.kind, result.name) for result in results}
-    warned = {(result.kind, result.name): result for result in since.warned}
-    return [
-        *results,
-        *(
-            warned.get((node.kind, node.name)) or Result(node.name, node.kind, "pass")
-            for node in nodes
-            if node.kind != "source" and (node.kind, node.name) not in ran
-        ),
-    ]

@@ -25,7 +25,8 @@ import yaml
 
 from loader import UsageError
 from pipeline.project import PROJECT
-from pipeline.warehouse import ProfileError, Warehouse, WarehouseError, chosen_warehouse
+from pipeline.target import chosen_warehouse
+from pipeline.warehouse import ProfileError, Warehouse, WarehouseError
 
 STATE = PROJECT / ".superset"
 SUPERSET = PROJECT / "bi" / "superset"

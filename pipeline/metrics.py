@@ -27,7 +27,8 @@ from metricflow_semantics.model.semantic_manifest_lookup import SemanticManifest
 from pipeline.dbt_packages import PackageError, install_packages
 from pipeline.dbt_runner import adapter, run_dbt
 from pipeline.project import PROJECT
-from pipeline.warehouse import ProfileError, Warehouse, ensure_profile, find_warehouse
+from pipeline.target import ensure_profile, find_warehouse
+from pipeline.warehouse import ProfileError, Warehouse
 
 INDENT = " " * 6
 

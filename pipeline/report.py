@@ -22,7 +22,8 @@ from pages.report.page import write_page
 from pages.start import last_warnings
 from pipeline.project import PROJECT, shown
 from pipeline.shop import last_source
-from pipeline.warehouse import ProfileError, Warehouse, WarehouseError, chosen_warehouse
+from pipeline.target import chosen_warehouse
+from pipeline.warehouse import ProfileError, Warehouse, WarehouseError
 
 
 def report_of(warehouse: Warehouse) -> Path:

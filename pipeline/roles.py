@@ -25,7 +25,8 @@ from loader.destinations.postgres_views import functions
 from loader.dialects.standard import literal, quote
 from loader.errors import LoadError
 from pipeline.project import PROJECT, WORKING, own_schemas, project_settings, schema_name
-from pipeline.warehouse import Ask, ProfileError, Warehouse, chosen_warehouse
+from pipeline.target import chosen_warehouse
+from pipeline.warehouse import Ask, ProfileError, Warehouse
 
 
 class RolesError(RuntimeError):

@@ -247,7 +247,7 @@ def closing_lines(
             f"{environment_prefix(failed)}dbt retry",
             "run again what failed, and what was skipped because of it",
         )
-        if works_beside(warehouse):
+        if warehouse.works_beside:
             first = (f"{prefix}make build", "build again, and publish it if all is green")
     elif sample:
         first = (
@@ -276,11 +276,6 @@ def closing_lines(
     return lines
 
 
-def works_beside(warehouse: Warehouse) -> bool:
-    """Whether a build works in a schema that dbt by itself does not see."""
-    return warehouse.kind == "postgres"
-
-
 def environment_prefix(file: Path | None = None) -> str:
     """The variables with which a command reaches the same warehouse, without a password.
 
@@ -290,3 +285,8 @@ def environment_prefix(file: Path | None = None) -> str:
     if file:
         values["DUCKDB_PATH"] = shown(file)
     return "".join(f"{name}={quote(value)} " for name, value in values.items() if value)
+
+
+def show(paragraphs: Sequence[Sequence[str]]) -> None:
+    """Print paragraphs."""
+    print("\n" + "\n\n".join("\n".join(lines) for lines in paragraphs if lines))

@@ -35,7 +35,8 @@ from pipeline.dbt_runner import Dbt, DbtError
 from pipeline.project import PROJECT, raw_schema, schema_name
 from pipeline.steps import Steps
 from pipeline.summary import count_line, failure_paragraphs
-from pipeline.warehouse import ProfileError, Warehouse, chosen_warehouse
+from pipeline.target import chosen_warehouse
+from pipeline.warehouse import ProfileError, Warehouse
 
 Run = Callable[[str], list[tuple[Any, ...]]]
 LISTED = 10  # loads that are shown

@@ -1,16 +1,11 @@
-"""The one module that knows which warehouse is meant, and how the warehouses differ.
-
-dbt's profile names the warehouse: `find_warehouse` reads the same output that dbt would use.
-"""
+"""The one module that knows how the warehouses differ; pipeline.target knows which is meant."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import hashlib
-import os
 import re
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,28 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import yaml
-
 from loader import LoadError, UsageError
-from loader.config import TARGETS, find_config
 from loader.destinations import Destination, open_destination
-from loader.destinations.redshift.settings import (
-    MORE_PACKAGES,
-    driver_parameters,
-    redshift_destination,
-)
-from pipeline.dbt_runner import DbtError, read_output
-from pipeline.profile import (
-    Output,
-    ProfileFileError,
-    behaviour,
-    read_plain_output,
-    read_profile,
-)
-from pipeline.project import MADE, PROJECT, own_schemas, schema_name
+from loader.destinations.redshift.settings import driver_parameters, redshift_destination
+from pipeline.profile import Output
+from pipeline.project import MADE, PROJECT, schema_name
 
-PROFILE = "classicmodels"
-EXAMPLE = "profiles.example.yml"
 # dbt names a DuckDB database after its file; DuckDB reserves these names.
 DUCKDB_RESERVES = ("main", "system", "temp")
 
@@ -66,6 +45,8 @@ class Warehouse(ABC):
     kind: ClassVar[str]
     # The environment variable that names another warehouse of this kind.
     variable: ClassVar[str]
+    # Whether a build works in a schema that dbt by itself does not see.
+    works_beside: ClassVar[bool] = False
     # Statements that begin a transaction where the driver does not.
     _begin: ClassVar[tuple[str, ...]] = ()
     # Queries whose answers say what is in {schemas}, without {record} and without any row.
@@ -258,6 +239,7 @@ class Postgres(Warehouse):
 
     kind = "postgres"
     variable = "PGDATABASE"
+    works_beside = True
     shape = (
         *Warehouse.shape,
         "select n.nspname, c.relname, cast(c.relacl as text), cast(n.nspacl as text)"
@@ -349,83 +331,6 @@ class Redshift(Warehouse):
 
 
 WAREHOUSES = {warehouse.kind: warehouse for warehouse in (DuckDB, Postgres, Redshift)}
-
-
-def chosen_warehouse(target: str | None = None) -> Warehouse:
-    """The warehouse of TARGET, else of `target` or of loader.yml, else the profile's default.
-
-    Raises ProfileError, UsageError.
-    """
-    name = os.environ.get("TARGET") or target or find_config().target
-    return find_warehouse(PROJECT, ensure_profile(PROJECT), name)
-
-
-def ensure_profile(project: Path) -> Path:
-    """The folder of the profiles.yml that dbt will read; one is copied from the example if needed.
-
-    Raises ProfileError when there is a profiles.yml without a profile of this project.
-    """
-    chosen = os.environ.get("DBT_PROFILES_DIR")
-    if chosen:
-        folder = Path(chosen)
-    elif (project / "profiles.yml").exists():
-        folder = project
-    else:
-        folder = Path.home() / ".dbt"
-    if _read_profile(folder) is not None:
-        return folder
-    if chosen or folder == project:
-        raise ProfileError(
-            f"{folder / 'profiles.yml'} has no profile named {PROFILE}: "
-            f"copy the one in {EXAMPLE} into it."
-        )
-    fresh = project / "target" / f"profiles.{os.getpid()}.yml"
-    fresh.parent.mkdir(exist_ok=True)
-    shutil.copyfile(project / EXAMPLE, fresh)
-    fresh.rename(project / "profiles.yml")
-    return project
-
-
-def _read_profile(folder: Path) -> dict[str, Any] | None:
-    try:
-        return read_profile(folder, PROFILE)
-    except ProfileFileError as error:
-        raise ProfileError(f"{folder / 'profiles.yml'} is not valid YAML: {error}") from error
-
-
-def find_warehouse(project: Path, profiles: Path, name: str | None) -> Warehouse:
-    """The warehouse of the output `name` of the profile, or of its default output.
-
-    Raises ProfileError when there is no such output, or its warehouse is not supported.
-    """
-    profile = _read_profile(profiles) or {}
-    outputs = profile.get("outputs", {})
-    if name and name not in outputs:
-        example = yaml.safe_load((project / EXAMPLE).read_text("utf-8"))[PROFILE]["outputs"]
-        if name in example:
-            remedy = f"{EXAMPLE} has it: copy it from there."
-        else:
-            remedy = f"It has {' and '.join(sorted(outputs))}."
-        raise ProfileError(
-            f"TARGET={name} is not an output in {profiles / 'profiles.yml'}. {remedy}"
-        )
-    try:
-        output = read_plain_output(profile, name) or read_output(project, profiles, name)
-    except DbtError as error:
-        said = str(error)
-        if "Could not find adapter type redshift" in said:
-            said = MORE_PACKAGES
-        raise ProfileError(f"{profiles / 'profiles.yml'}: {said}") from error
-    if output.kind not in WAREHOUSES:
-        raise ProfileError(
-            f"The output {output.name} of {profiles / 'profiles.yml'} is of type "
-            f"{output.kind}; this project loads into {' and '.join(TARGETS)}."
-        )
-    kind = WAREHOUSES[output.kind]
-    connection = kind.connection_of(output, own_schemas(project, output.schema))
-    options = () if output.is_default else ("--target", output.name)
-    how = behaviour(outputs[output.name])
-    return kind(output.name, output.schema, connection, options, how)
 
 
 def _refuse_unusable_file(output: Output, schemas: set[str]) -> None:

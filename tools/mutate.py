@@ -38,7 +38,7 @@ from loader import DuckDBDestination, Options, load, run
 from pipeline.dbt_packages import install_packages
 from pipeline.dbt_runner import Code, Dbt, close_connections
 from pipeline.project import MADE, PROJECT, raw_schema
-from pipeline.warehouse import chosen_warehouse
+from pipeline.target import chosen_warehouse
 from sample_shop.shop import create_shop, play_events
 from tools.faults import Fault, Maker, Schema, null_faults
 

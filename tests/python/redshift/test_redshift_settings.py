@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from loader.destinations.redshift.settings import missing_settings
-from pipeline.warehouse import ProfileError, find_warehouse
+from pipeline.target import find_warehouse
+from pipeline.warehouse import ProfileError
 from support.clone import REPO
 
 PASSWORD = {"REDSHIFT_HOST": "h", "REDSHIFT_USER": "u", "REDSHIFT_PASSWORD": "p"}

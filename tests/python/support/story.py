@@ -16,8 +16,9 @@ import pytest
 
 import loader.run
 from loader import Options, load
-from pipeline.changes import Changes, changed_tables, selected
+from pipeline.changes import Changes, changed_tables
 from pipeline.dbt_runner import Node
+from pipeline.selection import selected
 from sample_shop.schema import TABLES
 from support.history_account import Account, Row, Versions
 from support.project import Outcome, Project, Warehouse, our_name

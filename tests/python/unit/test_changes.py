@@ -20,10 +20,9 @@ from pipeline.changes import (
     changes_since,
     inputs,
     note_green_build,
-    selected,
-    with_others,
 )
 from pipeline.dbt_runner import Found, Node, Result, nodes_of
+from pipeline.selection import selected, with_others
 from pipeline.warehouse import DuckDB
 
 NOW = Inputs("code", "2026-11-20", "2026-11-20")
