@@ -16,9 +16,7 @@ import pytest
 
 from loader import LoadError, Options
 from pipeline.undo import UndoError, lines_of, snapshots_of, undo
-from support.one_run import own
-from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
-from support.story import Story, begun
+from support.story import Story, begun_for
 from support.undone import newest_load, opened
 
 
@@ -26,13 +24,8 @@ from support.undone import newest_load, opened
 def story(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Story]:
-    folder = tmp_path_factory.mktemp("story")
-    project = Project(tmp_path_factory.mktemp("project"))
-    warehouse: Warehouse = DuckDBWarehouse(folder / "warehouse.duckdb")
-    if request.param == "postgres":
-        warehouse = PostgresWarehouse(request.getfixturevalue("postgres"), own("history_faults"))
     random = Random(4)
-    with begun(project, warehouse, folder, random) as story:
+    with begun_for(request, tmp_path_factory, random, "history_faults") as story:
         story.happen(random, 8)
         story.build()
         story.check()

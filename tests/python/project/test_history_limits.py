@@ -10,9 +10,7 @@ import pytest
 
 from loader import Options
 from pipeline.undo import snapshots_of, undo
-from support.one_run import own
-from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
-from support.story import SNAPSHOTS, STATEFUL, Story, begun
+from support.story import SNAPSHOTS, STATEFUL, Story, begun_for
 from support.undone import newest_load, opened
 
 pytestmark = pytest.mark.long
@@ -22,12 +20,7 @@ pytestmark = pytest.mark.long
 def story(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Story]:
-    folder = tmp_path_factory.mktemp("story")
-    project = Project(tmp_path_factory.mktemp("project"))
-    warehouse: Warehouse = DuckDBWarehouse(folder / "warehouse.duckdb")
-    if request.param == "postgres":
-        warehouse = PostgresWarehouse(request.getfixturevalue("postgres"), own("limits"))
-    with begun(project, warehouse, folder, Random(6)) as story:
+    with begun_for(request, tmp_path_factory, Random(6), "history_limits") as story:
         yield story
 
 

@@ -21,7 +21,15 @@ from pipeline.dbt_runner import Node
 from pipeline.selection import selected
 from sample_shop.schema import TABLES
 from support.history_account import Account, Row, Versions
-from support.project import Outcome, Project, Warehouse, our_name
+from support.one_run import own
+from support.project import (
+    DuckDBWarehouse,
+    Outcome,
+    PostgresWarehouse,
+    Project,
+    Warehouse,
+    our_name,
+)
 from support.random_shop import FIRST_DAY, RandomShop
 
 # Events in a round: few, so that a failure has few causes; where rounds are dear, many.
@@ -446,6 +454,19 @@ def begun(
         story.begin()
         yield story
         shop.close()
+
+
+@contextlib.contextmanager
+def begun_for(
+    request: pytest.FixtureRequest, folders: pytest.TempPathFactory, random: Random, name: str
+) -> Iterator[Story]:
+    """The story of a module's fixture, on the warehouse that its parameter names."""
+    folder = folders.mktemp("story")
+    warehouse: Warehouse = DuckDBWarehouse(folder / "warehouse.duckdb")
+    if request.param == "postgres":
+        warehouse = PostgresWarehouse(request.getfixturevalue("postgres"), own(name))
+    with begun(Project(folders.mktemp("project")), warehouse, folder, random) as story:
+        yield story
 
 
 def is_of_the_star(model: str) -> bool:
