@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -347,8 +347,17 @@ class Story:
         assert digests.keys() == self.fresh.keys()
         return {name: (digests[name], counters[name]) for name in digests}
 
-    def play(self, random: Random, rounds: int, events: Sequence[int] = ()) -> None:
-        """Rounds of events, load, build and comparison; what fails names the round."""
+    def play(
+        self,
+        random: Random,
+        rounds: int,
+        events: Sequence[int] = (),
+        planned: Sequence[Callable[[Story], list[str]]] = (),
+    ) -> None:
+        """Rounds of events, load, build and comparison; what fails names the round.
+
+        `planned`: what happens in the first rounds beside that, before their builds.
+        """
         happened: list[str] = []
         number = 0
         try:
@@ -363,6 +372,8 @@ class Story:
                     happened += ["a second load", *self.happen(random, 2)]
                 elif chance < 0.25:
                     happened += self.load_meanwhile(random, count)
+                for more in planned[number - 1 : number]:
+                    happened += more(self)
                 self.build("--select", *(STATEFUL if whole else STAR))
                 self.check(whole)
                 if number % 20 == 0:
@@ -380,18 +391,24 @@ class Story:
         Facts see rows that are newer than dimensions, and dimensions that are newer than others.
         Only the next build brings them together.
         """
-        facts = [name for name in self.fresh if name.startswith("fact_")]
         early = self.build_some(random)
         happened = self.happen(random, count)
-        self.succeed("--select", *facts)
+        self.build_facts()
         if random.random() < 0.5:
             happened.append(f"again {self.build_some(random)}")
-            self.succeed("--select", *facts)
+            self.build_facts()
         return [f"{early}, then a load", *happened]
+
+    def build_facts(self) -> None:
+        """The facts alone."""
+        self.succeed("--select", *(name for name in self.fresh if name.startswith("fact_")))
 
     def build_some(self, random: Random) -> str:
         """Some snapshots, and all dimensions."""
-        some = random.sample(sorted(SNAPSHOTS), random.randint(1, len(SNAPSHOTS)))
+        return self.build_part(random.sample(sorted(SNAPSHOTS), random.randint(1, len(SNAPSHOTS))))
+
+    def build_part(self, some: Sequence[str]) -> str:
+        """The snapshots of some tables, and all dimensions."""
         self.account.note(self.last_stamp, {table: self.loaded[table] for table in some})
         dimensions = [name for name in self.fresh if name.startswith("dim_")]
         self.succeed("--select", *(SNAPSHOTS[table] for table in some), *dimensions)
@@ -428,9 +445,9 @@ class SelectiveStory(Story):
                 super().build("--select", *names)
         self.built = newest
 
-    def build_some(self, random: Random) -> str:
+    def build_part(self, some: Sequence[str]) -> str:
         self.built = ""
-        return super().build_some(random)
+        return super().build_part(some)
 
     def check(self, whole: bool = True) -> None:
         super().check(whole=True)
