@@ -103,6 +103,7 @@ NOT_RUN = {
     'HISTORY_SEED=1234 HISTORY_ROUNDS=17 python -m pytest tests/python -k "history and duckdb"': (
         _ITSELF
     ),
+    "python -m pytest -n 0 -s tests/python/project/planted_in_history.py": _LONG,
     "make bench-loader PEERS=1": _LONG,
     "python -m tools.mutate": _LONG,
     "python -m tools.mutate --limit 500": _LONG,
