@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pages.catalog import store_catalog
 from pages.start import note_build
 from pipeline.changes import Changes, Inputs, note_green_build
-from pipeline.dbt_runner import Dbt, Node, Result, Run, close_connections
+from pipeline.dbt_runner import Dbt, Node, Parsed, Result, Run, close_connections
 from pipeline.findings import warning_lines, with_rows
 from pipeline.project import MADE, PROJECT, project_settings, schema_name
 from pipeline.record import commit, outcomes_of, owners_of
@@ -63,8 +63,13 @@ class Work:
 def build_changes(work: Work, *, sample: bool) -> bool:
     """Build and test what has changed, and write the pages. Raises DbtError."""
     steps, copy, warehouse, changes = work.steps, work.copy, work.warehouse, work.changes
+    parsed = Parsed(warehouse.made / "parsed.pickle", f"{work.now.fingerprint} {PROJECT}")
+    if changes.since is None:
+        parsed.forget()
     with steps.step("dbt parse"):
-        dbt = Dbt(warehouse.options, steps.progress, work.settings.variables, warehouse.file)
+        dbt = Dbt(
+            warehouse.options, steps.progress, work.settings.variables, warehouse.file, parsed
+        )
         nodes = dbt.nodes()
     built, tested = build_models(steps, dbt, warehouse, nodes, changes)
     with steps.step("freshness") as notes:

@@ -4,6 +4,7 @@ dbt takes more than a second to import, so each function imports what it needs w
 """
 
 from pipeline.dbt_runner.manifest import nodes_of
+from pipeline.dbt_runner.parsed import Parsed
 from pipeline.dbt_runner.process import adapter, close_connections, opening, read_output, run_dbt
 from pipeline.dbt_runner.rows import (
     Code,
@@ -30,6 +31,7 @@ __all__ = [
     "Mart",
     "Node",
     "Owner",
+    "Parsed",
     "Relation",
     "Result",
     "Run",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pipeline.dbt_runner.manifest import (
@@ -16,6 +18,7 @@ from pipeline.dbt_runner.manifest import (
     owner_of,
     result_of,
 )
+from pipeline.dbt_runner.parsed import Parsed
 from pipeline.dbt_runner.process import opening
 from pipeline.dbt_runner.rows import (
     Code,
@@ -37,7 +40,8 @@ class Dbt:
 
     `options` go to every command, `variables` to all but the parser: it asks for none of them, and
     parses everything anew where they differ. `show` receives a line for each node that dbt starts
-    or ends. `file`: the DuckDB file to open instead of the one that the profile names.
+    or ends. `file`: the DuckDB file to open instead of the one that the profile names. `parsed`:
+    where an earlier build left the project as parsed; without that it is parsed now.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Dbt:
         show: Callable[[str], None],
         variables: Sequence[str] = (),
         file: str = "",
+        parsed: Parsed | None = None,
     ) -> None:
         from dbt.cli.main import dbtRunner
 
@@ -56,7 +61,11 @@ class Dbt:
         self._show = show
         self._reached = 0
         self._runner = dbtRunner(callbacks=[self._on_event])
-        self._manifest: Any = self._invoke("parse", "--no-write-json").result
+        self._manifest: Any = parsed.read() if parsed else None
+        if self._manifest is None:
+            self._manifest = self._invoke("parse", "--no-write-json").result
+            if parsed:
+                parsed.write(self._manifest)
         self._runner.manifest = self._manifest
         self._options += variables
 
@@ -66,16 +75,30 @@ class Dbt:
         return Run(done.success, [result_of(found) for found in done.result.results])
 
     def build_some(self, nodes: Collection[str], *arguments: str) -> Run:
-        """Build and test these nodes, by their ids, and no others. Raises DbtError."""
+        """Build and test these nodes, by their ids, and no others. Raises DbtError.
+
+        The code is that of the last green build. So tables that are not made anew have their
+        comments, and manifest.json, which takes a second, is there; run_results.json is written.
+        """
         # By one tag, because dbt looks at each node of the project once for each name that it gets.
         chosen = [self._manifest.nodes[node] for node in nodes]
+        lasting = [node for node in chosen if node.config.materialized == "incremental"]
+        commented = [node.config.persist_docs for node in lasting]
         for node in chosen:
             node.tags.append(CHOSEN)
+        for node in lasting:
+            node.config.persist_docs = {}
         try:
-            return self.build("--select", f"tag:{CHOSEN}", *arguments)
+            done = self._invoke("build", "--select", f"tag:{CHOSEN}", *arguments, "--no-write-json")
         finally:
             for node in chosen:
                 node.tags.remove(CHOSEN)
+            for node, comments in zip(lasting, commented, strict=True):
+                node.config.persist_docs = comments
+        done.result.args["write_json"] = True
+        target = os.environ.get("DBT_TARGET_PATH") or "target"
+        done.result.write(str(Path(target, "run_results.json")))
+        return Run(done.success, [result_of(found) for found in done.result.results])
 
     def test(self, *arguments: str) -> Run:
         """Test what is built, and nothing else. Raises DbtError when dbt cannot start."""

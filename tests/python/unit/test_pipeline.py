@@ -17,7 +17,7 @@ import pytest
 from loader import DuckDBDestination, PostgresDestination, UsageError
 from loader.config import TARGETS
 from loader.destinations import open_destination
-from pipeline.dbt_runner import Found, Result, read_output
+from pipeline.dbt_runner import Found, Parsed, Result, read_output
 from pipeline.findings import warning_lines, written
 from pipeline.profile import read_plain_output, read_profile
 from pipeline.summary import (
@@ -116,6 +116,25 @@ def test_a_plain_profile_is_read_as_dbt_reads_it(
 def test_what_only_dbt_can_read_is_left_to_dbt(output: object) -> None:
     profile = {"target": "one", "outputs": {"one": output}}
     assert read_plain_output(profile, None) is None
+
+
+def test_a_parsed_project_is_taken_for_the_same_code_only(tmp_path: Path) -> None:
+    from dbt.contracts.graph.manifest import Manifest
+
+    manifest = Manifest()
+    manifest.metadata.project_name = "shop"
+    assert manifest.ref_lookup is not None  # made when it is first asked for, and kept
+    parsed = Parsed(tmp_path / "made" / "parsed.pickle", "this code")
+    assert parsed.read() is None
+    parsed.write(manifest)
+    found = parsed.read()
+    assert found.metadata.project_name == "shop"
+    assert found.ref_lookup.find("orders", None, None, found) is None
+    assert Parsed(parsed.path, "other code").read() is None
+    parsed.path.write_bytes(parsed.path.read_bytes()[:-100])
+    assert parsed.read() is None
+    parsed.forget()
+    assert not parsed.path.exists()
 
 
 def test_loader_and_pipeline_know_the_same_warehouses() -> None:
