@@ -42,6 +42,7 @@ REPLACED: dict[str, tuple[tuple[str, ...], str]] = {
     "get_test_sql": ((), "8b2f3ad2a5679d0e"),
     "get_where_subquery": ((), "3b505437b2480c70"),
     "hash": ((), "ef821bf40ae8e7fb"),
+    "process_schema_changes": ((), "446a09b4b5ca89ce"),
     "should_full_refresh": (("is_incremental",), "6dc98d9597a0f147"),
     "snapshot_get_time": (("snapshot_check_strategy",), "038d746fe6e28009"),
     "snapshot_staging_table": (("build_snapshot_staging_table",), "ba2267517b36d646"),
