@@ -46,9 +46,10 @@
         where {{ condition }}{{ and_predicates(arg_dict) }}
     {%- endset -%}
     {%- do count_rows('rows_removed', gone) -%}
+    {%- if kept_result('rows_removed').data[0][0] %}
     delete {{ gone }};
 
-    {# #}
+    {% endif -%}
 {%- endmacro %}
 
 {% macro key_columns(arg_dict, bare=false) -%}

@@ -78,7 +78,7 @@ class Dbt:
         """Build and test these nodes, by their ids, and no others. Raises DbtError.
 
         The code is that of the last green build. So tables that are not made anew have their
-        comments, and manifest.json, which takes a second, is there; run_results.json is written.
+        comments, and manifest.json, which takes a second, is written only where something failed.
         """
         # By one tag, because dbt looks at each node of the project once for each name that it gets.
         chosen = [self._manifest.nodes[node] for node in nodes]
@@ -96,8 +96,10 @@ class Dbt:
             for node, comments in zip(lasting, commented, strict=True):
                 node.config.persist_docs = comments
         done.result.args["write_json"] = True
-        target = os.environ.get("DBT_TARGET_PATH") or "target"
-        done.result.write(str(Path(target, "run_results.json")))
+        target = Path(os.environ.get("DBT_TARGET_PATH") or "target")
+        done.result.write(str(target / "run_results.json"))
+        if not done.success:
+            self._manifest.write(str(target / "manifest.json"))
         return Run(done.success, [result_of(found) for found in done.result.results])
 
     def test(self, *arguments: str) -> Run:
