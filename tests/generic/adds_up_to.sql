@@ -1,34 +1,43 @@
-{% test adds_up_to(model, to, sums, by="'all'", rows=none) %}
+{% test adds_up_to(model, parents, by="'all'") %}
+{%- set columns = [] -%}
+{%- for parent in parents -%}
+    {%- do columns.extend(parent.sums) -%}
+{%- endfor -%}
 with compared as (
 
     select
         {{ by }} as compared_key
-        {%- for column in sums %},
+        {%- for column in columns %},
         {{ column }} as sum_{{ loop.index }}
         {%- endfor %}
     from {{ model }}
+
+    {%- for parent in parents %}
 
     union all
 
     select
         {{ by }} as compared_key
-        {%- for expression in sums.values() %},
-        -({{ expression }}) as sum_{{ loop.index }}
+        {%- for column in columns %},
+        {{ '-(' ~ parent.sums[column] ~ ')' if column in parent.sums else '0' }} as sum_{{ loop.index }}
         {%- endfor %}
-    from {{ to }}
-    {{ 'where ' ~ rows if rows }}
+    from {{ parent.to }}
+    {{ 'where ' ~ parent.rows if parent.rows }}
+    {%- endfor %}
 
 )
 
 select
     compared_key
-    {%- for column in sums %},
-    sum(sum_{{ loop.index }}) as difference_{{ loop.index }}
+    {%- for column in columns %},
+    {#- A sum of the mart can be an expression. #}
+    sum(sum_{{ loop.index }})
+        as difference_{{ column if modules.re.fullmatch('\\w+', column) else loop.index }}
     {%- endfor %}
 from compared
 group by compared_key
 having
-    {%- for column in sums %}
+    {%- for column in columns %}
     {{ 'or ' if not loop.first }}coalesce(sum(sum_{{ loop.index }}), 0) <> 0
     {%- endfor %}
 {% endtest %}

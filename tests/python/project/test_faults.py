@@ -889,7 +889,7 @@ CHANGES = [
     ),
     Fault(
         "customers' payments multiplied by their orders",
-        {"customer_receivables_reconcile_with_fact_payments_per_customer"},
+        {"customer_receivables_reconcile_with_the_facts_per_customer"},
         "customer_receivables",
         edits=[
             (
