@@ -1,5 +1,12 @@
 {% macro get_incremental_whole_sql(arg_dict) -%}
-    {%- set calculated = 'select ' ~ key_columns(arg_dict, bare=true) ~ ' from ' ~ arg_dict['temp_relation'] -%}
-    {{ remove_rows(arg_dict, key_columns(arg_dict) ~ ' not in (' ~ calculated ~ ')') }}
+    {%- set calculated = arg_dict['temp_relation'] -%}
+    {%- set entity = config.get('meta', {}).get('history_of') -%}
+    {%- set condition -%}
+        {{ key_columns(arg_dict) }} not in (select {{ key_columns(arg_dict, bare=true) }} from {{ calculated }})
+        {%- if entity and built_through() %}
+        and {{ entity }} in (select {{ entity }} from {{ calculated }})
+        {%- endif -%}
+    {%- endset -%}
+    {{ remove_rows(arg_dict, condition) }}
     {{ write_changed_rows(arg_dict) }}
 {%- endmacro %}

@@ -1,4 +1,4 @@
-{% macro snapshot_versions(snapshot, key) -%}
+{% macro snapshot_versions(snapshot, key, changed=none) -%}
 select
     *,
     dbt_is_deleted = 'True' as is_deleted,
@@ -9,5 +9,9 @@ select
     end as valid_from,
     dbt_valid_to as valid_to
 from {{ snapshot }}
-where dbt_valid_from < dbt_valid_to
+where
+    dbt_valid_from < dbt_valid_to
+    {%- if changed %}
+    and {{ key }} in (select {{ key }} from {{ changed }})
+    {%- endif %}
 {%- endmacro %}

@@ -1,8 +1,31 @@
-{{ config(unique_key='customer_version_key') }}
+{{ config(unique_key='customer_version_key', meta={'history_of': 'customer_number'}) }}
+{%- set since = built_through() %}
 
-with customers as (
+with {% if since -%}
+-- Customers that have a new version, or whose representative has.
+changed_customers as (
 
-    {{ snapshot_versions(ref('customers_snapshot'), 'customer_number') }}
+    select customer_number from {{ ref('customers_snapshot') }}
+    where dbt_valid_from > {{ since }}
+
+    union
+
+    select customer_number from {{ ref('customers_snapshot') }}
+    where
+        sales_rep_employee_number in (
+            select employee_number from {{ ref('dim_employees') }}
+            where _loaded_at > {{ since }}
+        )
+
+),
+
+{% endif -%}
+
+customers as (
+
+    {{ snapshot_versions(
+        ref('customers_snapshot'), 'customer_number', 'changed_customers' if since
+    ) }}
 
 ),
 

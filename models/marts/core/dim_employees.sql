@@ -1,6 +1,27 @@
-{{ config(unique_key='employee_version_key') }}
+{{ config(unique_key='employee_version_key', meta={'history_of': 'employee_number'}) }}
+{%- set since = built_through() %}
 
-with employees as (
+with {% if since -%}
+-- Employees that have a new version, or whose manager or office has.
+changed_employees as (
+
+    select employee_number from {{ ref('employees_snapshot') }}
+    where
+        dbt_valid_from > {{ since }}
+        or manager_employee_number in (
+            select employee_number from {{ ref('employees_snapshot') }}
+            where dbt_valid_from > {{ since }}
+        )
+        or office_code in (
+            select office_code from {{ ref('offices_snapshot') }}
+            where dbt_valid_from > {{ since }}
+        )
+
+),
+
+{% endif -%}
+
+employees as (
 
     {{ snapshot_versions(ref('employees_snapshot'), 'employee_number') }}
 
@@ -97,6 +118,9 @@ described as (
             named_employees.manager_employee_number = managers.employee_number
             and greatest(named_employees.valid_from, offices.valid_from) < managers.valid_to
             and least(named_employees.valid_to, offices.valid_to) > managers.valid_from
+    {%- if since %}
+    where named_employees.employee_number in (select employee_number from changed_employees)
+    {%- endif %}
 
 ),
 

@@ -1,8 +1,45 @@
-{{ config(unique_key='product_version_key') }}
+{{ config(unique_key='product_version_key', meta={'history_of': 'product_code'}) }}
+{%- set since = built_through() %}
 
-with products as (
+with {% if since -%}
+-- A new spelling can change the name that all spellings of a line get.
+changed_lines as (
 
-    {{ snapshot_versions(ref('products_snapshot'), 'product_code') }}
+    select {{ comparable_text('product_line') }} as line_name
+    from {{ ref('product_lines_snapshot') }}
+    where dbt_valid_from > {{ since }}
+
+    union
+
+    select {{ comparable_text('product_line') }} as line_name
+    from {{ ref('products_snapshot') }}
+    group by product_line
+    having min(dbt_valid_from) > {{ since }}
+
+),
+
+-- Products that have a new version or another stock, or whose line has changed.
+changed_products as (
+
+    select product_code from {{ ref('products_snapshot') }}
+    where
+        dbt_valid_from > {{ since }}
+        or {{ comparable_text('product_line') }} in (select line_name from changed_lines)
+
+    union
+
+    select product_code from {{ ref('stg_classicmodels__products') }}
+    where _loaded_at > {{ since }}
+
+),
+
+{% endif -%}
+
+products as (
+
+    {{ snapshot_versions(
+        ref('products_snapshot'), 'product_code', 'changed_products' if since
+    ) }}
 
 ),
 

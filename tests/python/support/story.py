@@ -441,8 +441,14 @@ class SelectiveStory(Story):
             tables, _ = changed_tables(self.warehouse.query, self.built)
             chosen = selected(self.nodes, Changes(tables=tables))
             names = [node.name for node in chosen if node.kind != "test"]
-            if names:
-                super().build("--select", *names)
+            ((through,),) = self.warehouse.query(
+                "select cast(started_at as varchar(26)) from _load_runs"
+                f" where batch_id = '{self.built}'"
+            )
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("BUILT_THROUGH", through)
+                if names:
+                    super().build("--select", *names)
         self.built = newest
 
     def build_part(self, some: Sequence[str]) -> str:

@@ -1,0 +1,5 @@
+{% macro built_through() -%}
+    {#- Not while dbt parses: it would parse everything anew whenever the mark moves. -#}
+    {%- set loaded_at = env_var('BUILT_THROUGH', '') if execute and is_incremental() -%}
+    {{ return("cast('" ~ loaded_at ~ "' as timestamp)" if loaded_at else '') }}
+{%- endmacro %}
