@@ -30,12 +30,6 @@ order_lines as (
 
 ),
 
-order_total as (
-
-    select count(distinct order_number) as order_count from order_lines
-
-),
-
 product_orders as (
 
     select
@@ -93,7 +87,6 @@ pair_measures as (
         pairs_both_ways.pair_order_count,
         product_orders.order_count,
         partners.order_count as partner_order_count,
-        order_total.order_count as all_order_count,
         {{ cosine_millionths(
             'pairs_both_ways.pair_order_count', 'product_orders.order_count', 'partners.order_count'
         ) }} as cosine_millionths
@@ -101,8 +94,6 @@ pair_measures as (
     from pairs_both_ways
     left join product_orders on pairs_both_ways.product_number = product_orders.product_number
     left join product_orders as partners on pairs_both_ways.partner_number = partners.product_number
-    -- one row
-    cross join order_total
 
 ),
 
@@ -137,12 +128,6 @@ final as (
         cast(ranked.pair_order_count as bigint) as pair_order_count,
         cast(ranked.order_count as bigint) as order_count,
         cast(ranked.partner_order_count as bigint) as partner_order_count,
-        {{ quotient('ranked.pair_order_count', 'ranked.all_order_count', 6) }} as support,
-        {{ quotient(
-            'ranked.pair_order_count * ranked.all_order_count',
-            'ranked.order_count * ranked.partner_order_count',
-            4
-        ) }} as lift,
         cast(ranked.cosine_millionths * 0.000001 as numeric(18, 6)) as cosine
 
     from ranked
