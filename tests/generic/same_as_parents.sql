@@ -16,17 +16,13 @@ with children as (
 
 ),
 
-compared as (
+final as (
 
     select
         children.{{ key }},
         {%- for column, original in compared %}
         {{ '|| ' if not loop.first -}}
-        case
-            when children.{{ column }} = {{ original }} then ''
-            when children.{{ column }} is null and {{ original }} is null then ''
-            else '{{ column }} '
-        end
+        case when {{ differs('children.' ~ column, original) }} then '{{ column }} ' else '' end
         {%- endfor %}
             as different_columns
 
@@ -35,9 +31,14 @@ compared as (
     left join {{ parent.to }} as {{ parent.as }}
         on {{ parent.by }}
     {%- endfor %}
+    -- not by the text, which costs as much again where each row of a large table gets one
+    where
+        {%- for column, original in compared %}
+        {{ 'or ' if not loop.first -}}
+        {{ differs('children.' ~ column, original) }}
+        {%- endfor %}
 
 )
 
-select * from compared
-where different_columns <> ''
+select * from final
 {% endtest %}
