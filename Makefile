@@ -21,7 +21,7 @@ help: ## show this list
 	@echo '      TARGET       the warehouse: duckdb (default), postgres or redshift'
 	@echo '      DUCKDB_PATH  the file of the DuckDB warehouse (default: warehouse.duckdb)'
 	@echo '      BUILD        all: build and test everything (default: what has changed since the last green build)'
-	@echo '      DUCKDB_MEMORY_LIMIT  memory of DuckDB in a build, such as 4GB (default: 1GB; larger data goes to disk)'
+	@echo '      DUCKDB_MEMORY_LIMIT  memory of DuckDB in a build, such as 1GB (default: 2500MB; larger data goes to disk)'
 	@echo '      TESTS        all: test all rows; new: in large tables, test only rows that no green build has'
 	@echo '                   tested (default for a shop with a million rows)'
 	@echo '      WAIT         seconds to wait for another run into the same warehouse (default: none, exit code 75)'

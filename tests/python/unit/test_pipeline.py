@@ -94,6 +94,15 @@ def test_a_plain_profile_is_read_as_dbt_reads_it(
     assert kind.connection_of(plain, set()) == kind.connection_of(by_dbt, set())
 
 
+@pytest.mark.parametrize(("given", "limit"), [("", "2500MB"), ("1GB", "1GB")])
+def test_the_memory_of_duckdb_is_a_setting(
+    given: str, limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DUCKDB_MEMORY_LIMIT", given)
+    shutil.copyfile(REPO / "profiles.example.yml", tmp_path / "profiles.yml")
+    assert read_output(REPO, tmp_path, "duckdb").settings["settings"]["memory_limit"] == limit
+
+
 @pytest.mark.parametrize(
     "output",
     [
