@@ -83,8 +83,8 @@ def build(steps: Steps, settings: Settings, copy: WorkingCopy, *, loaded: bool) 
     now = inputs(warehouse, settings.day)
     if sample:
         make_sample(steps)
-    warehouse = copy.make(steps)
     if not loaded:
+        warehouse = copy.make(steps)
         load_shop(steps, warehouse, url, settings.config.options)
     changes = changes_since(warehouse, now, settings.wanted)
     has_pages = changes.since is not None and are_pages_of(
@@ -97,6 +97,8 @@ def build(steps: Steps, settings: Settings, copy: WorkingCopy, *, loaded: bool) 
         say_nothing_has_changed(copy.warehouse, changes, load, sample=sample)
         green = True
     else:
+        if loaded:
+            warehouse = copy.make(steps)  # only now: a large file takes seconds
         facts = {"load": load, "accepted": accepted_of(settings.config.options.accept)}
         work = Work(steps, copy, warehouse, settings, now, changes, has_pages, began, facts)
         green = build_changes(work, sample=sample)

@@ -227,6 +227,11 @@ def test_second_build_makes_nothing_again(built: Built) -> None:
     assert "Green after" in second.out and "Installing" not in second.out
     page = (built.project / "target" / "site" / "index.html").read_text("utf-8")
     assert re.search("<dt>Checked</dt><dd>20.* UTC: nothing had changed since</dd>", page)
+    # Without a load nothing is written, so that not even the file is copied.
+    loaded = script(built.project, "build", "--loaded")
+    assert loaded.status == 0, loaded.out + loaded.err
+    assert "copy" in second.steps and not {"copy", "publish"} & loaded.steps.keys()
+    assert re.search(r"^Nothing has changed ", loaded.out, re.M)
 
 
 @pytest.mark.long(minutes=5)
