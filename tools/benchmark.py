@@ -5,9 +5,9 @@
 For each scale it makes a sample shop in a private PostgreSQL, loads it, and builds a copy of the
 project as `make build` does after its load, each in its own process. It builds three times: into a
 warehouse without models, after one order in a thousand has changed, and after no change. Then it
-runs, into a warehouse without models, `dbt build` without tests, `dbt test`, and the SQL that dbt
-compiled for the models as plain statements, one after the other, without dbt and tests; snapshots
-are only filled for the first time. PostgreSQL as the warehouse is measured up to scale 1,000. At
+runs, into a warehouse without models, `dbt build` without tests, and the SQL that dbt compiled for
+the models as plain statements, one after the other, without dbt and tests; snapshots are only
+filled for the first time. PostgreSQL as the warehouse is measured up to scale 1,000. At
 the end it prints the aims, the growth between scales, and the slowest nodes. Other work on the
 machine spoils the seconds, and less so the ratios.
 
@@ -87,7 +87,6 @@ class Result:
     changed: Build
     unchanged: Build
     models: Cost
-    tests: Cost
     plain: float
     parse: float
     size: int
@@ -229,13 +228,12 @@ class Bench:
         untested = ("--exclude-resource-type", "test", "unit_test")
         models = step("dbt build, no tests", lambda: self.dbt(warehouse, "build", *untested))
         statements = self.statements()
-        tests = step("dbt test", lambda: self.dbt(warehouse, "test"))
         plain = statistics.median_low(
             step("plain SQL", lambda: self.plain(warehouse, statements)) for _ in range(self.runs)
         )
         return Result(
             scale, sum(rows.values()), rows["orderdetails"], load, loaded, reloaded,
-            full, changed, unchanged, models, tests, plain, parse.wall, size,
+            full, changed, unchanged, models, plain, parse.wall, size,
         )  # fmt: skip
 
     def load(self, warehouse: Warehouse) -> Cost:
@@ -340,8 +338,6 @@ ROWS: tuple[tuple[str, Callable[[Result], str]], ...] = (
     ("plain SQL of the models, s", lambda r: f"{r.plain:.1f}"),
     ("dbt build, no tests, s", lambda r: f"{r.models.wall:.1f}"),
     ("dbt build, no tests / plain SQL", lambda r: f"{r.models.wall / r.plain:.2f}"),
-    ("dbt test, s", lambda r: f"{r.tests.wall:.1f}"),
-    ("dbt test / dbt build, no tests", lambda r: f"{r.tests.wall / r.models.wall:.2f}"),
     ("0.1 % changed: load, s", lambda r: f"{r.load_changed.wall:.1f}"),
     ("0.1 % changed: build, s", lambda r: f"{r.changed.cost.wall:.1f}"),
     ("  of it models, snapshots, seed", lambda r: f"{r.changed.seconds(*KEPT, 'seed'):.1f}"),
@@ -393,15 +389,16 @@ def aims(target: str, before: Result | None, result: Result) -> list[tuple[str, 
     """The aims for one scale: in words, the figure, and whether it is met."""
     found = []
     full, changed = result.full.cost, result.changed.cost
-    unchanged, models, tests = result.unchanged.cost.wall, result.models.wall, result.tests.wall
+    unchanged, models = result.unchanged.cost.wall, result.models.wall
+    # Of one run: seconds that dbt counted for nodes, which run side by side.
+    tests = result.full.seconds("test", "unit_test") / result.full.seconds(*KEPT, "seed")
     found = [("no change: build within 3 s", f"{unchanged:.1f} s", unchanged <= 3)]
     if result.scale == 1_000:
         most = 1.3 * result.plain + 6
         found += [
             (f"models, snapshots, seeds within 1.3 times plain SQL + 6 s = {most:.1f} s",
              f"{models:.1f} s", models <= most),
-            ("tests at most half of the time of the models", f"{tests / models:.2f}",
-             tests <= models / 2),
+            ("tests at most half of the time of the models", f"{tests:.2f}", tests <= 0.5),
             ("0.1 % changed costs at most 12 % of the full build",
              f"{changed.wall / full.wall:.0%}", changed.wall <= 0.12 * full.wall),
             ("peak memory of a full build at most 1,500 MB", f"{full.peak:,.0f} MB",
