@@ -99,7 +99,8 @@ def build(request: pytest.FixtureRequest, project: Project) -> tuple[Nowhere, di
     """What dbt sent, and the SQL of each model, snapshot and test by name."""
     existing, tested = request.param
     place = Nowhere(project.manifest(Unbuilt()), existing=existing)
-    with connected_to(place):
+    with connected_to(place), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BUILT_THROUGH", "2026-11-20 08:00:00" if existing else "")
         only = () if tested else ("--exclude-resource-type", "test", "unit_test")
         result = project.built(Unbuilt(), *only)
     bad = {f.node.name: f.message for f in result.result if f.status in ("error", "fail")}
@@ -123,6 +124,8 @@ def test_a_build_comes_to_every_branch(build: tuple[Nowhere, dict[str, str]]) ->
     later = place.existing
     assert ("__changes" in sent) == later  # what both strategies write
     assert ("not in (select product_version_key from" in sent) == later  # whole
+    assert ("and product_code in (select product_code" in sent) == later  # of the keys that changed
+    assert ("changed_products" in compiled["dim_products"]) == later
     assert ("dbt_is_deleted" in sent) and ("update " in sent) == later  # snapshots
     assert ('from "dev"."snapshots"."customers_snapshot" as known' in sent) == later  # of some keys
     assert (
