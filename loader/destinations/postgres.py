@@ -1,7 +1,9 @@
 """PostgreSQL as the warehouse: COPY in, COPY out to compare, one transaction from lock to audit.
 
-A new table is filled in place: the transaction hides it until the commit. An existing table stays,
-with its views and grants: rows are staged in a temporary table, then the difference is applied.
+A new table is filled in place: the transaction hides it until the commit. Its columns of metadata
+are added when the rows are there: then PostgreSQL keeps their one value with the table and not in
+each row. An existing table stays, with its views and grants: rows are staged in a temporary table,
+then the difference is applied.
 """
 
 import os
@@ -31,7 +33,7 @@ from ..dialects.standard import escaped_sql, literal, quote
 from ..errors import BusyError, LoadError
 from ..lock import holding
 from ..schema import BIGINT, INTEGER, MAX_DECIMAL_DIGITS, SMALLINT, Column, Kind, Table, Type
-from ..wire import Block, Tally, double_sql, key_of
+from ..wire import NULL, Block, CalculatedTally, Tally, double_sql, has_escapes, key_of
 from .base import Changes, Stamp, Within
 from .postgres_lock import SessionLock
 from .postgres_views import views_aside
@@ -41,6 +43,8 @@ from .sql import SqlDestination
 PATIENCE = 5.0
 # The class of errors about limits: columns of a table, bytes of a row.
 LIMITS = "54"
+# A function takes at most a hundred.
+MOST_ARGUMENTS = 90
 # Rows that COPY writes together.
 ROWS_AT_ONCE = 1_001
 PLAIN_INTEGERS = (SMALLINT, INTEGER, BIGINT)
@@ -60,13 +64,14 @@ class PostgresDestination(SqlDestination):
         super().__init__(raw_schema)
         self._options = connection_options
         self._connection: psycopg.Connection | None = None
-        self._fresh: set[str] = set()
+        # New tables, without their columns of metadata until `begin_publish`.
+        self._fresh: dict[str, Stamp] = {}
         self._changed: set[str] = set()
         # For the table that is being staged: rows so far, the place of the last row that was read
-        # back, and whether rows after it were sent with escapes.
+        # back, and whether rows after it were sent with escapes, or with nulls.
         self._rows_staged: dict[str, int] = {}
         self._last_row = ""
-        self._has_escapes = False
+        self._has_escapes = self._has_nulls = False
         self.description = "postgres"
         self.warnings: list[str] = []
 
@@ -147,19 +152,14 @@ class PostgresDestination(SqlDestination):
         columns = self.defined({c.raw_name: c.type for c in table.columns})
         with self._doing(f"staging the table {table.raw_name}"):
             if self.columns(table.raw_name) is None:
-                self._fresh.add(table.raw_name)
+                self._fresh[table.raw_name] = stamp
                 # A user who may not create schemas may still load into an existing one.
                 ((missing,),) = self._rows(
                     f"select to_regnamespace({literal(quote(self.schema))}) is null"
                 )
                 if missing:
                     self._run(f"create schema {quote(self.schema)}")
-                self._run(
-                    f"create table {self._name(table.raw_name)} ({columns},"
-                    f" _loaded_at timestamp not null default {literal(stamp.loaded_at)},"
-                    f" _batch_id text not null default {literal(stamp.batch_id)},"
-                    " _deleted_at timestamp)"
-                )
+                self._run(f"create table {self._name(table.raw_name)} ({columns})")
             else:
                 self._run(f"create temp table {self._staged(table)} ({columns}) on commit drop")
         self._rows_staged[table.raw_name] = 0
@@ -168,7 +168,7 @@ class PostgresDestination(SqlDestination):
     def stage(self, table: Table, blocks: Iterator[Block]) -> Tally:
         """COPY the rows in."""
         tally = Tally()
-        self._has_escapes = False
+        self._has_escapes = self._has_nulls = False
         sent: list[bytes] = []
         with self._doing(f"staging the table {table.raw_name}", table, sent):
             names = ", ".join(quote(c.raw_name) for c in table.columns)
@@ -179,26 +179,30 @@ class PostgresDestination(SqlDestination):
                     sent.append(block.data)
                     copy.write(block.data)
                     tally.add(block.data, block.rows)
-                    self._has_escapes = self._has_escapes or b"\\" in block.data
+                    self._has_escapes = self._has_escapes or has_escapes(block.data)
+                    self._has_nulls = self._has_nulls or NULL in block.data
         return tally
 
     def read_back(self, table: Table, rows: int) -> Tally:
-        """All rows since the last call, as one value: COPY would send a message for each row."""
-        tally = Tally()
+        """A digest of all rows since the last call: their lines stay in the server."""
+        nulls = self._has_nulls or len(table.columns) > MOST_ARGUMENTS
+        line = _line(table, escapes=self._has_escapes, nulls=nulls)
+        where = f"ctid > '{self._last_row}'"
+        if not nulls:
+            # A null that was not sent is missing in the count.
+            where += f" and num_nulls({', '.join(quote(c.raw_name) for c in table.columns)}) = 0"
         with self._doing(f"reading the table {table.raw_name} back"):
-            lines = f"string_agg({_line(table, escapes=self._has_escapes)}, E'\\n')"
-            cursor = self._open().execute(
-                f"select convert_to({lines}, 'UTF8'), count(*), max(ctid)::text"
-                f" from {self._staged(table)} where ctid > '{self._last_row}'",
-                binary=True,
+            ((found, size, digest, last),) = self._rows(
+                "select found, octet_length(lines), encode(sha256(lines), 'hex'), last from (select"
+                f" convert_to(string_agg({line}, E'\\n') || E'\\n', 'UTF8') as lines,"
+                f" count(*) as found, max(ctid)::text as last from {self._staged(table)}"
+                f" where {where}) as chunk"
             )
-            data, found, last = cursor.fetchone() or (None, 0, None)
-            if data is not None:
-                tally.add(data, found)
-                tally.add(b"\n")
-                self._last_row = last
-                self._rows_staged[table.raw_name] += found
-        return tally
+        if not found:
+            return Tally()
+        self._last_row = last
+        self._rows_staged[table.raw_name] += found
+        return CalculatedTally(found, size, calculated=digest)
 
     def held(self, table: Table) -> Iterator[Block]:
         with self._doing(f"reading the table {table.raw_name}"):
@@ -216,18 +220,25 @@ class PostgresDestination(SqlDestination):
         )
 
     def begin_publish(self) -> None:
-        """Nothing to do: everything is in one transaction already."""
+        """Give new tables their columns of metadata; all is in one transaction already."""
+        for table, stamp in self._fresh.items():
+            with self._doing(f"publishing the table {table}"):
+                self._run(
+                    f"alter table {self._name(table)}"
+                    f" add _loaded_at timestamp not null default {literal(stamp.loaded_at)},"
+                    f" add _batch_id text not null default {literal(stamp.batch_id)},"
+                    " add _deleted_at timestamp"
+                )
+                self._run(
+                    f"alter table {self._name(table)} alter _loaded_at drop default,"
+                    " alter _batch_id drop default"
+                )
 
     def publish(
         self, table: Table, stamp: Stamp, *, keyed: bool, within: Within | None = None
     ) -> Changes:
         name = self._name(table.raw_name)
         if table.raw_name in self._fresh:
-            with self._doing(f"publishing the table {table.raw_name}"):
-                self._run(
-                    f"alter table {name} alter _loaded_at drop default,"
-                    " alter _batch_id drop default"
-                )
             rows = self._rows_staged[table.raw_name]
             changes = Changes(inserted=rows, live=rows)
         else:
@@ -389,10 +400,11 @@ def _widest_row(error: psycopg.Error, table: Table, sent: Sequence[bytes]) -> st
     return f" (for example where the key is {key})" if key else ""
 
 
-def _line(table: Table, *, escapes: bool) -> str:
+def _line(table: Table, *, escapes: bool, nulls: bool) -> str:
     """SQL that renders a stored row as it was sent, without its newline.
 
-    `escapes`: some of the text was sent with escapes; without it, no text needs any.
+    `escapes`: some of the text was sent with escapes; without it, no text needs any. `nulls`: some
+    fields may be null; without it, the text of a value need not be one of its own.
     """
     fields = []
     for column in table.columns:
@@ -403,13 +415,11 @@ def _line(table: Table, *, escapes: bool) -> str:
             field = f"'\\x5Cx' || encode({field}, 'hex')"
         elif column.type.kind is Kind.BOOLEAN:
             field = f"case when {field} then 't' when not {field} then 'f' end"
-        fields.append(f"coalesce(({field})::text, '\\N')")
-    # A function takes at most a hundred arguments.
-    while len(fields) > 1:
-        fields = [
-            f"concat_ws(E'\\t', {', '.join(fields[n : n + 90])})" for n in range(0, len(fields), 90)
-        ]
-    return fields[0]
+        fields.append(f"coalesce(({field})::text, '\\N')" if nulls else field)
+    several = [fields[n : n + MOST_ARGUMENTS] for n in range(0, len(fields), MOST_ARGUMENTS)]
+    # At most 1,600 columns, so that this is enough.
+    parts = [f"concat_ws(E'\\t', {', '.join(some)})" for some in several]
+    return parts[0] if len(parts) == 1 else f"concat_ws(E'\\t', {', '.join(parts)})"
 
 
 def _wire(name: str, kind: Type) -> str:

@@ -242,16 +242,27 @@ def test_chunks_read_back_one_by_one(runs: Runs) -> None:
     assert runs.held(KINDS) == sorted(KINDS_LINES)
 
 
+@pytest.mark.parametrize(
+    ("second", "bend"),
+    [
+        ("2\t\\N\t0.30", "total = 0.31"),
+        ("2\t\t0.30", "status = null"),
+        # Without its null, the row would have the same text.
+        ("2\tNew\t0.30", "status = 'New\t0.30', total = null"),
+    ],
+)
 @pytest.mark.parametrize("first", [True, False])
-def test_a_staged_row_that_differs_does_not_read_back(runs: Runs, first: bool) -> None:
+def test_a_staged_row_that_differs_does_not_read_back(
+    runs: Runs, first: bool, second: str, bend: str
+) -> None:
     """In the first load, whose rows may be staged in place, and in a later one."""
     if not first:
         runs.load(ORDERS, ["1\tNew\t1.00"])
     destination, stamp = runs.begun(), runs.next_stamp()
     destination.create_staging(ORDERS, stamp)
-    sent = destination.stage(ORDERS, _blocks(["1\tNew\t1.00", "2\t\\N\t0.30"]))
+    sent = destination.stage(ORDERS, _blocks(["1\tNew\t1.00", second]))
     bent: Any = destination
-    assert bent._run(f"update {bent._staged(ORDERS)} set total = 0.31 where id = 2") == 1
+    assert bent._run(f"update {bent._staged(ORDERS)} set {bend} where id = 2") == 1
     assert _counted(destination.read_back(ORDERS, sent.rows)) != _counted(sent)
     destination.close()
 
