@@ -86,6 +86,8 @@ class DuckDBDestination(SqlDestination):
             self._connection = self._open_staging()
             for setting in SETTINGS:
                 self._run(f"set {setting}")
+            # A chunk goes straight into the staging file, not into its log first.
+            self._run("set checkpoint_threshold = '1KB'")
             if self.path.exists():
                 with self._warehouse():
                     self._look()
@@ -229,6 +231,8 @@ class DuckDBDestination(SqlDestination):
         with contextlib.suppress(duckdb.Error):
             self._run(f"checkpoint {WAREHOUSE}")
             self._run(f"detach {WAREHOUSE}")
+            # The staging file is removed, so its rows need not move from its log into it.
+            self._run("pragma disable_checkpoint_on_shutdown")
 
     def record_failure(self, records: Sequence[Record]) -> None:
         """Roll back, then record the failure where earlier runs left an audit."""
