@@ -58,10 +58,11 @@ TABLES: dict[str, dict[str, Type]] = {
     },
 }
 
-# What the next run compares with: one row per table, and one per key range.
+# What the next run compares with: one row per table, one per key range, and one per block of these.
 STATE_TABLES: dict[str, dict[str, Type]] = {
     "_load_state": {"table_name": TEXT, "fingerprint": TEXT, "width": BIGINT},
     "_load_ranges": {"table_name": TEXT, "number": BIGINT, "row_count": BIGINT, "digest": TEXT},
+    "_load_blocks": {"table_name": TEXT, "number": BIGINT, "row_count": BIGINT, "digest": TEXT},
 }
 
 

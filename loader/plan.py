@@ -30,7 +30,7 @@ class Plan:
     before: State | None = None
     partition: Partition | None = None
     # Digests of all ranges, if the source was asked for them.
-    now: Digests = field(default_factory=dict)
+    now: Digests = field(default_factory=Digests)
     numbers: frozenset[int] = frozenset()
     after: str | None = None
     cursor: str | None = None
@@ -111,7 +111,7 @@ def make_plan(table: Table, source: Source, destination: Destination, options: O
     divisible = bool(table.key) and not table.key_columns[0].hashed
     if before is not None and before.fingerprint == shape and not first and not reads_all:
         known = Partition(table.key_columns[0], before.width)
-        now = source.digests(table, known)
+        now = source.digests(table, known, before.digests)
         if now is not None:
             numbers = frozenset(changed(before.digests, now))
             rows = sum(digest.rows for digest in now.values())

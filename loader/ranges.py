@@ -3,12 +3,13 @@
 A table whose key begins with an integer column is cut into ranges of equal width over that column:
 range number = key div width, rounded towards zero, as MySQL, PostgreSQL and DuckDB all compute it.
 The source digests the rows of each range; a range whose count and digest are those of the last run
-is not sent.
+is not sent. Ranges that follow each other make up a block, which a source may digest first: only in
+a block that changed does it look for the ranges.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from .schema import Column, Table
@@ -17,6 +18,8 @@ from .schema import Column, Table
 ROWS_PER_RANGE = 300
 # Below this, a digest costs more than it saves.
 FEWEST_ROWS = 5_000
+# Fewer make more queries, more make a change dearer.
+ROWS_PER_BLOCK = 10_000
 
 # A new number when the meaning of a digest changes: then everything is read once more.
 _DIGEST_VERSION = 1
@@ -76,7 +79,40 @@ class Digest:
         return cls(rows, hashlib.md5(lines, usedforsecurity=False).hexdigest())
 
 
-Digests = dict[int, Digest]
+class Digests(dict[int, Digest]):
+    """Digests by range.
+
+    `blocks`: digests by the first range of each block. A block ends where the next one begins; the
+    first one and the last one have no end, so that no key lies outside.
+    """
+
+    def __init__(
+        self, ranges: Mapping[int, Digest] | None = None, blocks: Mapping[int, Digest] | None = None
+    ) -> None:
+        super().__init__(ranges or {})
+        self.blocks = dict(blocks or {})
+
+    def add(self, more: "Digests") -> None:
+        """Add the ranges and blocks of another part of the table."""
+        self.update(more)
+        self.blocks.update(more.blocks)
+
+    def make_block(self, first: int, digest: Digest) -> None:
+        """Take this digest as that of all these ranges, or cut them where they are too many."""
+        if digest.rows > 2 * ROWS_PER_BLOCK:
+            self.cut()
+        else:
+            self.blocks[first] = digest
+
+    def cut(self) -> None:
+        """Make blocks of these ranges, of which only the rows are known."""
+        first = None
+        for number in sorted(self):
+            rows = self[number].rows
+            if first is None or self.blocks[first].rows + rows > ROWS_PER_BLOCK:
+                first = number
+                self.blocks[first] = Digest(0, "")
+            self.blocks[first] = Digest(self.blocks[first].rows + rows, "")
 
 
 def digests_of(lines: bytes, position: int, partition: Partition) -> Digests:
@@ -89,8 +125,10 @@ def digests_of(lines: bytes, position: int, partition: Partition) -> Digests:
     def key_at(start: int) -> int:
         return int(lines[start : lines.index(b"\n", start)].split(b"\t", position + 1)[position])
 
-    digests: Digests = {}
+    digests = Digests()
     start = 0
+    # Where the block begins, its first range and its rows.
+    begin, first, rows = 0, 0, 0
     while start < len(lines):
         number = partition.number(key_at(start))
         last_key = partition.bounds(number)[1]
@@ -104,7 +142,12 @@ def digests_of(lines: bytes, position: int, partition: Partition) -> Digests:
             else:
                 low = middle
         digests[number] = Digest.of(lines[start : high - 1], lines.count(b"\n", start, high))
+        first = number if begin == start else first
+        rows += digests[number].rows
         start = high
+        if rows >= ROWS_PER_BLOCK or start >= len(lines):
+            digests.blocks[first] = Digest.of(lines[begin : start - 1], rows)
+            begin, rows = start, 0
     return digests
 
 
@@ -118,7 +161,7 @@ class Scope:
     partition: Partition | None = None
     numbers: frozenset[int] | None = None
     after: tuple[Column, str] | None = None
-    digests: Digests = field(default_factory=dict)
+    digests: Digests = field(default_factory=Digests)
 
 
 @dataclass
@@ -127,13 +170,13 @@ class State:
 
     fingerprint: str
     width: int
-    digests: Digests = field(default_factory=dict)
+    digests: Digests = field(default_factory=Digests)
 
 
-def difference(before: State | None, now: State | None) -> tuple[list[int], Digests]:
+def difference(
+    old: Mapping[int, Digest], new: Mapping[int, Digest]
+) -> tuple[list[int], dict[int, Digest]]:
     """Which stored numbers to delete, and which digests to store."""
-    old = before.digests if before else {}
-    new = now.digests if now else {}
     stored = {number: digest for number, digest in new.items() if old.get(number) != digest}
     deleted = [number for number in old if number not in new or number in stored]
     return deleted, stored
@@ -152,7 +195,7 @@ def fingerprint(table: Table) -> str:
     return hashlib.sha256(json.dumps(shape).encode()).hexdigest()[:32]
 
 
-def changed(before: Digests, now: Digests) -> set[int]:
+def changed(before: Mapping[int, Digest], now: Mapping[int, Digest]) -> set[int]:
     """Ranges that are new, gone, or not as they were."""
     return {
         number

@@ -32,7 +32,7 @@ class TableResult:
     # Why its rows could not be found again by its key, where that is a new one.
     rekeyed: str = ""
     # The digests that the source gave while it was read.
-    digests: Digests = field(default_factory=dict)
+    digests: Digests = field(default_factory=Digests)
 
     @property
     def table(self) -> Table:

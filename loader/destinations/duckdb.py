@@ -308,8 +308,7 @@ class DuckDBDestination(SqlDestination):
             self._existing.setdefault(table, {})[column] = self._type_from(data_type)
         if "_load_runs" in self._existing:
             ((self._last,),) = self._rows(f"select max(started_at) from {self._name('_load_runs')}")
-        if "_load_ranges" in self._existing:
-            self._states = self._read_states()
+        self._states = self._read_states()
         if "_load_schema_changes" in self._existing:
             self._schemas = self._read_schemas()
 

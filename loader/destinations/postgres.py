@@ -121,7 +121,7 @@ class PostgresDestination(SqlDestination):
                 " 'idle_in_transaction_session_timeout')"
             )
             free = self._lock()
-            if free and self.columns("_load_ranges"):
+            if free:
                 self._states = self._read_states()
         if not free:
             raise BusyError(

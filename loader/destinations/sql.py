@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from ..audit import STATE_TABLES, TABLES, Record
 from ..dialects.standard import literal, quote
-from ..ranges import Digest, State, difference
+from ..ranges import Digest, Digests, State, difference
 from ..schema import TEXT, Column, Kind, Table, Type
 from .base import Changes, Destination, KeyFault, Rows, Stamp, Within
 from .merge import Merge
@@ -195,29 +195,45 @@ class SqlDestination(Destination):
                 if now is not None:
                     row = (raw_table, now.fingerprint, now.width)
                     self._insert("_load_state", STATE_TABLES["_load_state"], [row])
-            deleted, stored = difference(before, now)
-            for start in range(0, len(deleted), 10_000):
-                numbers = ", ".join(map(str, deleted[start : start + 10_000]))
-                self._run(
-                    f"delete from {self._name('_load_ranges')} {of_table} and number in ({numbers})"
-                )
-            if stored:
-                rows = [(raw_table, n, digest.rows, digest.value) for n, digest in stored.items()]
-                self._insert("_load_ranges", STATE_TABLES["_load_ranges"], rows)
+            old, new = (state.digests if state else Digests() for state in (before, now))
+            self._save_digests("_load_ranges", raw_table, old, new)
+            self._save_digests("_load_blocks", raw_table, old.blocks, new.blocks)
+
+    def _save_digests(
+        self, name: str, raw_table: str, old: Mapping[int, Digest], new: Mapping[int, Digest]
+    ) -> None:
+        deleted, stored = difference(old, new)
+        for start in range(0, len(deleted), 10_000):
+            numbers = ", ".join(map(str, deleted[start : start + 10_000]))
+            self._run(
+                f"delete from {self._name(name)} where table_name = {literal(raw_table)}"
+                f" and number in ({numbers})"
+            )
+        if stored:
+            rows = [(raw_table, n, digest.rows, digest.value) for n, digest in stored.items()]
+            self._insert(name, STATE_TABLES[name], rows)
 
     def _read_states(self) -> dict[str, State]:
-        """All stored states by raw table."""
+        """All stored states by raw table; none where no run has stored any."""
+        if not self.columns("_load_ranges"):
+            return {}
         states = {
             table: State(mark, int(width))
             for table, mark, width in self._rows(
                 f"select table_name, fingerprint, width from {self._name('_load_state')}"
             )
         }
-        for table, number, rows, value in self._rows(
-            f"select table_name, number, row_count, digest from {self._name('_load_ranges')}"
-        ):
-            if table in states:
-                states[table].digests[number] = Digest(rows, value)
+        for name in ("_load_ranges", "_load_blocks"):
+            # Older loaders had no blocks.
+            for table, number, rows, value in (
+                self._rows(f"select table_name, number, row_count, digest from {self._name(name)}")
+                if self.columns(name)
+                else ()
+            ):
+                if table in states:
+                    digests = states[table].digests
+                    held = digests if name == "_load_ranges" else digests.blocks
+                    held[number] = Digest(rows, value)
         return states
 
     def _read_schemas(self) -> dict[str, dict[str, str]]:

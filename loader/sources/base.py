@@ -65,8 +65,12 @@ class Source(ABC):
         """
         return None
 
-    def digests(self, table: Table, partition: Partition) -> Digests | None:
-        """Rows and digest of every key range that has rows; None where it would cost too much."""
+    def digests(self, table: Table, partition: Partition, before: Digests) -> Digests | None:
+        """Rows and digest of every key range that has rows; None where it would cost too much.
+
+        `before`: those of the last run, by the same ranges. Where a block is as it was, so are its
+        ranges.
+        """
         return None
 
     @abstractmethod

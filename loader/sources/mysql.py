@@ -6,6 +6,7 @@ other tables come as one line per row. Rows too long for the server's packets co
 and this module renders them.
 """
 
+from bisect import bisect_left
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -15,7 +16,16 @@ import pymysql
 from pymysql.cursors import SSCursor
 
 from ..errors import LoadError
-from ..ranges import FEWEST_ROWS, Digest, Digests, Partition, Scope, cut, digests_of, runs
+from ..ranges import (
+    FEWEST_ROWS,
+    Digest,
+    Digests,
+    Partition,
+    Scope,
+    cut,
+    digests_of,
+    runs,
+)
 from ..schema import TEXT, Column, Table
 from ..urls import SourceUrl, is_local, unencrypted
 from ..wire import BLOCK_BYTES, Block, Issues
@@ -29,11 +39,14 @@ from .mysql_values import (
     lines_sql,
     quote,
     range_column,
+    unsorted_lines_sql,
     value_sql,
     writer,
 )
 
-ROWS_PER_BLOCK = 5_000
+ROWS_AT_ONCE = 5_000
+# Blocks of ranges that are digested in one query; each has the columns of the table in its text.
+BLOCKS_AT_ONCE = 16
 # Bytes of text above which the server should not be asked to escape it.
 LONG_TEXT = 60_000
 # Bytes of a line beside its long values.
@@ -102,24 +115,65 @@ class MySQLSource(Source):
             (rows,) = self._row(f"select count(*) from {source}")
         return cut(table.key_columns[0], low, high, rows)
 
-    def digests(self, table: Table, partition: Partition) -> Digests | None:
-        """One query returns a count and an md5 for each range."""
+    def digests(self, table: Table, partition: Partition, before: Digests) -> Digests | None:
+        """First those of the blocks, then those of the ranges in blocks that changed.
+
+        A block's rows come in the order of the key. For ranges the server sorts them, which takes
+        as long as reading them.
+        """
         if self._has_long_text(table):
             return None
-        key = quote(partition.column.name)
-        cursor = self._cursor
+        known, now = Digests(before, before.blocks), Digests()
+        if not known.blocks:
+            known.cut()
+        firsts = sorted(known.blocks) or [0]
+        numbers = sorted(before)
         try:
-            cursor.execute(
-                f"select {key} div {partition.width} as number, count(*),"
-                f" md5({lines_sql(table)})"
-                f" from {quote(table.name)} group by number"
-            )
-            found = cursor.fetchall()
+            found = self._digests_of_blocks(table, partition, firsts)
+            for first, after, digest in zip(firsts, [*firsts[1:], None], found, strict=True):
+                if digest.value and digest == known.blocks.get(first):
+                    low = bisect_left(numbers, first) if first != firsts[0] else 0
+                    high = bisect_left(numbers, after) if after is not None else len(numbers)
+                    now.update({number: before[number] for number in numbers[low:high]})
+                    now.blocks[first] = digest
+                elif digest.rows:
+                    where = _within(partition, first if first != firsts[0] else None, after)
+                    ranges = self._digests_of_ranges(table, partition, where)
+                    ranges.make_block(first, digest)
+                    now.add(ranges)
         except pymysql.MySQLError as error:
             raise self._failed(f"digesting the source table {table.name}", error) from None
+        return now
+
+    def _digests_of_blocks(
+        self, table: Table, partition: Partition, firsts: list[int]
+    ) -> list[Digest]:
+        """For each of the blocks that together are the table; some in one query."""
+        digest = f"count(*), md5({unsorted_lines_sql(table)}) {_in_order(table)}"
+        queries = [
+            f"select {n}, {digest}{_within(partition, first if n else None, after)}"
+            for n, (first, after) in enumerate(zip(firsts, [*firsts[1:], None], strict=True))
+        ]
+        digests: dict[int, Digest] = {}
+        for start in range(0, len(queries), BLOCKS_AT_ONCE):
+            self._cursor.execute(" union all ".join(queries[start : start + BLOCKS_AT_ONCE]))
+            found = self._cursor.fetchall()
+            # The server does not say which of them was cut, so none is trusted.
+            trusted = not self._cut()
+            for n, rows, value in found:
+                digests[n] = Digest(rows, value if trusted and rows else "")
+        return [digests[n] for n in range(len(queries))]
+
+    def _digests_of_ranges(self, table: Table, partition: Partition, where: str) -> Digests:
+        """One query returns a count and an md5 for each range."""
+        self._cursor.execute(
+            f"select {quote(partition.column.name)} div {partition.width} as number, count(*),"
+            f" md5({lines_sql(table)}) from {quote(table.name)}{where} group by number"
+        )
+        found = self._cursor.fetchall()
         # The server does not say which of the ranges was cut, so none is trusted.
         trusted = not self._cut()
-        return {int(n): Digest(rows, value if trusted else "") for n, rows, value in found}
+        return Digests({int(n): Digest(rows, value if trusted else "") for n, rows, value in found})
 
     def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
         """The rows of a table, by key range where the key allows it."""
@@ -172,8 +226,7 @@ class MySQLSource(Source):
         where = f"where {key} between {low} and {high}"
         # Not grouped by range: the server would sort the rows, which come in the key's order.
         self._cursor.execute(
-            f"select count(*), group_concat({line_sql(table)} separator '\\n')"
-            f" from {quote(table.name)} force index ({quote(str(table.detail['key']))}) {where}"
+            f"select count(*), {unsorted_lines_sql(table)} {_in_order(table)} {where}"
         )
         ((rows, text),) = self._cursor.fetchall()
         if not rows:
@@ -181,7 +234,7 @@ class MySQLSource(Source):
         data = as_bytes(text or "") + b"\n"
         if not self._cut() and data.count(b"\n") == rows:
             position = table.columns.index(partition.column)
-            scope.digests.update(digests_of(data, position, partition))
+            scope.digests.add(digests_of(data, position, partition))
             yield Block(data, rows)
             return len(data)
         if first == last:
@@ -190,7 +243,7 @@ class MySQLSource(Source):
                 size, rows = size + len(block.data), rows + block.rows
                 yield block
             # The server would cut the digest of such a range.
-            scope.digests[first] = Digest(rows, "")
+            scope.digests[first] = scope.digests.blocks[first] = Digest(rows, "")
             return size
         middle = (first + last) // 2
         size = yield from self._read_span(table, scope, partition, first, middle)
@@ -251,7 +304,7 @@ class MySQLSource(Source):
 
     def _read_lines(self, table: Table, where: str) -> Iterator[Block]:
         with self._stream(f"select {line_sql(table)} from {quote(table.name)} {where}") as cursor:
-            while rows := cursor.fetchmany(ROWS_PER_BLOCK):
+            while rows := cursor.fetchmany(ROWS_AT_ONCE):
                 yield Block(b"\n".join([as_bytes(row[0]) for row in rows]) + b"\n", len(rows))
 
     def _read_values(self, table: Table, where: str) -> Iterator[Block]:
@@ -313,3 +366,18 @@ class MySQLSource(Source):
         elif code in BROKEN_TABLE:
             text = f"{text.rstrip('.')}; repair it, or leave it out with --exclude"
         return LoadError(f"MySQL source, {doing}: {text}.")
+
+
+def _in_order(table: Table) -> str:
+    """SQL that reads a table in the order of its key."""
+    return f"from {quote(table.name)} force index ({quote(str(table.detail['key']))})"
+
+
+def _within(partition: Partition, first: int | None, after: int | None) -> str:
+    """The condition for keys from one range on, and before another one."""
+    key = quote(partition.column.name)
+    bounds = [
+        *([f"{key} >= {partition.bounds(first)[0]}"] if first is not None else []),
+        *([f"{key} < {partition.bounds(after)[0]}"] if after is not None else []),
+    ]
+    return f" where {' and '.join(bounds)}" if bounds else ""

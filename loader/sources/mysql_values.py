@@ -131,6 +131,11 @@ def lines_sql(table: Table) -> str:
     return f"group_concat({line_sql(table)} order by {order} separator '\\n')"
 
 
+def unsorted_lines_sql(table: Table) -> str:
+    """The same where the rows come in that order already."""
+    return f"group_concat({line_sql(table)} separator '\\n')"
+
+
 def _line_field(column: Column, table: Table) -> str:
     """SQL for the field of a line: the spelling of the value, escaped, or the mark of null."""
     text = _plain_text(column, table)

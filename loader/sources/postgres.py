@@ -226,7 +226,7 @@ class PostgresSource(Source):
         self._counts[table.name] = rows
         return cut(key, low, high, rows)
 
-    def digests(self, table: Table, partition: Partition) -> Digests | None:
+    def digests(self, table: Table, partition: Partition, before: Digests) -> Digests | None:
         """One query returns a count and an md5 for each range."""
         # Each field with its length, so that no two rows give one line.
         line = sql.SQL(" || ").join(
@@ -250,7 +250,7 @@ class PostgresSource(Source):
             found = self._connection.execute(query).fetchall()
         except psycopg.Error as error:
             raise self._failed(f"digesting the source table {table.name}", error) from None
-        return {number: Digest(rows, value) for number, rows, value in found}
+        return Digests({number: Digest(rows, value) for number, rows, value in found})
 
     def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
         """The rows of a table from the server's COPY, respelled for the wire."""
@@ -262,7 +262,7 @@ class PostgresSource(Source):
                 sql.Literal(sorted(scope.numbers)),
             )
         elif scope.partition is not None and scope.after is None:
-            scope.digests.update(self.digests(table, scope.partition) or {})
+            scope.digests.update(self.digests(table, scope.partition, Digests()) or {})
         fields = sql.SQL(", ").join(_field(column, table) for column in table.columns)
         query = sql.SQL("copy (select {} from {}{}) to stdout").format(
             fields, self._name(table), where

@@ -121,8 +121,7 @@ class RedshiftDestination(RedshiftSql):
             self._open().autocommit = False
         self._lock(is_new)
         with self._doing("reading its state"):
-            if self.columns("_load_ranges"):
-                self._states = self._read_states()
+            self._states = self._read_states()
 
     def _connect(self) -> None:
         try:

@@ -14,7 +14,7 @@ from conftest import Ask, Open
 from loader import LoadError
 from loader.audit import Record
 from loader.destinations import Changes, Destination, KeyFault, Rows, Stamp, Within
-from loader.ranges import Digest, Partition, State
+from loader.ranges import Digest, Digests, Partition, State
 from loader.schema import (
     BIGINT,
     BINARY,
@@ -486,14 +486,19 @@ def test_the_newest_stamp_and_the_schemas_are_found_again(runs: Runs) -> None:
 
 
 def test_state_is_found_again(runs: Runs) -> None:
-    first = State("shape", 100, {n: Digest(n + 1, f"digest {n}") for n in (-1, 0, 1, 2)})
-    second = State("shape", 100, {**first.digests, 1: Digest(9, "new"), 5: Digest(1, "fresh")})
-    del second.digests[2]
-    third = State("another shape", 50, {0: Digest(1, "x")})
+    ranges = {n: Digest(n + 1, f"digest {n}") for n in (-1, 0, 1, 2)}
+    blocks = {-1: Digest(3, "block"), 1: Digest(5, "another")}
+    first = State("shape", 100, Digests(ranges, blocks))
+    ranges |= {1: Digest(9, "new"), 5: Digest(1, "fresh")}
+    del ranges[2]
+    second = State("shape", 100, Digests(ranges, {-1: blocks[-1], 5: Digest(1, "fresh")}))
+    third = State("another shape", 50, Digests({0: Digest(1, "x")}))
     before: State | None = None
     for now in (first, second, third, None):
         destination, stamp = runs.begun(), runs.next_stamp()
-        assert destination.state("orders") == before
+        held = destination.state("orders")
+        assert held == before
+        assert (held and held.digests.blocks) == (before and before.digests.blocks)
         runs.stage(destination, ORDERS, stamp, [])
         destination.begin_publish()
         destination.publish(ORDERS, stamp, keyed=True)
@@ -544,7 +549,7 @@ def test_a_run_that_fails_leaves_everything_as_it_was(runs: Runs, recorded: bool
     destination.evolve("orders", [Column("note", "note", "text", TEXT)], {"id": BIGINT})
     destination.publish(ORDERS, stamp, keyed=True)
     destination.publish(EVENTS, stamp, keyed=False)
-    destination.save_state("orders", None, State("shape", 1, {1: Digest(1, "x")}))
+    destination.save_state("orders", None, State("shape", 1, Digests({1: Digest(1, "x")})))
     if recorded:
         destination.record_failure([runs.record(stamp, "failed")])
     destination.close()

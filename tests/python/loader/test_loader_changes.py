@@ -18,6 +18,7 @@ from loader import (
     ranges,
 )
 from loader.ranges import Digest, Partition, runs
+from loader.sources.mysql import MySQLSource
 from support.one_run import own
 from tools.servers import MariaDBServer, Server
 
@@ -26,9 +27,10 @@ Warehouse = tuple[Open, Ask]
 
 @pytest.fixture(autouse=True)
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranges of a few rows, so that small tables have many."""
+    """Ranges of a few rows and blocks of a few ranges, so that small tables have many."""
     monkeypatch.setattr(ranges, "ROWS_PER_RANGE", 5)
     monkeypatch.setattr(ranges, "FEWEST_ROWS", 1)
+    monkeypatch.setattr(ranges, "ROWS_PER_BLOCK", 20)
 
 
 @pytest.fixture(params=["mariadb", "postgres"])
@@ -137,13 +139,59 @@ def test_a_change_lets_only_its_range_travel(source: Any, warehouse: Warehouse) 
     assert 1 <= entry.rows_read <= 5
     assert (entry.changes.updated, entry.changes.live) == (1, 1000)
     before = query("select * from raw._load_ranges order by number")
+    blocks = query("select * from raw._load_blocks order by number")
     third = load(url, open_warehouse())
     assert third.tables[0].rows_read == 0
     assert query("select * from raw._load_ranges order by number") == before
+    assert query("select * from raw._load_blocks order by number") == blocks
     # A new column gives every row another shape: all is read once, then digests are of use again.
     execute("alter table t add column extra int")
     assert _modes(load(url, open_warehouse())) == {"t": "full"}
     assert _modes(load(url, open_warehouse())) == {"t": "diff"}
+
+
+def test_only_blocks_that_changed_are_looked_into(
+    mariadb: MariaDBServer, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a loader that finds the ranges of an older one, which had no blocks."""
+    open_warehouse, query = warehouse
+    name = own(f"blocks_{abs(hash(str(open_warehouse))) % 10**8}")
+    url = mariadb.create_database(name)
+    mariadb.execute(
+        "create table t (id int primary key, v varchar(40));"
+        "insert into t select seq, concat('row ', seq) from seq_1_to_1000",
+        name,
+    )
+    asked = []
+    look = MySQLSource._digests_of_ranges
+
+    def looking(self: Any, table: Any, partition: Any, where: str) -> Any:
+        asked.append(where)
+        return look(self, table, partition, where)
+
+    monkeypatch.setattr(MySQLSource, "_digests_of_ranges", looking)
+
+    def run() -> tuple[int, int]:
+        asked.clear()
+        (entry,) = load(url, open_warehouse()).tables
+        return entry.rows_read, len(asked)
+
+    assert run() == (1000, 0)
+    assert run() == (0, 0)
+    mariadb.execute("update t set v = 'new' where id = 500", name)
+    assert run() == (5, 1)
+    mariadb.execute("delete from t where id between 300 and 399", name)
+    assert [run()[0], run()] == [0, (0, 0)]
+    mariadb.execute("insert into t select seq, 'late' from seq_1001_to_1100", name)
+    # The last block is cut in several, each of which is looked into once more.
+    assert [run(), run()[0], run()] == [(101, 1), 0, (0, 0)]
+    query("drop table raw._load_blocks")
+    mariadb.execute("update t set v = 'newer' where id = 700", name)
+    rows, looks = run()
+    assert (rows, looks > 40) == (5, True)
+    assert run() == (0, 0)
+    (live,) = query("select count(*), min(v), max(v) from raw.t where _deleted_at is null")
+    assert live == (1000, "late", "row 999")
 
 
 def test_mostly_changed_is_read_in_full(source: Any, warehouse: Warehouse) -> None:

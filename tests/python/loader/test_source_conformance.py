@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from loader import LoadError, UsageError
-from loader.ranges import Partition, Scope
+from loader import LoadError, UsageError, ranges
+from loader.ranges import Digests, Partition, Scope
 from loader.schema import Kind, Table
 from loader.sources import Source, open_source
 from loader.sources.base import VIEW
@@ -282,7 +282,7 @@ def ranged(source: Source, shop: Shop) -> tuple[Table, Partition] | None:
     partition = source.partition(table)
     assert (partition is not None) == shop.has_digests
     if partition is None:
-        assert source.digests(table, Partition(table.key_columns[0], 100)) is None
+        assert source.digests(table, Partition(table.key_columns[0], 100), Digests()) is None
         return None
     return table, partition
 
@@ -297,7 +297,7 @@ def test_digests_agree_with_the_rows(many: Shop, opened: Callable[[Shop], Source
     if found is None:
         return
     table, partition = found
-    digests = source.digests(table, partition)
+    digests = source.digests(table, partition, Digests())
     assert digests is not None
     scope = Scope(partition)
     rows: dict[int, int] = {}
@@ -311,6 +311,37 @@ def test_digests_agree_with_the_rows(many: Shop, opened: Callable[[Shop], Source
     assert scope.digests == digests
 
 
+def test_digests_are_the_same_whatever_is_known_before(
+    many: Shop, opened: Callable[[Shop], Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks spare work, and change nothing about the ranges."""
+    monkeypatch.setattr(ranges, "ROWS_PER_BLOCK", 1_000)
+    source = opened(many)
+    found = ranged(source, many)
+    if found is None:
+        return
+    table, partition = found
+    scope = Scope(partition)
+    lines(source, table, scope)
+    before = scope.digests
+    again = source.digests(table, partition, before)
+    assert again == before
+    assert again is not None
+    assert again.blocks == before.blocks
+    source.close()
+    many.insert("many", [(-(10**6), "below"), (1, "in a gap"), (10**6, "above")])
+    later = opened(many)
+    table = listed(later)["many"]
+    now = later.digests(table, partition, before)
+    assert now is not None
+    assert now == later.digests(table, partition, Digests())
+    # The blocks of this time serve the next time.
+    assert later.digests(table, partition, now) == now
+    if before.blocks:
+        kept = [first for first, digest in now.blocks.items() if digest == before.blocks.get(first)]
+        assert 0 < len(kept) < len(before.blocks)
+
+
 def test_only_the_ranges_that_are_asked_for_are_read(
     many: Shop, opened: Callable[[Shop], Source]
 ) -> None:
@@ -319,7 +350,7 @@ def test_only_the_ranges_that_are_asked_for_are_read(
     if found is None:
         return
     table, partition = found
-    numbers = sorted((source.digests(table, partition) or {}).keys())
+    numbers = sorted((source.digests(table, partition, Digests()) or Digests()).keys())
     wanted = frozenset({numbers[0], 0, numbers[5], numbers[6], numbers[-1]})
     expected = [line for line in lines(source, table) if partition.number(key_of(line)) in wanted]
     assert sorted(lines(source, table, Scope(partition, wanted))) == sorted(expected)
@@ -334,12 +365,12 @@ def test_only_the_digest_of_a_changed_range_changes(
     if found is None:
         return
     table, partition = found
-    before = source.digests(table, partition) or {}
+    before = source.digests(table, partition, Digests()) or Digests()
     many.insert("many", [(1, "a note in a gap")])
-    assert source.digests(table, partition) == before  # one moment
+    assert source.digests(table, partition, Digests()) == before  # one moment
     source.close()
     later = opened(many)
-    after = later.digests(listed(later)["many"], partition) or {}
+    after = later.digests(listed(later)["many"], partition, before) or Digests()
     assert {n for n in before.keys() | after.keys() if before.get(n) != after.get(n)} == {0}
 
 

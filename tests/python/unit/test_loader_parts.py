@@ -11,7 +11,7 @@ import duckdb
 import psycopg
 import pytest
 
-from loader import DuckDBDestination, PostgresDestination, load, wire
+from loader import DuckDBDestination, PostgresDestination, load, ranges, wire
 from loader.ranges import Digest, Digests, Partition, digests_of
 from loader.schema import BIGINT, Column
 from loader.wire import Block, chunks
@@ -24,7 +24,8 @@ def _line(key: int, rest: str) -> bytes:
     return f"{rest}\t{key}\t{rest}\n".encode()
 
 
-def test_digests_are_those_of_each_range() -> None:
+def test_digests_are_those_of_each_range_and_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "ROWS_PER_BLOCK", 7)
     for seed in range(200):
         _compare_digests(random.Random(seed))
 
@@ -34,13 +35,24 @@ def _compare_digests(chosen: random.Random) -> None:
     # With a key of two columns the first one repeats.
     keys = sorted(chosen.randint(-60, 60) for _ in range(chosen.randint(1, 80)))
     lines = [_line(key, "x" * chosen.randint(0, 90)) for key in keys]
-    expected: Digests = {}
+    expected = Digests()
     for number in {partition.number(key) for key in keys}:
         own = [
             line for key, line in zip(keys, lines, strict=True) if partition.number(key) == number
         ]
         expected[number] = Digest.of(b"".join(own)[:-1], len(own))
-    assert digests_of(b"".join(lines), 1, partition) == expected
+    found = digests_of(b"".join(lines), 1, partition)
+    assert found == expected
+    blocks = sorted(found.blocks)
+    assert blocks[0] == min(found)
+    for first, after in zip(blocks, [*blocks[1:], 10**6], strict=True):
+        own = [
+            line
+            for key, line in zip(keys, lines, strict=True)
+            if first <= partition.number(key) < after
+        ]
+        assert found.blocks[first] == Digest.of(b"".join(own)[:-1], len(own))
+        assert after == 10**6 or len(own) >= ranges.ROWS_PER_BLOCK
 
 
 def test_chunks_are_all_there_is_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
