@@ -13,12 +13,8 @@
         {%- do store_raw_result(
             'main', message=written ~ ' rows written', code='WRITTEN', rows_affected=written
         ) -%}
-    {%- elif not dbt.should_full_refresh() -%}
-        {#- Until it is dropped, the table that this one replaced has another name. -#}
-        {%- set reasons = column_changes(load_cached_relation(make_backup_relation(this, 'table'))) -%}
-        {%- if reasons -%}
-            {%- set message = 'rebuilt because its columns changed: ' ~ reasons | join(', ') -%}
-            {%- do store_raw_result('main', message=message, code='REBUILT', rows_affected=none) -%}
-        {%- endif -%}
+    {%- elif not dbt.should_full_refresh() and has_other_columns() -%}
+        {%- set message = 'rebuilt because its columns changed: ' ~ known_column_changes() | join(', ') -%}
+        {%- do store_raw_result('main', message=message, code='REBUILT', rows_affected=none) -%}
     {%- endif -%}
 {%- endmacro %}

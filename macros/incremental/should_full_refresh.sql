@@ -7,7 +7,17 @@
     {%- if not execute or config.get('materialized') != 'incremental' -%}
         {{ return(false) }}
     {%- endif -%}
-    {{ return(column_changes(load_cached_relation(this)) != []) }}
+    {{ return(known_column_changes() != []) }}
+{%- endmacro %}
+
+{#- Compared once: dbt asks should_full_refresh() at three places, and report_outcome() after them. -#}
+{% macro known_column_changes() -%}
+    {%- set node = graph.nodes[model.unique_id] -%}
+    {%- if node.get('compared_in') != invocation_id -%}
+        {%- set changes = column_changes(load_cached_relation(this)) -%}
+        {%- do node.update({'compared_in': invocation_id, 'column_changes': changes}) -%}
+    {%- endif -%}
+    {{ return(node['column_changes']) }}
 {%- endmacro %}
 
 {% macro column_changes(existing) -%}
@@ -16,12 +26,11 @@
     {%- endif -%}
     {#- The way in which dbt compares a model with its contract. -#}
     {%- set before, now = {}, {} -%}
-    {%- for column in format_columns(get_column_schema_from_query('select * from ' ~ existing)) -%}
-        {%- do before.update({column['name'] | lower: column['data_type']}) -%}
+    {%- for column in get_column_schema_from_query('select * from ' ~ existing) -%}
+        {%- do before.update({column.name | lower: column.dtype}) -%}
     {%- endfor -%}
-    {%- set contract = get_column_schema_from_query(get_empty_schema_sql(model.columns)) -%}
-    {%- for column in format_columns(contract) -%}
-        {%- do now.update({column['name'] | lower: column['data_type']}) -%}
+    {%- for column in get_column_schema_from_query(get_empty_schema_sql(model.columns)) -%}
+        {%- do now.update({column.name | lower: column.dtype}) -%}
     {%- endfor -%}
     {%- set changes = [] -%}
     {%- for name, data_type in now.items() -%}
