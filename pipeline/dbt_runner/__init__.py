@@ -20,6 +20,7 @@ from pipeline.dbt_runner.rows import (
     Run,
 )
 from pipeline.dbt_runner.runner import Dbt
+from pipeline.dbt_runner.speed import speed_up
 
 __all__ = [
     "Code",
@@ -41,4 +42,5 @@ __all__ = [
     "opening",
     "read_output",
     "run_dbt",
+    "speed_up",
 ]

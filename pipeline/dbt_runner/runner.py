@@ -30,6 +30,7 @@ from pipeline.dbt_runner.rows import (
     Relation,
     Run,
 )
+from pipeline.dbt_runner.speed import speed_up
 
 # The tag of the nodes that a build has chosen.
 CHOSEN = "chosen_by_make_build"
@@ -54,6 +55,7 @@ class Dbt:
     ) -> None:
         from dbt.cli.main import dbtRunner
 
+        speed_up()
         self._file = file
 
         # Without the last two, "none" would silence logs/dbt.log too.
