@@ -10,6 +10,7 @@ import re
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -30,11 +31,13 @@ from loader.destinations import Destination
 from loader.destinations.redshift.settings import driver_parameters, redshift_destination
 from pages.lineage import write_lineage
 from pipeline.dbt_packages import install_packages
-from pipeline.dbt_runner import Node, nodes_of
+from pipeline.dbt_runner import Node, nodes_of, speed_up
 from support.clone import REPO, copy_project
 from support.one_run import once
 from support.shim import Shim, prepare
 from tools.servers import HOST, PostgresServer
+
+speed_up()
 
 # What dbt remembers of a parsed project.
 PARSED = "partial_parse.msgpack"
@@ -78,9 +81,14 @@ class Warehouse(ABC):
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Run statements, with the raw schema as the default; return the rows of the last."""
 
+    def asking(self) -> AbstractContextManager[None]:
+        """Several queries that nothing is written between."""
+        return contextlib.nullcontext()
+
     def query_all(self, statements: Sequence[str]) -> list[list[tuple[Any, ...]]]:
         """The rows of each statement."""
-        return [self.query(statement) for statement in statements]
+        with self.asking():
+            return [self.query(statement) for statement in statements]
 
     @abstractmethod
     def counters(self) -> dict[str, Any]:
@@ -108,6 +116,7 @@ class DuckDBWarehouse(Warehouse):
         self.path = path
         self.database = path.stem
         self._kept = path.with_suffix(".kept")
+        self._connection: duckdb.DuckDBPyConnection | None = None
 
     @property
     def variables(self) -> dict[str, str]:
@@ -116,16 +125,24 @@ class DuckDBWarehouse(Warehouse):
     def destination(self) -> Destination:
         return DuckDBDestination(RAW_SCHEMA, str(self.path))
 
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(self.path)) as connection:
-            connection.execute(f"set search_path = '{RAW_SCHEMA}'")
-            rows: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
-        return rows
-
-    def query_all(self, statements: Sequence[str]) -> list[list[tuple[Any, ...]]]:
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
         # To open the file takes longer than to ask for a few rows.
-        with duckdb.connect(str(self.path)) as connection:
-            return [connection.execute(statement).fetchall() for statement in statements]
+        if self._connection:
+            yield
+            return
+        with duckdb.connect(str(self.path)) as self._connection:
+            try:
+                self._connection.execute(f"set search_path = '{RAW_SCHEMA}'")
+                yield
+            finally:
+                self._connection = None
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with self.asking():
+            assert self._connection
+            rows: list[tuple[Any, ...]] = self._connection.execute(sql).fetchall()
+            return rows
 
     def counters(self) -> dict[str, Any]:
         # Each column's segments and the blocks they lie in, and the rows' own numbers.
