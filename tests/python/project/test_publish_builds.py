@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sqlite3
 import threading
 from pathlib import Path
@@ -11,21 +10,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from support.clone import copy_project
-from support.commands import script
+from support.commands import script, tiny_project
 from support.one_run import own
 from tools.servers import PostgresServer
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.long(minutes=3)
 
 BUILDS = 20
-# Red where an order has the comment, when everything is built.
-LATE = """
-select orders.order_number
-from {{ ref('fact_orders') }} as orders
-inner join {{ ref('product_performance') }} as products using (product_code)
-where orders.order_comments = 'It fails.'
-"""
 # Three marts, of which one is a view; and the history.
 STATE = """
 select
@@ -39,27 +30,7 @@ select
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The star and one mart, with few tests."""
-    project = copy_project(tmp_path_factory.mktemp("publish") / "project")
-    for folder in ("data_science", "finance", "marketing"):
-        shutil.rmtree(project / "models" / "marts" / folder)
-    shutil.rmtree(project / "models" / "intermediate" / "data_science")
-    shutil.rmtree(project / "analyses")
-    shutil.rmtree(project / "tests" / "singular")
-    (project / "tests" / "singular").mkdir()
-    (project / "tests" / "singular" / "it_fails.sql").write_text(LATE, "utf-8")
-    settings = project / "dbt_project.yml"
-    settings.write_text(
-        f"{settings.read_text('utf-8')}    marts:\n      +enabled: false\n", "utf-8"
-    )
-    for path in (project / "models" / "marts").glob("sales/*"):
-        if path.stem != "product_performance":
-            path.unlink()
-    for path in (project / "models").rglob("_*__unit_tests.yml"):
-        path.unlink()
-    for name in ("marts/_metrics.yml", "marts/_semantic_models.yml", "_exposures.yml"):
-        (project / "models" / name).unlink()
-    return project
+    return tiny_project(tmp_path_factory.mktemp("publish") / "project")
 
 
 def change(project: Path, number: int, *, fails: str) -> None:

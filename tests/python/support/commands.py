@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import multiprocessing
 import os
 import re
 import runpy
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -83,17 +85,48 @@ _imported.set_forkserver_preload(
 )
 
 
+class Started:
+    """One of the project's scripts in a fork, with all its processes in a group of their own."""
+
+    def __init__(self, project: Path, name: str, *arguments: str, **variables: str) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._said = [Path(self._folder.name, name) for name in ("out", "err")]
+        variables = environment() | variables
+        self._process = _imported.Process(
+            target=_script, args=(project, name, arguments, variables, self._said)
+        )
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid
+        return self._process.pid
+
+    def is_running(self) -> bool:
+        return self._process.is_alive()
+
+    def kill(self) -> Run:
+        """Kill it, unless it has ended; what it said."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        return self.ended()
+
+    def ended(self) -> Run:
+        """Wait for its end; what it said."""
+        try:
+            self._process.join(timeout=900)
+        finally:
+            if self.is_running():
+                self._process.kill()
+        status = self._process.exitcode
+        assert status is not None, "it did not end"
+        with self._folder:
+            return Run(status, *(path.read_text("utf-8") for path in self._said))
+
+
 def script(project: Path, name: str, *arguments: str, **variables: str) -> Run:
     """What `run` does for one of the project's scripts, in a fork and without `make`."""
-    with tempfile.TemporaryDirectory() as folder:
-        said = [Path(folder, name) for name in ("out", "err")]
-        command = _imported.Process(
-            target=_script, args=(project, name, arguments, environment() | variables, said)
-        )
-        command.start()
-        command.join()
-        assert command.exitcode is not None
-        return Run(command.exitcode, *(path.read_text("utf-8") for path in said))
+    return Started(project, name, *arguments, **variables).ended()
 
 
 def _script(
@@ -103,6 +136,7 @@ def _script(
     variables: Mapping[str, str],
     said: list[Path],
 ) -> None:
+    os.setpgid(0, 0)
     for number, path in enumerate(said, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -200,4 +234,29 @@ def small_project(place: Path) -> Path:
             path.unlink()
     for name in ("marts/_metrics.yml", "marts/_semantic_models.yml", "_exposures.yml"):
         (project / "models" / name).unlink()
+    return project
+
+
+# Red where an order has the comment, when everything is built.
+LATE = """
+select orders.order_number
+from {{ ref('fact_orders') }} as orders
+inner join {{ ref('product_performance') }} as products using (product_code)
+where orders.order_comments = 'It fails.'
+"""
+
+
+def tiny_project(place: Path) -> Path:
+    """The small project with the tests of seeds, sources and staging, and one of the last mart."""
+    project = small_project(place)
+    tests = project / "tests" / "singular"
+    shutil.rmtree(tests)
+    tests.mkdir()
+    (tests / "it_fails.sql").write_text(LATE, "utf-8")
+    settings = project / "dbt_project.yml"
+    settings.write_text(
+        f"{settings.read_text('utf-8')}    marts:\n      +enabled: false\n", "utf-8"
+    )
+    for path in (project / "models").rglob("_*__unit_tests.yml"):
+        path.unlink()
     return project
