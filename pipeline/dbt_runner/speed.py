@@ -40,13 +40,15 @@ def _keep_type_testers() -> None:
 def _copy_macros() -> None:
     """Relies on the words of a node being those of its context, and all macros over them.
 
-    dbt looks for each of a thousand macros in five places, for each node and most of its queries.
+    dbt looks for each of a thousand macros in five places, for each node and most of its queries;
+    from 1.12 on it finds only those that are called.
     """
     from dbt.context.configured import ConfiguredContext
     from dbt.context.macros import MacroNamespace
     from dbt.context.manifest import ManifestContext
 
-    if hasattr(ManifestContext.to_dict, "dbts_own"):
+    is_slow = hasattr(MacroNamespace, "_search_order")
+    if not is_slow or hasattr(ManifestContext.to_dict, "dbts_own"):
         return
     dbts_own = ManifestContext.to_dict
 
