@@ -21,9 +21,12 @@ from ..dialects.standard import literal, quote
 from ..errors import BusyError, LoadError
 from ..lock import FileLock, holding
 from ..schema import MAX_DECIMAL_DIGITS, Column, Kind, Table, Type
-from ..wire import ESCAPES, Block, Tally, has_escapes
+from ..wire import Block, Tally, has_escapes
+from . import duckdb_memory
 from .arrow import fields_of
 from .base import Changes, Stamp, Within
+from .duckdb_memory import forget
+from .duckdb_values import arrow_type, escaped_value, plain_value
 from .sql import SqlDestination
 
 # The warehouse is attached under this name, whatever its file is called.
@@ -32,6 +35,8 @@ WAREHOUSE = "the_warehouse"
 PATIENCE = 10.0
 # Rows rendered at a time when reading back; few, because one may have tens of megabytes.
 ROWS_PER_BATCH = 10_000
+# Rows that are published at a time: whole row groups, which the checkpoint need not merge.
+ROWS_PER_PART = 16 * 122_880
 
 
 class DuckDBDestination(SqlDestination):
@@ -128,13 +133,14 @@ class DuckDBDestination(SqlDestination):
         """A table in the staging file."""
         columns = self.defined({c.raw_name: c.type for c in table.columns})
         with self._doing(f"staging the table {table.raw_name}"):
+            forget(self._open())
             self._run(f"create or replace table {self._staged(table)} ({columns})")
         self._rows_read_back = 0
 
     def stage(self, table: Table, blocks: Iterator[Block]) -> Tally:
         """Insert the rows into the staging file."""
         names = [f"c{n}" for n in range(len(table.columns))]
-        kinds = {n: _arrow_type(c.type) for n, c in zip(names, table.columns, strict=True)}
+        kinds = {n: arrow_type(c.type) for n, c in zip(names, table.columns, strict=True)}
         plain, escaped = (
             f"insert into {self._staged(table)} select "
             + ", ".join(
@@ -142,7 +148,7 @@ class DuckDBDestination(SqlDestination):
                 for name, column in zip(names, table.columns, strict=True)
             )
             + " from rows"
-            for value in (_value, _escaped_value)
+            for value in (plain_value, escaped_value)
         )
         tally = Tally()
         with self._doing(f"staging the table {table.raw_name}"):
@@ -228,11 +234,25 @@ class DuckDBDestination(SqlDestination):
             self._write(records)
             self._run("commit")
         # The rows are safe in the log beside the file; moving them into the file can wait.
-        with contextlib.suppress(duckdb.Error):
-            self._run(f"checkpoint {WAREHOUSE}")
+        with contextlib.suppress(duckdb.Error, LoadError):
+            self._checkpoint()
             self._run(f"detach {WAREHOUSE}")
             # The staging file is removed, so its rows need not move from its log into it.
             self._run("pragma disable_checkpoint_on_shutdown")
+
+    def _checkpoint(self) -> None:
+        """Move the committed rows into the file; without a limit where a row needs more memory."""
+        ((before,),) = self._rows("select current_setting('memory_limit')")
+        try:
+            self._run(f"set memory_limit = '{duckdb_memory.FOR_CHECKPOINT}'")
+            self._run(f"checkpoint {WAREHOUSE}")
+        except duckdb.Error:
+            # Not `reset`, which changes what DuckDB shows but not what it does.
+            self._run(f"set memory_limit = '{before}'")
+            # DuckDB refuses a file whose checkpoint failed, until it is attached again.
+            self._run(f"detach {WAREHOUSE}")
+            self._attach(write=True)
+            self._run(f"checkpoint {WAREHOUSE}")
 
     def record_failure(self, records: Sequence[Record]) -> None:
         """Roll back, then record the failure where earlier runs left an audit."""
@@ -348,6 +368,17 @@ class DuckDBDestination(SqlDestination):
     def _staged(self, table: Table) -> str:
         return f"main.{quote(table.raw_name)}"
 
+    def _staged_parts(self, table: Table) -> Iterator[str]:
+        staged = self._staged(table)
+        forget(self._open())
+        if self._row_id(table, "t") != "t.rowid":
+            yield staged
+        else:
+            ((end,),) = self._rows(f"select coalesce(max(rowid) + 1, 0) from {staged}")
+            for first in range(0, end, ROWS_PER_PART):
+                yield f"{staged} where rowid >= {first} and rowid < {first + ROWS_PER_PART}"
+                forget(self._open())
+
     def _open(self) -> duckdb.DuckDBPyConnection:
         assert self._connection is not None
         return self._connection
@@ -371,38 +402,6 @@ class DuckDBDestination(SqlDestination):
             elif "not a valid DuckDB database" in text:
                 text = "the file is not a DuckDB database: move it away, or change DUCKDB_PATH"
             raise LoadError(f"The warehouse {self.place}, {what}: {text}.") from None
-
-
-def _arrow_type(kind: Type) -> pa.DataType:
-    """The type in which Arrow reads a field; text where DuckDB is to cast it."""
-    if kind.kind is Kind.DECIMAL:
-        return pa.decimal128(kind.precision, kind.scale)
-    plain = {Kind.SMALLINT: pa.int16(), Kind.INTEGER: pa.int32(), Kind.BIGINT: pa.int64()}
-    return plain.get(kind.kind, pa.large_string())
-
-
-def _value(name: str, kind: Type, type_name: str) -> str:
-    """SQL of a staged value from its field, when the block has no escapes."""
-    if _arrow_type(kind) != pa.large_string() or kind.kind is Kind.TEXT:
-        return name
-    if kind.kind is Kind.BOOLEAN:
-        return f"{name} = 't'"
-    if kind.kind is Kind.BINARY:
-        return f"unhex(substr({name}, 6))"
-    if kind.kind in (Kind.DATE, Kind.TIMESTAMP):
-        # DuckDB expects the era after the date, in parentheses.
-        era = f"regexp_replace({name}, '^(\\S+)(.*) BC$', '\\1 (BC)\\2')"
-        return f"cast(case when {name} like '%C' then {era} else {name} end as {type_name})"
-    return f"cast({name} as {type_name})"
-
-
-def _escaped_value(name: str, kind: Type, type_name: str) -> str:
-    """The same when the block has escapes; the backslash itself is replaced last."""
-    if kind.kind is not Kind.TEXT:
-        return _value(name, kind, type_name)
-    for plain, escaped in reversed(ESCAPES.items()):
-        name = f"replace({name}, '{escaped}', chr({ord(plain)}))"
-    return name
 
 
 def _holder(message: str) -> str:

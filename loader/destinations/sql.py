@@ -5,7 +5,7 @@ statement, what its types are called and where its rows are staged.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, ClassVar
@@ -51,6 +51,10 @@ class SqlDestination(Destination):
     @abstractmethod
     def _staged(self, table: Table) -> str:
         """The quoted name of what was staged for a table."""
+
+    def _staged_parts(self, table: Table) -> Iterable[str]:
+        """The same in parts, to be published one after the other."""
+        return [self._staged(table)]
 
     @abstractmethod
     def _doing(self, what: str) -> AbstractContextManager[None]:
@@ -110,9 +114,12 @@ class SqlDestination(Destination):
                 f" _batch_id {self.type_name(TEXT)} not null,"
                 f" _deleted_at {self.type_names[Kind.TIMESTAMP]}){self.table_options}"
             )
-            rows = self._run(
-                f"insert into {name} select *, {literal(stamp.loaded_at)},"
-                f" {literal(stamp.batch_id)}, null from {self._staged(table)}"
+            rows = sum(
+                self._run(
+                    f"insert into {name} select *, {literal(stamp.loaded_at)},"
+                    f" {literal(stamp.batch_id)}, null from {part}"
+                )
+                for part in self._staged_parts(table)
             )
         return Changes(inserted=rows, live=rows)
 

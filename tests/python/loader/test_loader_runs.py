@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 import loader.destinations.duckdb
 import loader.destinations.postgres
 import loader.destinations.redshift.destination
 from loader import DuckDBDestination, LoadError, Options, UsageError, load
+from loader.destinations import duckdb_memory
 from loader.errors import BusyError
 from loader.urls import parse_url, with_password
 from support.loader_command import MODULE, SCRIPT, Ran, as_process, in_process
@@ -471,3 +473,20 @@ def test_command_line(shop: sqlite3.Connection, tmp_path: Path, program: tuple[s
         here = in_process(*arguments, folder=tmp_path, SOURCE="sqlite:///shop.sqlite")
         assert _without_figures(there) == _without_figures(here)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shop.sqlite", "warehouse.duckdb"]
+
+
+@pytest.mark.parametrize("limit", ["1MB", "20MB", "200MB"])
+def test_a_row_larger_than_the_memory_that_duckdb_is_left(
+    limit: str, shop: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is staged and published all the same, and moves from the log into the file."""
+    monkeypatch.setattr(duckdb_memory, "KEPT", limit)
+    shop.execute("insert into log values (?)", ["x" * 30_000_000])
+    monkeypatch.setattr(duckdb_memory, "FOR_CHECKPOINT", limit)
+    path = tmp_path / "w.duckdb"
+    for _ in range(2):
+        load(_url(tmp_path), DuckDBDestination("raw", path))
+        assert sorted(p.name for p in tmp_path.glob("w.duckdb*")) == ["w.duckdb"]
+        with duckdb.connect(str(path), read_only=True) as connection:
+            found = connection.execute("select count(*), max(length(message)) from raw.log")
+            assert found.fetchall() == [(5, 30_000_000)]
