@@ -479,7 +479,8 @@ def test_command_line(shop: sqlite3.Connection, tmp_path: Path, program: tuple[s
 def test_a_row_larger_than_the_memory_that_duckdb_is_left(
     limit: str, shop: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is staged and published all the same, and moves from the log into the file."""
+    """It is staged and published all the same, in parts, and moves from the log into the file."""
+    monkeypatch.setattr(loader.destinations.duckdb, "ROWS_PER_PART", 2)
     monkeypatch.setattr(duckdb_memory, "KEPT", limit)
     shop.execute("insert into log values (?)", ["x" * 30_000_000])
     monkeypatch.setattr(duckdb_memory, "FOR_CHECKPOINT", limit)
