@@ -4,10 +4,8 @@
         {%- set condition -%}
             {{ key_columns(arg_dict) }} in (
                 select {{ entity_key(gone['key']) }}
-                from {{ ref('stg_classicmodels__tombstones') }}
-                where
-                    entity = '{{ gone['entity'] }}'
-                    and _loaded_at >= {{ watermark() }}
+                from {{ ref(gone['model']) }}
+                where _loaded_at >= {{ watermark() }}
             )
         {%- endset -%}
         {{ remove_rows(arg_dict, condition) }}

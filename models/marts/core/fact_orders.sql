@@ -3,7 +3,11 @@
     unique_key='order_line_key',
     dist='customer_key',
     sort='order_date',
-    meta={'tombstones': {'entity': 'order_details', 'key': ['order_number', 'product_code']}},
+    meta={
+        'tombstones': {
+            'model': 'stg_classicmodels__tombstones', 'key': ['order_number', 'product_code']
+        }
+    },
     indexes=index_on(['_loaded_at', 'order_line_key'])
 ) }}
 

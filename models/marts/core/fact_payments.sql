@@ -3,9 +3,14 @@
     unique_key='payment_key',
     dist='customer_key',
     sort='payment_date',
-    meta={'tombstones': {'entity': 'payments', 'key': ['customer_number', 'check_number']}}
+    meta={
+        'tombstones': {
+            'model': 'stg_classicmodels__payment_tombstones',
+            'key': ['customer_number', 'check_number']
+        }
+    }
 ) }}
--- depends_on: {{ ref('stg_classicmodels__tombstones') }}
+-- depends_on: {{ ref('stg_classicmodels__payment_tombstones') }}
 
 with customers as (
 

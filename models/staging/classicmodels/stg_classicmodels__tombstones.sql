@@ -21,18 +21,6 @@ orders as (
 
 ),
 
-payments as (
-
-    select
-        customernumber,
-        checknumber,
-        _loaded_at,
-        _batch_id
-    from {{ source('classicmodels', 'payments') }}
-    where _deleted_at is not null
-
-),
-
 renamed as (
 
     select
@@ -40,8 +28,6 @@ renamed as (
         'order_details' as entity,
         cast(ordernumber as integer) as order_number,
         {{ clean_text('productcode') }} as product_code,
-        cast(null as integer) as customer_number,
-        cast(null as {{ type_text() }}) as check_number,
 
         -- metadata
         _loaded_at,
@@ -55,23 +41,9 @@ renamed as (
         'orders' as entity,
         cast(ordernumber as integer) as order_number,
         null as product_code,
-        null as customer_number,
-        null as check_number,
         _loaded_at,
         _batch_id
     from orders
-
-    union all
-
-    select
-        'payments' as entity,
-        null as order_number,
-        null as product_code,
-        cast(customernumber as integer) as customer_number,
-        {{ clean_text('checknumber') }} as check_number,
-        _loaded_at,
-        _batch_id
-    from payments
 
 )
 

@@ -45,8 +45,12 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         "",
     ),
     "versions of the newest load": (NEW, ">= {{ since }}", "> {{ since }}"),
-    "gone lines": (ORDERS, "'entity': 'order_details'", "'entity': 'nothing'"),
-    "gone payments": (PAYMENTS, "'entity': 'payments'", "'entity': 'nothing'"),
+    "gone lines": (ORDERS, "['order_number', 'product_code']", "['product_code', 'product_code']"),
+    "gone payments": (
+        PAYMENTS,
+        "['customer_number', 'check_number']",
+        "['check_number', 'check_number']",
+    ),
     "gone lines of the newest load": (CHANGED_ROWS, ">= {{ watermark() }}", "> {{ watermark() }}"),
     "gone rows of a table that is calculated as a whole": (
         WHOLE,

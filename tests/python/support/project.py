@@ -51,7 +51,7 @@ REVENUE = {
     ("int_orders_tracked", "is_cancelled", "fact_orders", "revenue_amount"),
     ("fact_orders", "revenue_amount", "sales_daily", "revenue_amount"),
     # Through a union, which not every parser follows.
-    ("classicmodels.payments", "_loaded_at", "stg_classicmodels__tombstones", "_loaded_at"),
+    ("classicmodels.orders", "_loaded_at", "stg_classicmodels__tombstones", "_loaded_at"),
 }
 # Columns of the shop whose names in staging do not follow from theirs.
 RENAMED = {
