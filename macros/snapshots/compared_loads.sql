@@ -44,6 +44,18 @@ that left. -#}
 {% macro end_comparison() -%}
     {%- if execute -%}
         {%- set code, loaded_through = kept_result('comparison').data[0] -%}
+        {#- The rows may be of a load that its versions are not dated by. -#}
+        {%- set newest -%}
+            select cast(max(started_at) as {{ dbt.type_string() }}) as loaded_through
+            from {{ source('load_audit', '_load_runs') }}
+            where status = 'succeeded'
+        {%- endset -%}
+        {%- if run_query(newest).rows[0][0] != loaded_through -%}
+            {%- do exceptions.raise_compiler_error(
+                'A load arrived while ' ~ this.identifier ~ ' was made, which remembers nothing of it'
+                ~ ' therefore: build again (make build keeps loads away meanwhile).'
+            ) -%}
+        {%- endif -%}
         {%- set limits = kept_result('snapshot_limits') -%}
         {%- set said = 'all keys compared' -%}
         {%- if limits -%}

@@ -127,6 +127,25 @@ def test_everything_can_be_asked_for(story: Story, monkeypatch: pytest.MonkeyPat
     assert set(compared(story).values()) == {"all keys"}
 
 
+def test_a_load_that_arrives_meanwhile_leaves_no_version(story: Story) -> None:
+    """Its versions would have the date of the load before, and facts would not look at them."""
+    change(story)
+    story.load()
+    story.account.note(story.last_stamp, story.loaded)
+    before = versions(story)
+    succeeded = "where status = 'succeeded'\n        {%- endcall -%}"
+    runs = "{{ source('load_audit', '_load_runs') }}"
+    earlier = f"where started_at < (select max(started_at) from {runs})"
+    begun = "macros/snapshots/compared_loads.sql"
+    with story.project.edited([(begun, succeeded, f"{earlier}\n        {{%- endcall -%}}")]):
+        outcome = story.run_dbt("--select", "customers_snapshot")
+        assert outcome.failed == {"customers_snapshot"}
+        assert "A load arrived while customers_snapshot was made" in str(outcome)
+    assert versions(story) == before
+    compared(story)
+    story.check()
+
+
 def test_what_was_taken_back_returns_where_the_shop_stands_by_it(story: Story) -> None:
     change(story)
     built(story)
