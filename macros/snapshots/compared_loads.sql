@@ -46,7 +46,7 @@ that left. -#}
         {%- set code, loaded_through = kept_result('comparison').data[0] -%}
         {#- The rows may be of a load that its versions are not dated by. -#}
         {%- set newest -%}
-            select cast(max(started_at) as {{ dbt.type_string() }}) as loaded_through
+            select cast(max(started_at) as {{ dbt.type_string() }}) as newest
             from {{ source('load_audit', '_load_runs') }}
             where status = 'succeeded'
         {%- endset -%}
