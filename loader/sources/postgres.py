@@ -217,6 +217,8 @@ class PostgresSource(Source):
         if not table.key or table.key_columns[0].type not in (SMALLINT, INTEGER, BIGINT):
             return None
         key = table.key_columns[0]
+        if table.detail[key.name] == "bit":
+            return None  # it arrives as an integer, but has no smallest value
         low, high, rows = self._row(
             sql.SQL("select min({0}), max({0}), count(*) from {1}").format(
                 sql.Identifier(key.name), self._name(table)

@@ -9,13 +9,16 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
+import psycopg
 import pytest
 
 from conftest import Ask, Open
 from loader import DuckDBDestination, LoadError, LoadResult, Options, TableOptions, load
 from loader.schema import Kind
 from loader.verify import verify
+from support.one_run import own
 from support.sources import SOURCES, SqlShop
+from tools.servers import PostgresServer
 
 Warehouse = tuple[Open, Ask]
 # Files refuse such a key themselves, with the line.
@@ -188,6 +191,19 @@ def test_an_overlap_needs_a_key(sqlite_shop: Callable[[str], object], loads: Loa
     appending = {"default": TableOptions(mode="append", cursor="n", overlap=5)}
     assert loads.run(**appending) == (2, 0, 0)
     assert "an overlap of --mode append would double rows" in loads.refused(**appending)
+
+
+def test_a_key_of_bits(postgres: PostgresServer, tmp_path: Path) -> None:
+    """It arrives as an integer, but PostgreSQL knows no smallest one."""
+    url = postgres.create_database(own("bit_keys"))
+    with psycopg.connect(url, autocommit=True) as shop:
+        shop.execute("create table t (k bit(8) primary key); insert into t values (b'10000001')")
+        loads = Loads(url, lambda: DuckDBDestination("raw", str(tmp_path / "warehouse.duckdb")))
+        assert loads.run() == (1, 0, 0)
+        shop.execute("insert into t values (b'00000001')")
+        assert loads.run() == (1, 0, 0)
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
+        assert connection.execute("select k from raw.t order by k").fetchall() == [(1,), (129,)]
 
 
 def test_a_hashed_key_is_not_shown(sqlite_shop: Callable[[str], object], loads: Loads) -> None:
