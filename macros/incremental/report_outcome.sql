@@ -14,7 +14,7 @@
             'main', message=written ~ ' rows written', code='WRITTEN', rows_affected=written
         ) -%}
     {%- elif not dbt.should_full_refresh() and has_other_columns() -%}
-        {%- set message = 'rebuilt because its columns changed: ' ~ known_column_changes() | join(', ') -%}
+        {%- set message = 'rebuilt because its columns changed: ' ~ known_column_changes() -%}
         {%- do store_raw_result('main', message=message, code='REBUILT', rows_affected=none) -%}
     {%- endif -%}
 {%- endmacro %}

@@ -7,17 +7,16 @@
     {%- if not execute or config.get('materialized') != 'incremental' -%}
         {{ return(false) }}
     {%- endif -%}
-    {{ return(known_column_changes() != []) }}
+    {{ return(known_column_changes() != '') }}
 {%- endmacro %}
 
 {#- Compared once: dbt asks should_full_refresh() at three places, and report_outcome() after them. -#}
 {% macro known_column_changes() -%}
-    {%- set node = graph.nodes[model.unique_id] -%}
-    {%- if node.get('compared_in') != invocation_id -%}
-        {%- set changes = column_changes(load_cached_relation(this)) -%}
-        {%- do node.update({'compared_in': invocation_id, 'column_changes': changes}) -%}
+    {%- if not kept_result('column_changes') -%}
+        {%- set changes = column_changes(load_cached_relation(this)) | join(', ') -%}
+        {%- do store_raw_result('column_changes', message=changes, code='COMPARED', rows_affected=none) -%}
     {%- endif -%}
-    {{ return(node['column_changes']) }}
+    {{ return(kept_result('column_changes').response | string) }}
 {%- endmacro %}
 
 {% macro column_changes(existing) -%}
