@@ -20,14 +20,17 @@ that left. -#}
     {%- endif -%}
 {%- endmacro %}
 
+{% macro newest_load() -%}
+    select cast(max(started_at) as {{ dbt.type_string() }}) as newest
+    from {{ source('load_audit', '_load_runs') }}
+    where status = 'succeeded'
+{%- endmacro %}
+
 {% macro begin_comparison() -%}
     {%- if execute -%}
         {%- call statement('comparison', fetch_result=true) -%}
-            select
-                '{{ snapshot_code() }}' as code,
-                cast(max(started_at) as {{ dbt.type_string() }}) as loaded_through
-            from {{ source('load_audit', '_load_runs') }}
-            where status = 'succeeded'
+            select '{{ snapshot_code() }}' as code, newest as loaded_through
+            from ({{ newest_load() }}) as loads
         {%- endcall -%}
     {%- endif -%}
 {%- endmacro %}
@@ -45,12 +48,7 @@ that left. -#}
     {%- if execute -%}
         {%- set code, loaded_through = kept_result('comparison').data[0] -%}
         {#- The rows may be of a load that its versions are not dated by. -#}
-        {%- set newest -%}
-            select cast(max(started_at) as {{ dbt.type_string() }}) as newest
-            from {{ source('load_audit', '_load_runs') }}
-            where status = 'succeeded'
-        {%- endset -%}
-        {%- if run_query(newest).rows[0][0] != loaded_through -%}
+        {%- if run_query(newest_load()).rows[0][0] != loaded_through -%}
             {%- do exceptions.raise_compiler_error(
                 'A load arrived while ' ~ this.identifier ~ ' was made, which remembers nothing of it'
                 ~ ' therefore: build again (make build keeps loads away meanwhile).'

@@ -3,12 +3,7 @@
     {%- if execute -%}
         {#- dbt asks a dozen times; the pre-hook of our snapshots has read it. -#}
         {%- set known = kept_result('comparison') -%}
-        {%- set latest -%}
-            select cast(max(started_at) as {{ dbt.type_string() }}) as loaded_at
-            from {{ source('load_audit', '_load_runs') }}
-            where status = 'succeeded'
-        {%- endset -%}
-        {%- set loaded_at = known.data[0][1] if known else run_query(latest).columns[0].values()[0] -%}
+        {%- set loaded_at = known.data[0][1] if known else run_query(newest_load()).rows[0][0] -%}
         {%- if loaded_at is none -%}
             {%- do exceptions.raise_compiler_error(
                 'No load has succeeded, so there is nothing to remember: run python -m loader first.'

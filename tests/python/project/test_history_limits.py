@@ -133,11 +133,13 @@ def test_a_load_that_arrives_meanwhile_leaves_no_version(story: Story) -> None:
     story.load()
     story.account.note(story.last_stamp, story.loaded)
     before = versions(story)
-    succeeded = "where status = 'succeeded'\n        {%- endcall -%}"
+    newest = "{{ newest_load() }}) as loads"
     runs = "{{ source('load_audit', '_load_runs') }}"
-    earlier = f"where started_at < (select max(started_at) from {runs})"
+    earlier = (
+        f"{{{{ newest_load() }}}} and started_at < (select max(started_at) from {runs})) as loads"
+    )
     begun = "macros/snapshots/compared_loads.sql"
-    with story.project.edited([(begun, succeeded, f"{earlier}\n        {{%- endcall -%}}")]):
+    with story.project.edited([(begun, newest, earlier)]):
         outcome = story.run_dbt("--select", "customers_snapshot")
         assert outcome.failed == {"customers_snapshot"}
         assert "A load arrived while customers_snapshot was made" in str(outcome)
