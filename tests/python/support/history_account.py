@@ -63,6 +63,11 @@ class Account:
                 if key not in rows:
                     _extend(versions, stamp, versions[-1].attributes, is_deleted=True)
 
+    def newest(self, table: str) -> dict[Any, Row]:
+        """By key: what a table's rows were when they were last noted, without those gone."""
+        newest = {key: versions[-1] for key, versions in self._seen[table].items()}
+        return {key: seen.attributes for key, seen in newest.items() if not seen.is_deleted}
+
     def _standard(self, country: str | None) -> str | None:
         known = self._countries.get((country or "").lower(), {})
         return known.get("standard_name") or country
