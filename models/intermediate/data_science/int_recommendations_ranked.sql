@@ -1,6 +1,6 @@
 with order_lines as (
 
-    select * from {{ ref('int_order_lines_numbered') }}
+    select * from {{ ref('int_order_lines_learned') }}
 
 ),
 

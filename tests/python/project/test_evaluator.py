@@ -39,6 +39,7 @@ REASONS: dict[str, dict[str, set[str]]] = {
         },
         "A view on fact_orders, with whose rows a test compares its own.": {"orders_obt"},
         "A view of some rows of fact_orders, whose keys are tested there.": {
+            "int_order_lines_learned",
             "int_order_lines_numbered",
             "int_recommendation_cases_chosen",
         },
