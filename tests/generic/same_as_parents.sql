@@ -1,5 +1,18 @@
-{% test same_as_parents(model, key, parents, new_by=none) %}
+{% test same_as_parents(model, key, parents, new_by=none, most_rows=none) %}
 {%- set values = untested_values(parents[0].to, new_by) if new_by else [] -%}
+{#- By literals, and in the first parent too: no database carries a condition from one join to another. -#}
+{%- set rows = [] -%}
+{%- if values -%}
+    {%- do rows.append('where ' ~ new_by ~ ' in (' ~ values | join(', ') ~ ')') -%}
+{%- elif most_rows and execute -%}
+    {%- set query -%}
+        select {{ key }} from {{ parents[0].to }}
+        order by {{ key }}
+        limit 2 offset {{ most_rows - 1 }}
+    {%- endset -%}
+    {%- set keys = run_query(query).columns[0].values() -%}
+    {%- do rows.append('where ' ~ key ~ " <= '" ~ keys[0] ~ "'") if keys | length == 2 -%}
+{%- endif -%}
 {%- set compared = [] -%}
 {%- for parent in parents -%}
     {%- for column in parent.columns | default([]) -%}
@@ -12,7 +25,7 @@
 with children as (
 
     select * from {{ model }}
-    {{ 'where ' ~ new_by ~ ' in (' ~ values | join(', ') ~ ')' if values }}
+    {{ rows[0] if rows }}
 
 ),
 
@@ -28,7 +41,9 @@ final as (
 
     from children
     {%- for parent in parents %}
-    left join {{ parent.to }} as {{ parent.as }}
+    left join
+        {{ '(select * from ' ~ parent.to ~ ' ' ~ rows[0] ~ ')' if rows and loop.first else parent.to }}
+        as {{ parent.as }}
         on {{ parent.by }}
     {%- endfor %}
     -- not by the text, which costs as much again where each row of a large table gets one
