@@ -11,14 +11,18 @@
     {{ return(env_var('TESTED_THROUGH', '') if execute else '') }}
 {%- endmacro %}
 
-{#- The values of a column in rows that no green build has tested, for a `where` by name: no database
-carries a subquery into the joins of a view. None: all rows are tested. -#}
-{% macro untested_values(relation, column) -%}
-    {%- if not (execute and tested_through()) -%}
-        {{ return([]) }}
+{#- For rows without `_loaded_at`: a column has one of the values that it has in rows which no green build has
+tested. By name, because no database carries a subquery into the joins of a view. Nothing: all rows are tested. -#}
+{% macro has_untested_value(relation, column) -%}
+    {%- if not (execute and column and tested_through()) -%}
+        {{ return('') }}
     {%- endif -%}
     {%- set values = run_query(
         'select distinct ' ~ column ~ ' from ' ~ relation ~ ' where ' ~ untested() ~ ' limit 5000'
-    ).columns[0].values() | list -%}
-    {{ return(['null'] if not values else [] if values | length == 5000 else values) }}
+    ).columns[0].values() | reject('none') | list -%}
+    {{ return(
+        '1 = 0' if not values
+        else '' if values | length == 5000
+        else column ~ " in ('" ~ values | join("', '") ~ "')"
+    ) }}
 {%- endmacro %}

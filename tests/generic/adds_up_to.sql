@@ -1,4 +1,5 @@
-{% test adds_up_to(model, parents, by="'all'") %}
+{% test adds_up_to(model, parents, by="'all'", new_by=none) %}
+{%- set untested = has_untested_value(parents[0].to, new_by) -%}
 {%- set columns = [] -%}
 {%- for parent in parents -%}
     {%- do columns.extend(parent.sums) -%}
@@ -11,6 +12,7 @@ with compared as (
         {{ column }} as sum_{{ loop.index }}
         {%- endfor %}
     from {{ model }}
+    {{ 'where ' ~ untested if untested }}
 
     {%- for parent in parents %}
 
@@ -22,7 +24,8 @@ with compared as (
         {{ '-(' ~ parent.sums[column] ~ ')' if column in parent.sums else '0' }} as sum_{{ loop.index }}
         {%- endfor %}
     from {{ parent.to }}
-    {{ 'where ' ~ parent.rows if parent.rows }}
+    {%- set conditions = [untested, parent.rows] | select | list %}
+    {{ 'where (' ~ conditions | join(') and (') ~ ')' if conditions }}
     {%- endfor %}
 
 )

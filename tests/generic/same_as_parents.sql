@@ -1,9 +1,9 @@
 {% test same_as_parents(model, key, parents, new_by=none, most_rows=none) %}
-{%- set values = untested_values(parents[0].to, new_by) if new_by else [] -%}
+{%- set untested = has_untested_value(parents[0].to, new_by) -%}
 {#- By literals, and in the first parent too: no database carries a condition from one join to another. -#}
 {%- set rows = [] -%}
-{%- if values -%}
-    {%- do rows.append('where ' ~ new_by ~ ' in (' ~ values | join(', ') ~ ')') -%}
+{%- if untested -%}
+    {%- do rows.append('where ' ~ untested) -%}
 {%- elif most_rows and execute -%}
     {%- set query -%}
         select {{ key }} from {{ parents[0].to }}

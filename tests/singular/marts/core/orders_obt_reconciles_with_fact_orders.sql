@@ -1,5 +1,5 @@
 {% set lines = ref('fact_orders') -%}
-{%- set orders = untested_values(lines, 'order_number') -%}
+{%- set untested = has_untested_value(lines, 'order_number') -%}
 
 -- As a whole, not per order: left joins can double a line, and that shows in the sums.
 with counted as (
@@ -13,9 +13,7 @@ with counted as (
         sum(cost_amount) as cost_amount,
         sum(discount_amount) as discount_amount
     from {{ relation }}
-    {%- if orders %}
-    where order_number in ({{ orders | join(', ') }})
-    {%- endif %}
+    {{ 'where ' ~ untested if untested }}
     {{ 'union all' if not loop.last }}
     {%- endfor %}
 
