@@ -1,11 +1,23 @@
 {{ config(severity='warn') }}
 
-with customers as (
+with named_customers as (
 
     select
         *,
         {{ comparable_text('customer_name') }} as comparable_name
     from {{ ref('stg_classicmodels__customers') }}
+
+),
+
+-- Before the joins: only of those that look alike are the orders looked up.
+customers as (
+
+    select
+        *,
+        count(*) over (
+            partition by comparable_name, country, city, address_line_1
+        ) as alike_count
+    from named_customers
 
 ),
 
@@ -30,6 +42,7 @@ select
 from customers
 left join orders on customers.customer_number = orders.customer_number
 left join order_lines on orders.order_number = order_lines.order_number
+where customers.alike_count > 1
 group by
     customers.comparable_name,
     customers.country,

@@ -1,11 +1,21 @@
 {{ config(severity='warn') }}
 
-with products as (
+with named_products as (
 
     select
         *,
         {{ comparable_text('product_name') }} as comparable_name
     from {{ ref('stg_classicmodels__products') }}
+
+),
+
+-- Before the join: only of those that look alike are the order lines looked up.
+products as (
+
+    select
+        *,
+        count(*) over (partition by comparable_name, product_vendor, product_scale) as alike_count
+    from named_products
 
 ),
 
@@ -33,6 +43,7 @@ select
 
 from products
 left join order_lines on products.product_code = order_lines.product_code
+where products.alike_count > 1
 group by
     products.comparable_name,
     products.product_vendor,
