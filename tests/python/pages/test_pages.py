@@ -98,7 +98,11 @@ def copy(built: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(built, tmp_path / "copy", symlinks=True))
 
 
-@pytest.fixture(params=["served", "disk"])
+# What differs where a page is served is whether it opens, and where its links lead.
+BOTH = pytest.mark.parametrize("base", ["served", "disk"], indirect=True)
+
+
+@pytest.fixture(params=[pytest.param("served", marks=pytest.mark.long), "disk"])
 def base(request: pytest.FixtureRequest, built: Path, address: str) -> str:
     """Where the pages are, from disk and served, with a slash at the end."""
     return address if request.param == "served" else (built / "target" / "site").as_uri() + "/"
@@ -145,6 +149,7 @@ def term(page: Page, name: str) -> str:
 # -- every page -----------------------------------------------------------------------------------
 
 
+@BOTH
 @pytest.mark.parametrize("name", ALL)
 def test_page_opens_without_network(name: str, base: str, quiet: Page) -> None:
     quiet.goto(base + name)
@@ -211,6 +216,7 @@ def test_text_stands_out_from_its_ground(name: str, scheme: Any, base: str, quie
     assert faint == []
 
 
+@BOTH
 @pytest.mark.parametrize("name", OURS)
 def test_links_lead_somewhere(name: str, built: Path, base: str, quiet: Page) -> None:
     quiet.goto(base + name)
