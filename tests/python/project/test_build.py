@@ -643,6 +643,7 @@ def test_two_urls_of_one_shop(before: str, now: str, is_same: bool) -> None:
     assert (place_of(parse_url(before)) == place_of(parse_url(now))) is is_same
 
 
+@pytest.mark.long  # it waits; test_working_copy.py has the sentence
 def test_warehouse_that_another_program_holds_is_an_error(copy: Path) -> None:
     hold = (
         "import duckdb, sys; warehouse = duckdb.connect('warehouse.duckdb');"
