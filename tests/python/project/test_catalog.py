@@ -239,6 +239,7 @@ def test_descriptions_are_comments_in_the_warehouse(project: Project, warehouse:
     assert {place: comments.get(place) for place in expected} == expected
 
 
+@pytest.mark.long  # test_pages.py has it on the page that people open
 def test_columns_are_followed_from_the_shop_to_the_marts(
     project: Project, warehouse: Warehouse
 ) -> None:
