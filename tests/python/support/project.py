@@ -260,6 +260,7 @@ def move(manifest: Any, database: str) -> None:
         place = model.node_relation
         place.relation_name = place.relation_name.replace(f'"{place.database}".', f'"{database}".')
         place.database = database
+    manifest.build_flat_graph()  # what macros see of it
 
 
 def answer(warehouse: Warehouse, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
