@@ -559,7 +559,6 @@ def assert_same_rows(marts: Sequence[Mart], left: Warehouse, right: Warehouse) -
         # repr, because Decimal("1.0") == Decimal("1.00") == 1.
         different = [two for two in zip(one, other, strict=True) if repr(two[0]) != repr(two[1])]
         assert different[:2] == [], mart.name
-    assert digests(marts, left) == digests(marts, right)
 
 
 def our_name(column: str) -> str:
