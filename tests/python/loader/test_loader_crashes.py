@@ -18,10 +18,10 @@ import pytest
 
 from loader import DuckDBDestination, LoadError, PostgresDestination, load
 from support.clone import REPO
+from support.commands import Started
 from support.one_run import own
 from tools.servers import MariaDBServer, PostgresServer
 
-LOAD = REPO / "scripts" / "load.py"
 ROWS = 6_000
 # How often, in `make test` and in `make test-long`.
 LONG = pytest.mark.long
@@ -93,18 +93,12 @@ class Shop:
 
 def _environment(tmp_path: Path, postgres: PostgresServer | None, name: str) -> dict[str, str]:
     if postgres is None:
-        return os.environ | {"TARGET": "duckdb", "DUCKDB_PATH": str(tmp_path / "w.duckdb")}
-    return os.environ | {"TARGET": "postgres"} | postgres.environment(name)
+        return {"TARGET": "duckdb", "DUCKDB_PATH": str(tmp_path / "w.duckdb")}
+    return {"TARGET": "postgres", **postgres.environment(name)}
 
 
-def _start(shop: Shop, environment: dict[str, str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(LOAD), *ARGUMENTS],
-        env=environment | {"SOURCE": shop.url},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def _start(shop: Shop, environment: dict[str, str]) -> Started:
+    return Started(REPO, "load", *ARGUMENTS, **environment, SOURCE=shop.url)
 
 
 @pytest.fixture
@@ -147,10 +141,8 @@ def test_killed_before_each_statement(
     postgres, versions = request.getfixturevalue(side)
     rows = 100
     shop = Shop(mariadb, own(f"statements_{side}"), rows)
-    environment = _environment(tmp_path, postgres, own("crashes")) | {
-        "SOURCE": shop.url,
-        "PYTHONPATH": str(REPO),
-    }
+    environment = os.environ | _environment(tmp_path, postgres, own("crashes"))
+    environment |= {"SOURCE": shop.url, "PYTHONPATH": str(REPO)}
     with subprocess.Popen(
         [sys.executable, "-c", KILLER, *ARGUMENTS],
         env=environment,
@@ -203,8 +195,8 @@ def test_killed_at_random_moments(
     for _ in range(2):
         shop.move_on()
         began = time.monotonic()
-        _, errors = (process := _start(shop, environment)).communicate(timeout=60)
-        assert process.returncode == 0, errors
+        done = _start(shop, environment).ended()
+        assert done.status == 0, done.err
     whole = time.monotonic() - began
     seed = random.randrange(10**6)
     print(f"seed {seed}, a whole load takes {whole:.2f} s")
@@ -213,10 +205,9 @@ def test_killed_at_random_moments(
     for _ in range(kills):
         version = shop.move_on()
         process = _start(shop, environment)
-        # The first part of a run is only the interpreter's start.
-        time.sleep(rng.uniform(0.3, 1.2) * whole)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        # The first part of a run is only the start of the command.
+        time.sleep(rng.uniform(0.2, 1.2) * whole)
+        process.kill()
         found = _version(versions, ROWS)
         assert found in (held, version)
         died += found == held
@@ -226,8 +217,8 @@ def test_killed_at_random_moments(
     assert died >= kills // 6
     print(f"{died} left the old state, {finished} the new one")
     shop.move_on()
-    _, errors = (process := _start(shop, environment)).communicate(timeout=60)
-    assert process.returncode == 0, errors
+    done = _start(shop, environment).ended()
+    assert done.status == 0, done.err
     assert versions() == [("a", *[shop.version] * 2, ROWS), ("b", *[shop.version] * 2, ROWS)]
     if postgres is None:
         assert [path.name for path in tmp_path.iterdir()] == ["w.duckdb"]
