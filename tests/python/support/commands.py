@@ -220,7 +220,11 @@ def fault_in_an_old_row(project: Path) -> None:
 
 def small_project(place: Path) -> Path:
     """A project of the star and one mart of it, with few tests: its builds are short."""
-    project = copy_project(place)
+    return make_small(copy_project(place))
+
+
+def make_small(project: Path) -> Path:
+    """Take away from a project what the small one does not have."""
     marts = project / "models" / "marts"
     for folder in ("data_science", "finance", "marketing"):
         shutil.rmtree(marts / folder)
@@ -237,6 +241,18 @@ def small_project(place: Path) -> Path:
     return project
 
 
+def small_build() -> tuple[Path, Run]:
+    """The small project after a build, and what that printed. Only to be copied."""
+
+    def make(folder: Path) -> None:
+        done = script(small_project(folder / "project"), "build")
+        assert done.status == 0, done.out + done.err
+        (folder / "run.json").write_text(json.dumps(asdict(done)), "utf-8")
+
+    folder = once("small_build", make)
+    return folder / "project", Run(**json.loads((folder / "run.json").read_text("utf-8")))
+
+
 # Red where an order has the comment, when everything is built.
 LATE = """
 select orders.order_number
@@ -246,17 +262,24 @@ where orders.order_comments = 'It fails.'
 """
 
 
+# Who kills builds or reads during them needs one test that fails early, and one that fails late.
+TWO_TESTS = """\
+    +enabled: false
+    it_fails: {+enabled: true}
+    staging: {classicmodels: {order_statuses_are_known: {+enabled: true}}}
+"""
+
+
 def tiny_project(place: Path) -> Path:
-    """The small project with the tests of seeds, sources and staging, and one of the last mart."""
+    """The small project with one test of staging, one of the last mart, and fewer facts."""
     project = small_project(place)
-    tests = project / "tests" / "singular"
-    shutil.rmtree(tests)
-    tests.mkdir()
-    (tests / "it_fails.sql").write_text(LATE, "utf-8")
+    shutil.rmtree(project / "tests" / "singular")
+    (project / "tests" / "it_fails.sql").write_text(LATE, "utf-8")
     settings = project / "dbt_project.yml"
-    settings.write_text(
-        f"{settings.read_text('utf-8')}    marts:\n      +enabled: false\n", "utf-8"
-    )
+    settings.write_text(settings.read_text("utf-8") + TWO_TESTS, "utf-8")
+    for fact in ("fact_payments", "fact_order_life"):
+        for path in (project / "models" / "marts" / "core").glob(f"{fact}.*"):
+            path.unlink()
     for path in (project / "models").rglob("_*__unit_tests.yml"):
         path.unlink()
     return project
