@@ -120,6 +120,9 @@ NOT_RUN = {
 }
 EXPORTED = ("export TARGET=redshift", "export REDSHIFT_", "export TARGET=postgres PGHOST=")
 
+# What takes the place of a part of a command here, so that it takes a minute and not ten.
+SMALLER = {"--scales 1000 --targets duckdb": "--scales 1 --targets duckdb"}
+
 FAILS = {  # exit codes that the page explains
     "python -m loader --plan --mode append": 2,
     "python -m loader --config shop.yml --verify-only": 1,
@@ -194,8 +197,8 @@ class Place:
 
     def play(self, command: Command) -> str:
         text = command.text
-        for invented, real in self.addresses.items():
-            text = text.replace(invented, real)
+        for shown, played in (self.addresses | SMALLER).items():
+            text = text.replace(shown, played)
         if text.startswith("export "):
             name, _, value = text.removeprefix("export ").partition("=")
             self.variables[name] = value
@@ -381,6 +384,7 @@ def test_what_is_not_run_has_its_test_or_reason() -> None:
     typed = {command.text for page in BY_PAGE.values() for command in page}
     assert set(ELSEWHERE) | set(NOT_RUN) | set(FAILS) | set(BUILD) <= typed, "no page has it"
     assert not set(ELSEWHERE) & set(NOT_RUN)
+    assert all(any(part in text and text not in NOT_RUN for text in typed) for part in SMALLER)
     for place in ELSEWHERE.values():
         module, test = place.split("::")
         (path,) = (REPO / "tests" / "python").rglob(module)
