@@ -34,7 +34,7 @@ from support.commands import (
     red_build,
     run,
     script,
-    small_project,
+    small_build,
 )
 from tools.servers import PostgresServer, free_port
 
@@ -267,30 +267,21 @@ def test_build_says_how_much_of_the_marts_it_wrote(later: Later) -> None:
     assert written in later.build.out
 
 
-@pytest.fixture(scope="module")
-def small_built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """A project of the star alone, with few tests, built: what is tested when is the same in it."""
-    project = small_project(tmp_path_factory.mktemp("small") / "project")
-    first = script(project, "build")
-    assert first.status == 0, first.out + first.err
-    return Built(project, first)
-
-
 @pytest.fixture
-def small(small_built: Built, tmp_path: Path) -> Path:
-    """The small project once more, to break things in."""
-    return Path(shutil.copytree(small_built.project, tmp_path / "small"))
+def small(tmp_path: Path) -> Path:
+    """A project of the star alone, with few tests, built: most goes the same way in it."""
+    return Path(shutil.copytree(small_build()[0], tmp_path / "small"))
 
 
 @pytest.mark.long
-def test_build_says_which_marts_it_rebuilt(copy: Path) -> None:
-    with duckdb.connect(str(copy / "warehouse.duckdb")) as warehouse:
+def test_build_says_which_marts_it_rebuilt(small: Path) -> None:
+    with duckdb.connect(str(small / "warehouse.duckdb")) as warehouse:
         warehouse.execute("alter table marts.dim_offices drop column phone")
-    done = run(copy, "make", "build")
+    done = script(small, "build")
     assert done.status == 0, done.out + done.err
     said = "dim_offices was rebuilt because its columns changed: new column phone"
     assert said in done.out and done.out.count("was rebuilt") == 1
-    assert said.partition(" was ")[2] in (copy / "logs" / "dbt.log").read_text("utf-8")
+    assert said.partition(" was ")[2] in (small / "logs" / "dbt.log").read_text("utf-8")
 
 
 def count_passed(done: Run) -> int:
@@ -300,12 +291,12 @@ def count_passed(done: Run) -> int:
 
 
 @pytest.mark.long
-def test_tests_of_a_large_shop_look_at_new_rows_only(small_built: Built, small: Path) -> None:
+def test_tests_of_a_large_shop_look_at_new_rows_only(small: Path) -> None:
     again = script(small, "build", TESTS="new", BUILD="all")
     assert again.status == 0, again.out + again.err
     assert "tests of large tables: of rows loaded after 2" in again.out
     assert "without unit tests" in again.out
-    assert 50 < count_passed(again) < count_passed(small_built.first)
+    assert 50 < count_passed(again) < count_passed(small_build()[1])
     fault_in_an_old_row(small)
     assert script(small, "build", TESTS="new").status == 0
     for everything in (("make", "build", "BUILD=all"), ("dbt", "build")):
@@ -351,9 +342,9 @@ def test_all_rows_are_tested_after(reason: str, small: Path) -> None:
 
 
 @pytest.mark.long
-def test_plain_dbt_works_after_it_without_flags(copy: Path) -> None:
+def test_plain_dbt_works_after_it_without_flags(small: Path) -> None:
     for command in ("build", "test -s fact_orders", "source freshness", "docs generate"):
-        done = run(copy, "dbt", *command.split())
+        done = run(small, "dbt", *command.split())
         assert done.status == 0, done.out
         if command == "test -s fact_orders":
             ran = re.search(r"Done\. PASS=(\d+) WARN=0 ERROR=0", done.out)
@@ -489,28 +480,28 @@ def test_profile_of_the_user_decides_where_dbt_and_the_loader_write(
 
 
 @pytest.mark.long
-def test_what_a_team_keeps_is_used(copy: Path) -> None:
-    shutil.copyfile(copy / "shop.sqlite", copy / "real.sqlite")
-    (copy / "shop.sqlite").unlink()
-    team = copy / "loader.yml"
+def test_what_a_team_keeps_is_used(small: Path) -> None:
+    shutil.copyfile(small / "shop.sqlite", small / "real.sqlite")
+    (small / "shop.sqlite").unlink()
+    team = small / "loader.yml"
     team.write_text("source: sqlite:///real.sqlite\nhash_columns: [customers.phone]\n", "utf-8")
     given = {"DUCKDB_PATH": "real.duckdb", "LOAD_HASH_SALT": "pepper"}
-    done = script(copy, "build", **given)
+    done = script(small, "build", **given)
     assert done.status == 0, done.out + done.err
     assert done.steps["load"].startswith("sqlite:///real.sqlite: ")
-    assert not (copy / "shop.sqlite").exists()
-    with duckdb.connect(str(copy / "real.duckdb"), read_only=True) as warehouse:
+    assert not (small / "shop.sqlite").exists()
+    with duckdb.connect(str(small / "real.duckdb"), read_only=True) as warehouse:
         phones = "select count(*) from raw_classicmodels.customers where length(phone) <> 64"
         assert warehouse.execute(phones).fetchall() == [(0,)]
     # SOURCE goes before the file, and the warehouse stays that of one shop.
-    before = digest(copy / "real.duckdb")
-    shutil.copyfile(copy / "real.sqlite", copy / "other.sqlite")
-    other = script(copy, "build", SOURCE="sqlite:///other.sqlite", **given)
+    before = digest(small / "real.duckdb")
+    shutil.copyfile(small / "real.sqlite", small / "other.sqlite")
+    other = script(small, "build", SOURCE="sqlite:///other.sqlite", **given)
     assert_one_sentence(other, "holds another shop, sqlite:///real.sqlite", "other.sqlite")
     # Without the file it would be the sample.
-    sample = script(copy, "build", LOAD_CONFIG="", **given)
+    sample = script(small, "build", LOAD_CONFIG="", **given)
     assert_one_sentence(sample, "holds another shop, sqlite:///real.sqlite", "give SOURCE again")
-    assert digest(copy / "real.duckdb") == before
+    assert digest(small / "real.duckdb") == before
 
 
 @pytest.mark.parametrize(
@@ -742,14 +733,14 @@ def test_shop_that_lost_what_the_models_read(copy: Path) -> None:
 
 
 @pytest.mark.long
-def test_table_that_is_gone_is_not_fresh(copy: Path) -> None:
+def test_table_that_is_gone_is_not_fresh(small: Path) -> None:
     """Also where the loader alone has seen it, and dbt alone is asked."""
-    with sqlite3.connect(copy / "shop.sqlite") as shop:
+    with sqlite3.connect(small / "shop.sqlite") as shop:
         shop.execute("drop table payments")
     source = ("--source", "sqlite:///shop.sqlite")
     for required in ((), ("--require", "models/")):
-        assert script(copy, "load", *source, *required).status == len(required) / 2
-        fresh = run(copy, "dbt", "source", "freshness", "-s", "source:classicmodels")
+        assert script(small, "load", *source, *required).status == len(required) / 2
+        fresh = run(small, "dbt", "source", "freshness", "-s", "source:classicmodels")
         assert re.findall(r"ERROR STALE freshness of (\S+)", fresh.out) == [
             "classicmodels.payments"
         ]
@@ -778,28 +769,28 @@ def test_make_takes_a_load_back(small: Path) -> None:
 
 
 @pytest.mark.long
-def test_column_that_is_accepted_as_unknown(copy: Path) -> None:
+def test_column_that_is_accepted_as_unknown(small: Path) -> None:
     """It makes no versions, in any dimension, when it goes and when it comes back."""
-    with sqlite3.connect(copy / "shop.sqlite") as shop:
+    with sqlite3.connect(small / "shop.sqlite") as shop:
         limits = shop.execute("select creditLimit, customerNumber from customers").fetchall()
         shop.execute("alter table customers drop column creditLimit")
     accept = "accept: [{column: customers.creditLimit, from: 2026-01-01, because: No credit <b>}]"
-    (copy / "loader.yml").write_text(accept, "utf-8")
-    before = versions_of(copy, "dim_customers")
-    done = script(copy, "build")
+    (small / "loader.yml").write_text(accept, "utf-8")
+    before = versions_of(small, "dim_customers")
+    done = script(small, "build")
     assert done.status == 0, done.out + done.err
     assert "WARNING: the source has changed: customers.creditlimit: column dropped" in done.out
     assert "customers.creditLimit, which is accepted since 2026-01-01 (No credit" in done.out
-    assert versions_of(copy, "dim_customers") == before
-    start = (copy / "target" / "site" / "index.html").read_text("utf-8")
+    assert versions_of(small, "dim_customers") == before
+    start = (small / "target" / "site" / "index.html").read_text("utf-8")
     assert "customers.creditLimit since 2026-01-01, accepted because: No credit &lt;b&gt;" in start
-    with sqlite3.connect(copy / "shop.sqlite") as shop:
+    with sqlite3.connect(small / "shop.sqlite") as shop:
         shop.execute("alter table customers add column creditLimit decimal(10,2)")
         shop.executemany("update customers set creditLimit = ? where customerNumber = ?", limits)
-    done = script(copy, "build")
+    done = script(small, "build")
     assert done.status == 0, done.out + done.err
     assert "remove it from accept" in done.out
-    assert versions_of(copy, "dim_customers") == before
+    assert versions_of(small, "dim_customers") == before
 
 
 def test_project_that_does_not_parse_is_an_error_without_a_traceback(copy: Path) -> None:
