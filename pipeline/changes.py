@@ -110,7 +110,8 @@ def _files(places: Iterable[Path]) -> Iterable[Path]:
 
 def _versions(warehouse: Warehouse) -> list[str]:
     found = [f"{sys.version_info[:2]}"]
-    for package in ("dbt-core", f"dbt-{warehouse.kind}", "duckdb", "psycopg"):
+    adapter = f"dbt-{warehouse.kind}"
+    for package in ("dbt-core", "dbt-common", adapter, "Jinja2", "duckdb", "psycopg"):
         try:
             found.append(version(package))
         except PackageNotFoundError:

@@ -30,7 +30,7 @@ from pipeline.dbt_runner.rows import (
     Relation,
     Run,
 )
-from pipeline.dbt_runner.speed import speed_up
+from pipeline.dbt_runner.speed import made, speed_up
 
 # The tag of the nodes that a build has chosen.
 CHOSEN = "chosen_by_make_build"
@@ -53,11 +53,14 @@ class Dbt:
         file: str = "",
         parsed: Parsed | None = None,
     ) -> None:
+        speed_up()
         from dbt.cli.main import dbtRunner
 
-        speed_up()
         self._file = file
-
+        self._parsed = parsed
+        if parsed:
+            parsed.read_made(*made())
+        self._made = [len(kept) for kept in made()]
         # Without the last two, "none" would silence logs/dbt.log too.
         self._options = [*options, "--log-level", "none", "--log-level-file", "debug"]
         self._show = show
@@ -74,6 +77,7 @@ class Dbt:
     def build(self, *arguments: str) -> Run:
         """Build and test the models. Raises DbtError when dbt cannot start."""
         done = self._invoke("build", *arguments)
+        self._keep_made()
         return Run(done.success, [result_of(found) for found in done.result.results])
 
     def build_some(self, nodes: Collection[str], *arguments: str) -> Run:
@@ -97,6 +101,7 @@ class Dbt:
                 node.tags.remove(CHOSEN)
             for node, comments in zip(lasting, commented, strict=True):
                 node.config.persist_docs = comments
+        self._keep_made()
         done.result.args["write_json"] = True
         target = Path(os.environ.get("DBT_TARGET_PATH") or "target")
         done.result.write(str(target / "run_results.json"))
@@ -262,6 +267,10 @@ class Dbt:
 
     def _models(self) -> list[Any]:
         return [n for n in self._manifest.nodes.values() if n.resource_type == "model"]
+
+    def _keep_made(self) -> None:
+        if self._parsed and [len(kept) for kept in made()] != self._made:
+            self._parsed.write_made(*made())
 
     def _invoke(self, *arguments: str) -> Any:
         self._reached = 0

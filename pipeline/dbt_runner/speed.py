@@ -7,13 +7,76 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from importlib import import_module
+from types import CodeType
 from typing import Any
 
 
 def speed_up() -> None:
-    """Let dbt do less in this process. To call it again changes nothing."""
+    """Let dbt do less in this process, best before its import. A second call changes nothing."""
+    _make_methods_when_called()
     _keep_type_testers()
+    _keep_templates()
+    _keep_schemas()
+    _write_events()
     _copy_macros()
+
+
+def _make_methods_when_called() -> None:
+    """Relies on the two functions with which mashumaro gives a class its methods.
+
+    dbt asks for methods that are made when they are first called. Until then mashumaro has two
+    thousand others that make them; to compile these takes a third of dbt's import.
+    """
+    from mashumaro.core.meta.code.builder import CodeBuilder
+
+    mixin: Any = import_module("mashumaro.mixins.dict")
+    packers, unpackers = mixin.compile_mixin_packer, mixin.compile_mixin_unpacker
+    if hasattr(packers, "mashumaros_own"):
+        return
+
+    def compile_packer(cls: Any, format_name: str = "dict", **given: Any) -> None:
+        if not _is_lazy(cls):
+            packers(cls, format_name, **given)
+            return
+        name = CodeBuilder(cls).get_pack_method_name((), format_name, given.get("encoder"))
+
+        def first_call(self: Any, *arguments: Any, **options: Any) -> Any:
+            builder = CodeBuilder(type(self), **_later(name, format_name, given))
+            builder.add_pack_method()
+            return getattr(self, name)(*arguments, **options)
+
+        setattr(cls, name, first_call)
+        setattr(cls, name.public, first_call)
+
+    def compile_unpacker(cls: Any, format_name: str = "dict", **given: Any) -> None:
+        if not _is_lazy(cls):
+            unpackers(cls, format_name, **given)
+            return
+        name = CodeBuilder(cls).get_unpack_method_name((), format_name, given.get("decoder"))
+
+        def first_call(own: Any, *arguments: Any, **options: Any) -> Any:
+            builder = CodeBuilder(own, **_later(name, format_name, given))
+            builder.add_unpack_method()
+            return getattr(own, name)(*arguments, **options)
+
+        setattr(cls, name, classmethod(first_call))
+        setattr(cls, name.public, classmethod(first_call))
+
+    compile_packer.mashumaros_own = packers  # type: ignore[attr-defined]
+    mixin.compile_mixin_packer = compile_packer
+    mixin.compile_mixin_unpacker = compile_unpacker
+
+
+def _is_lazy(cls: Any) -> bool:
+    return bool(getattr(getattr(cls, "Config", None), "lazy_compilation", False))
+
+
+def _later(name: str, format_name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """How mashumaro's own methods of this kind make what replaces them."""
+    given = {("default_dialect" if k == "dialect" else k): v for k, v in given.items()}
+    later = {"first_method": name, "allow_postponed_evaluation": False}
+    return {**later, "format_name": format_name, **given}
 
 
 def _keep_type_testers() -> None:
@@ -35,6 +98,94 @@ def _keep_type_testers() -> None:
 
     build_type_tester.kept = kept  # type: ignore[attr-defined]
     agate_helper.build_type_tester = build_type_tester
+
+
+def _keep_templates() -> None:
+    """Relies on the code of a template being that of its text and of the class of its environment.
+
+    dbt gives each of its environments the same filters and extensions.
+    """
+    from dbt_common.clients import jinja
+
+    if hasattr(jinja.MacroFuzzEnvironment.compile, "kept"):
+        return
+    jinjas_own = jinja.MacroFuzzEnvironment.compile
+    kept: dict[tuple[str, str], CodeType] = {}
+
+    def compile_once(environment: Any, source: Any, *names: Any, **options: Any) -> Any:
+        # To debug macros dbt writes the code of each into a file of its own.
+        if names or options or not isinstance(source, str) or jinja.MACRO_DEBUGGING:
+            return jinjas_own(environment, source, *names, **options)
+        key = (type(environment).__name__, source)
+        if key not in kept:
+            kept[key] = jinjas_own(environment, source)
+        return kept[key]
+
+    compile_once.kept, compile_once.jinjas_own = kept, jinjas_own  # type: ignore[attr-defined]
+    jinja.MacroFuzzEnvironment.compile = compile_once
+
+
+def _keep_schemas() -> None:
+    """Relies on the schema of a class being that of its code: dbt checks settings with it."""
+    from dbt_common.dataclass_schema import dbtClassMixin
+
+    dbts_own = vars(dbtClassMixin)["json_schema"].__func__
+    if hasattr(dbts_own, "kept"):
+        return
+    kept: dict[str, Any] = {}
+
+    def json_schema(cls: Any) -> Any:
+        name = f"{cls.__module__}.{cls.__qualname__}"
+        if name not in kept:
+            kept[name] = dbts_own(cls)
+        return kept[name]
+
+    json_schema.kept, json_schema.dbts_own = kept, dbts_own  # type: ignore[attr-defined]
+    dbtClassMixin.json_schema = classmethod(json_schema)
+
+
+def made() -> tuple[dict[tuple[str, str], CodeType], dict[str, Any]]:
+    """The templates and schemas of this process, after `speed_up`; a later one may add them."""
+    from dbt_common.clients.jinja import MacroFuzzEnvironment
+    from dbt_common.dataclass_schema import dbtClassMixin
+
+    templates: Any = MacroFuzzEnvironment.compile
+    return templates.kept, vars(dbtClassMixin)["json_schema"].__func__.kept
+
+
+def _write_events() -> None:
+    """Relies on the fields of an event, and on dbt's own list of the secrets of an invocation.
+
+    dbt writes an event by way of a dictionary and a date as text, and looks for secrets in all
+    variables of the environment, for each line of its log.
+    """
+    from dbt.events import logging
+    from dbt_common.context import get_invocation_context
+    from dbt_common.events import base_types, event_manager
+    from dbt_common.exceptions import scrub_secrets
+
+    dbts_own = event_manager.msg_from_base_event
+    if hasattr(dbts_own, "dbts_own"):
+        return
+
+    def message_of(event: Any, level: Any = None) -> Any:
+        message = getattr(event.PROTO_TYPES_MODULE, f"{type(event).__name__}Msg")()
+        info = message.info
+        info.level = (level or event.level_tag()).value
+        info.msg = event.message()
+        info.invocation_id = base_types.get_invocation_id()
+        info.extra.update(base_types.get_global_metadata_vars())
+        info.ts.GetCurrentTime()
+        info.pid = base_types.get_pid()
+        info.thread = base_types.get_thread_name()
+        info.code = event.code()
+        info.name = type(event).__name__
+        message.data.CopyFrom(event.pb_msg)
+        return message
+
+    message_of.dbts_own = dbts_own  # type: ignore[attr-defined]
+    event_manager.msg_from_base_event = message_of
+    logging.env_scrubber = lambda text: scrub_secrets(text, get_invocation_context().env_secrets)
 
 
 def _copy_macros() -> None:

@@ -10,6 +10,7 @@ import sys
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from types import CodeType
 
 import duckdb
 import pytest
@@ -140,8 +141,20 @@ def test_a_parsed_project_is_taken_for_the_same_code_only(tmp_path: Path) -> Non
     assert found.metadata.project_name == "shop"
     assert found.ref_lookup.find("orders", None, None, found) is None
     assert Parsed(parsed.path, "other code").read() is None
-    parsed.path.write_bytes(parsed.path.read_bytes()[:-100])
+    parsed.write_made({"a template": compile("1 + 1", "", "eval")}, {"a class": {"type": "object"}})
+    codes: dict[str, CodeType] = {}
+    schemas: dict[str, object] = {"another": {}}
+    Parsed(parsed.path, "other code").read_made(codes, schemas)
+    assert not codes
+    parsed.read_made(codes, schemas)
+    assert eval(codes["a template"]) == 2
+    assert schemas == {"another": {}, "a class": {"type": "object"}}
+    for path in parsed.path.parent.iterdir():
+        path.write_bytes(path.read_bytes()[:-10])
     assert parsed.read() is None
+    codes.clear()
+    parsed.read_made(codes, schemas)
+    assert not codes
     parsed.forget()
     assert not parsed.path.exists()
 
