@@ -160,9 +160,9 @@ def _write_events() -> None:
     variables of the environment, for each line of its log.
     """
     from dbt.events import logging
-    from dbt_common.context import get_invocation_context
+    from dbt_common.context import try_get_invocation_context
     from dbt_common.events import base_types, event_manager
-    from dbt_common.exceptions import scrub_secrets
+    from dbt_common.exceptions import env_secrets, scrub_secrets
 
     dbts_own = event_manager.msg_from_base_event
     if hasattr(dbts_own, "dbts_own"):
@@ -183,9 +183,14 @@ def _write_events() -> None:
         message.data.CopyFrom(event.pb_msg)
         return message
 
+    def without_secrets(text: str) -> Any:
+        # The thread in which dbt hears of a failed node has no context; an error there ends in a wait.
+        context = try_get_invocation_context()
+        return scrub_secrets(text, context.env_secrets if context else env_secrets())
+
     message_of.dbts_own = dbts_own  # type: ignore[attr-defined]
     event_manager.msg_from_base_event = message_of
-    logging.env_scrubber = lambda text: scrub_secrets(text, get_invocation_context().env_secrets)
+    logging.env_scrubber = without_secrets
 
 
 def _copy_macros() -> None:

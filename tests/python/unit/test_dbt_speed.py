@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from threading import Thread
 
 import pytest
 from dbt.adapters.events.types import SQLQuery
@@ -131,3 +132,9 @@ def test_the_log_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DBT_ENV_SECRET_TOKEN", "hush")
     set_invocation_context(dict(os.environ))
     assert logging.env_scrubber("with hush in it") == "with ***** in it"
+    # dbt has threads without its context.
+    found: list[str] = []
+    thread = Thread(target=lambda: found.append(logging.env_scrubber("hush")))
+    thread.start()
+    thread.join()
+    assert found == ["*****"]
