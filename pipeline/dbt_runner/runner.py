@@ -30,7 +30,7 @@ from pipeline.dbt_runner.rows import (
     Relation,
     Run,
 )
-from pipeline.dbt_runner.speed import made, speed_up
+from pipeline.dbt_runner.speed import lasting, made, speed_up
 
 # The tag of the nodes that a build has chosen.
 CHOSEN = "chosen_by_make_build"
@@ -53,9 +53,11 @@ class Dbt:
         file: str = "",
         parsed: Parsed | None = None,
     ) -> None:
-        speed_up()
-        from dbt.cli.main import dbtRunner
+        with lasting():
+            speed_up()
+            from dbt.cli.main import dbtRunner
 
+            self._manifest: Any = parsed.read() if parsed else None
         self._file = file
         self._parsed = parsed
         if parsed:
@@ -66,7 +68,6 @@ class Dbt:
         self._show = show
         self._reached = 0
         self._runner = dbtRunner(callbacks=[self._on_event])
-        self._manifest: Any = parsed.read() if parsed else None
         if self._manifest is None:
             self._manifest = self._invoke("parse", "--no-write-json").result
             if parsed:
