@@ -52,7 +52,8 @@ class Parsed:
 
     def write_made(self, *kept: dict[Any, Any]) -> None:
         """Leave what is plain data or code for the next build, if there is room for it."""
-        _write(self._made, marshal.dumps((self.key, *kept)))
+        plain = [{name: made for name, made in one.items() if _is_plain(made)} for one in kept]
+        _write(self._made, marshal.dumps((self.key, *plain)))
 
     @property
     def _made(self) -> Path:
@@ -62,6 +63,14 @@ class Parsed:
         """Let the project be parsed anew."""
         with suppress(OSError):
             self.path.unlink()
+
+
+def _is_plain(made: Any) -> bool:
+    try:
+        marshal.dumps(made)
+    except ValueError:  # some schemas have an enumeration as a default
+        return False
+    return True
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -141,7 +141,10 @@ def test_a_parsed_project_is_taken_for_the_same_code_only(tmp_path: Path) -> Non
     assert found.metadata.project_name == "shop"
     assert found.ref_lookup.find("orders", None, None, found) is None
     assert Parsed(parsed.path, "other code").read() is None
-    parsed.write_made({"a template": compile("1 + 1", "", "eval")}, {"a class": {"type": "object"}})
+    parsed.write_made(
+        {"a template": compile("1 + 1", "", "eval")},
+        {"a class": {"type": "object"}, "no": object()},
+    )
     codes: dict[str, CodeType] = {}
     schemas: dict[str, object] = {"another": {}}
     Parsed(parsed.path, "other code").read_made(codes, schemas)
