@@ -6,12 +6,19 @@ Nothing but time changes. dbt without it, as on the command line, comes to the s
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
+from threading import local
 from types import CodeType
 from typing import Any
+
+# After a statement that begins so, a table has the columns that it had before.
+_LEAVES_COLUMNS = re.compile(
+    r"\s*(/\*.*?\*/\s*)*(select|describe|comment on|insert|update|delete)\b", re.DOTALL | re.I
+)
 
 
 @contextmanager
@@ -36,6 +43,7 @@ def speed_up() -> None:
     _keep_schemas()
     _write_events()
     _copy_macros()
+    _keep_columns()
 
 
 def _make_methods_when_called() -> None:
@@ -241,3 +249,38 @@ def found_macros(namespace: Any) -> dict[str, Any]:
     for place in reversed(list(namespace._search_order())):
         found.update(place)
     return found
+
+
+def _keep_columns() -> None:
+    """Relies on all statements going through `add_query`, and each node having its own thread.
+
+    A snapshot asks ten times for the columns of three tables, each time with all macros around it.
+    """
+    from dbt.adapters.sql import SQLAdapter
+    from dbt.adapters.sql.connections import SQLConnectionManager
+
+    if hasattr(SQLAdapter.get_columns_in_relation, "dbts_own"):
+        return
+    dbts_own, add_query = SQLAdapter.get_columns_in_relation, SQLConnectionManager.add_query
+    known = local()
+
+    def get_columns_in_relation(adapter: Any, relation: Any) -> Any:
+        columns = vars(known).setdefault("columns", {})
+        place = adapter.type(), str(relation)
+        if place not in columns:
+            columns[place] = dbts_own(adapter, relation)
+        return list(columns[place])
+
+    def add_query_and_forget(connections: Any, sql: str, *more: Any, **named: Any) -> Any:
+        if not leaves_columns(sql):
+            vars(known).clear()
+        return add_query(connections, sql, *more, **named)
+
+    get_columns_in_relation.dbts_own = dbts_own  # type: ignore[attr-defined]
+    SQLAdapter.get_columns_in_relation = get_columns_in_relation
+    SQLConnectionManager.add_query = add_query_and_forget
+
+
+def leaves_columns(sql: str) -> bool:
+    """Whether all tables surely have the same columns after a text of SQL."""
+    return bool(_LEAVES_COLUMNS.match(sql)) and ";" not in sql.strip().rstrip(";")

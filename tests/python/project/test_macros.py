@@ -145,6 +145,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The project's macros and settings without its models, which take seconds to parse."""
     project = project_without_models(tmp_path_factory.mktemp("bare"))
     (project.folder / "macros" / "dropping.sql").write_text(DROPPING, "utf-8")
+    (project.folder / "macros" / "altering.sql").write_text(ALTERING, "utf-8")
     return project
 
 
@@ -268,6 +269,35 @@ def test_a_rebuild_says_which_columns_changed(marts: Marts, store: Warehouse) ->
     # A person who asks for it gets dbt's own answer.
     marts.declare("rebuilt", "a, b, c")
     assert "rebuilt" not in marts.run("rebuilt", FIRST, "--full-refresh")
+
+
+# -- columns that are known already ----------------------------------------------------------------
+
+ALTERING = """
+{% macro alter_and_look() -%}
+    {%- set altered = api.Relation.create(schema=target.schema, identifier='altered') -%}
+    {%- set found = [] -%}
+    {%- for statement in [
+        'create table ' ~ altered ~ ' (a integer)',
+        'insert into ' ~ altered ~ ' values (1)',
+        'alter table ' ~ altered ~ ' add column b integer',
+        'delete from ' ~ altered ~ '; alter table ' ~ altered ~ ' add column c integer',
+    ] -%}
+        {%- do run_query(statement) -%}
+        {%- for _ in range(2) -%}
+            {%- set columns = adapter.get_columns_in_relation(altered) -%}
+            {%- do found.append(columns | map(attribute='name') | join) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- if found != ['a', 'a', 'a', 'a', 'ab', 'ab', 'abc', 'abc'] -%}
+        {%- do exceptions.raise_compiler_error(found | string) -%}
+    {%- endif -%}
+{%- endmacro %}
+"""
+
+
+def test_columns_are_those_of_now(bare: Project, marts: Marts) -> None:
+    assert bare.operation(marts.store, "alter_and_look")
 
 
 # -- tables that are dropped while somebody reads --------------------------------------------------

@@ -22,7 +22,7 @@ from dbt_common.events import event_manager
 from dbt_common.events.base_types import EventLevel
 
 from pipeline.dbt_runner import speed_up
-from pipeline.dbt_runner.speed import found_macros, made
+from pipeline.dbt_runner.speed import found_macros, leaves_columns, made
 
 ROWS = [{"code": "007", "price": Decimal("1.50"), "none": None, "note": "null"}]
 COLUMNS = ("code", "price", "none", "note")
@@ -138,3 +138,23 @@ def test_the_log_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     thread.start()
     thread.join()
     assert found == ["*****"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "leaves"),
+    [
+        ("select 1", True),
+        ("/* {app: dbt} */\n  Select 1;", True),
+        ("describe (select 1)", True),
+        ("delete from a", True),
+        ("create table a as select 1", False),
+        ("/* select */ alter table a drop column b", False),
+        ("select 1; alter table a drop column b", False),
+        ("with a as (select 1) select 1", False),
+        ("selected", False),
+        ("commit", False),
+        ("", False),
+    ],
+)
+def test_what_leaves_the_columns_of_tables(sql: str, leaves: bool) -> None:
+    assert leaves_columns(sql) is leaves
