@@ -33,11 +33,13 @@ from pages.lineage import write_lineage
 from pipeline.dbt_packages import install_packages
 from pipeline.dbt_runner import Node, nodes_of, speed_up
 from support.clone import REPO, copy_project
+from support.events import make_events_when_heard
 from support.one_run import once
 from support.shim import Shim, prepare
 from tools.servers import HOST, PostgresServer
 
 speed_up()
+make_events_when_heard()
 
 # What dbt remembers of a parsed project.
 PARSED = "partial_parse.msgpack"
@@ -337,6 +339,12 @@ class Project:
             {r.node.name: str(r.status) for r in nodes},
             {r.node.name: str(r.message) for r in nodes if r.message},
         )
+
+    def leave_comments(self, warehouse: Warehouse) -> None:
+        """Let builds write no more comments, as `make build` does while the code is the same."""
+        for node in self._manifest(warehouse).nodes.values():
+            if node.config.get("persist_docs"):
+                node.config.persist_docs = {}
 
     def nodes(self, warehouse: Warehouse) -> list[Node]:
         """What `make build` knows of the project's nodes."""

@@ -212,6 +212,7 @@ class Story:
         marts = self.project.marts(self.warehouse)
         self.columns = {mart.name: ", ".join(mart.columns) for mart in marts}
         self.build("--full-refresh")
+        self.project.leave_comments(self.warehouse)
 
     def check(self, whole: bool = False) -> None:
         """Every model of the star is a full refresh of itself, and the account agrees.
