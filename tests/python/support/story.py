@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import duckdb
 import pytest
 
 import loader.run
@@ -477,6 +478,7 @@ def begun(
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loader.run, "_now", clock.now)
+        patch.setattr(duckdb, "connect", in_one_thread(duckdb.connect))
         shop = RandomShop(folder / "shop.sqlite", random)
         account = Account(project.folder / "seeds" / "countries.csv")
         story = kind(project, warehouse, shop, clock, account)
@@ -496,6 +498,17 @@ def begun_for(
         warehouse = PostgresWarehouse(request.getfixturevalue("postgres"), own(name))
     with begun(Project(folders.mktemp("project")), warehouse, folder, random) as story:
         yield story
+
+
+def in_one_thread(connect: Callable[..., Any]) -> Callable[..., Any]:
+    """Of so few rows, what DuckDB does in several threads costs more than it saves."""
+
+    def connected(*arguments: Any, **settings: Any) -> Any:
+        connection = connect(*arguments, **settings)
+        connection.execute("set threads = 1")
+        return connection
+
+    return connected
 
 
 def is_of_the_star(model: str) -> bool:
