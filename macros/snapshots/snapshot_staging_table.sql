@@ -1,5 +1,14 @@
 {#- Adds to dbt's snapshot_staging_table; relies on snapshots asking it, and it alone, which versions end and begin. -#}
 {% macro default__snapshot_staging_table(strategy, source_sql, target_relation) -%}
+    {#- dbt asks twice, and nothing is written between. -#}
+    {%- if not kept_result('snapshot_staging') -%}
+        {%- set staging = snapshot_staging(strategy, source_sql, target_relation) -%}
+        {%- do store_raw_result('snapshot_staging', message=staging, code='STAGING', rows_affected=none) -%}
+    {%- endif -%}
+    {{ return(kept_result('snapshot_staging').response | string) }}
+{%- endmacro %}
+
+{% macro snapshot_staging(strategy, source_sql, target_relation) -%}
     {%- set limits = snapshot_limits(target_relation) -%}
     {%- if limits is none -%}
         {{ return(dbt.default__snapshot_staging_table(strategy, source_sql, target_relation)) }}
@@ -15,15 +24,6 @@
 {%- endmacro %}
 
 {% macro snapshot_limits(target_relation) -%}
-    {#- dbt asks twice; temporary tables have other names each time. -#}
-    {%- set known = kept_result('snapshot_limits') -%}
-    {%- if known -%}
-        {%- set names = known.data[0] -%}
-        {{ return({
-            'keys': api.Relation.create(identifier=names[0]),
-            'versions': api.Relation.create(identifier=names[1])
-        }) }}
-    {%- endif -%}
     {%- set key, staging = config.get('unique_key'), staging_of_snapshot() -%}
     {%- set since = compared_through(target_relation, staging) if key is string -%}
     {%- if not since -%}
