@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -483,7 +484,8 @@ def begun(
         account = Account(project.folder / "seeds" / "countries.csv")
         story = kind(project, warehouse, shop, clock, account)
         story.begin()
-        yield story
+        with seldom_collected():
+            yield story
         shop.close()
 
 
@@ -498,6 +500,20 @@ def begun_for(
         warehouse = PostgresWarehouse(request.getfixturevalue("postgres"), own(name))
     with begun(Project(folders.mktemp("project")), warehouse, folder, random) as story:
         yield story
+
+
+@contextlib.contextmanager
+def seldom_collected() -> Iterator[None]:
+    """Let Python look for garbage seldom, and not among the objects of the parsed project."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def in_one_thread(connect: Callable[..., Any]) -> Callable[..., Any]:
