@@ -17,6 +17,7 @@ from support.story import SNAPSHOTS, Story, read_tables
 KNOWN_SEED, KNOWN_ROUNDS = 7, 12
 
 CUSTOMER, REPRESENTATIVE, ORDER, LEFT_ALONE = 70_001, 70_002, 70_003, 70_004
+MANAGER, OFFICE = 70_005, "70006"
 COMING = str(FIRST_DAY + timedelta(days=300))
 
 
@@ -39,11 +40,17 @@ def columns_change_and_somebody_is_awaited(story: Story) -> list[str]:
 
 
 def somebody_comes_and_others_go(story: Story) -> list[str]:
-    """The representative is there; a line, a payment and an order are gone, lines of it stay."""
+    """The representative is there; a line, a payment and an order are gone, lines of it stay.
+
+    The representative has a manager and an office, which nobody else has.
+    """
     shop = story.shop
     changed = columns_change(story, first=False)
-    (_, *employee) = shop.run("select * from employees order by 1 limit 1")[0]
-    shop.insert("employees", (REPRESENTATIVE, *employee))
+    (_, *office) = shop.run("select * from offices order by 1 limit 1")[0]
+    shop.insert("offices", (OFFICE, *office))
+    (_, *employee, _, _, title) = shop.run("select * from employees order by 1 limit 1")[0]
+    shop.insert("employees", (MANAGER, *employee, OFFICE, None, title))
+    shop.insert("employees", (REPRESENTATIVE, *employee, OFFICE, MANAGER, title))
     shop.run("update orders set status = ' ' where \"orderNumber\" = ?", ORDER)
     for table in ("orderdetails", "payments"):
         shop.delete(table, shop.run(f"select * from {table} order by 1, 2 limit 1")[0])
@@ -71,10 +78,34 @@ def facts_are_newer_than_their_customers(story: Story) -> list[str]:
     return [f"facts are built before {CUSTOMER} and {REPRESENTATIVE} are snapshot"]
 
 
+def only_chance(story: Story) -> list[str]:
+    """Facts are then newer than the last planned change, and look no more at its load."""
+    return []
+
+
+def the_manager_changes(story: Story) -> list[str]:
+    """The representative has a new version without a change of their own."""
+    name = 'update employees set "lastName" = ? where "employeeNumber" = ?'
+    story.shop.run(name, "Another name", MANAGER)
+    story.load()
+    return [f"{MANAGER}, the manager of {REPRESENTATIVE}, has another name"]
+
+
+def the_office_changes(story: Story) -> list[str]:
+    """The same because of the office."""
+    story.shop.run('update offices set territory = ? where "officeCode" = ?', "Moon", OFFICE)
+    story.load()
+    return [f"{OFFICE}, the office of {REPRESENTATIVE}, is of another territory"]
+
+
 PLANNED: Sequence[Callable[[Story], list[str]]] = (
     columns_change_and_somebody_is_awaited,
     somebody_comes_and_others_go,
     facts_are_newer_than_their_customers,
+    only_chance,
+    the_manager_changes,
+    only_chance,
+    the_office_changes,
 )
 
 
@@ -89,7 +120,7 @@ def columns_change(story: Story, *, first: bool) -> list[str]:
         definition = TABLES[table]
         keys = set(definition.primary_key)
         columns = [c for c in definition.columns if c.name not in {*keys, "image"}]
-        mine = (CUSTOMER, REPRESENTATIVE, ORDER, LEFT_ALONE)
+        mine = (CUSTOMER, REPRESENTATIVE, ORDER, LEFT_ALONE, MANAGER, OFFICE)
         # What chance has changed in this round has a new version whatever column changes.
         known = story.account.newest(table)
         rows = [
