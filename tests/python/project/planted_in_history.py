@@ -141,6 +141,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
 # Why no round can see these.
 UNSEEN = {
     "employees by their newest version": "no value is another, only more is made again",
+    "merged versions stamped as the newest": "no value is another, only more is made again",
     "place of an order": "only a load that is taken back replaces a first version under its key",
     "gone lines of the newest load": "a load's rows and its tombstones are there at once",
     "versions of no time": "only a load that arrives while orders are snapshot leaves one",
