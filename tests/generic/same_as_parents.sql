@@ -4,7 +4,7 @@
 {%- set rows = [] -%}
 {%- if untested -%}
     {%- do rows.append('where ' ~ untested) -%}
-{%- elif most_rows and execute and env_var('TESTS', '') != 'all' -%}
+{%- elif most_rows and execute and env_var('TESTS', '') != 'all' and load_cached_relation(parents[0].to) -%}
     {%- set query -%}
         select {{ key }} from {{ parents[0].to }}
         order by {{ key }}
