@@ -359,10 +359,10 @@ FINDS = {
     (
         "tests/singular/_singular_tests.yml",
         "    description: >\n"
-        "      The wide view has as many lines as the star, and the same sums of quantities and amounts. "
-        "All lines\n"
-        "      are counted, while `orders_obt_says_what_the_star_says` compares 100,000 (all with "
-        "`TESTS=all`).\n",
+        "      The wide view has as many lines as the star, and the same sums of quantities"
+        " and amounts. All lines\n"
+        "      are counted, while `orders_obt_says_what_the_star_says` compares 100,000 (all with"
+        " `TESTS=all`).\n",
         "",
     ): ["test orders_obt_reconciles_with_fact_orders has no description"],
     ("seeds/_seeds.yml", "Spelling of the country.", "The country name."): [
