@@ -10,8 +10,8 @@
         order by {{ key }}
         limit 2 offset {{ most_rows - 1 }}
     {%- endset -%}
-    {%- set keys = run_query(query).columns[0].values() -%}
-    {%- do rows.append('where ' ~ key ~ " <= '" ~ keys[0] ~ "'") if keys | length == 2 -%}
+    {%- set found = run_query(query).rows -%}
+    {%- do rows.append('where ' ~ key ~ " <= '" ~ found[0][0] ~ "'") if found | length == 2 -%}
 {%- endif -%}
 {%- set compared = [] -%}
 {%- for parent in parents -%}
