@@ -10,10 +10,10 @@
         {%- endset -%}
         {{ remove_rows(arg_dict, condition) }}
     {%- endif -%}
-    {{ write_changed_rows(arg_dict) }}
+    {{ write_changed_rows(arg_dict, condition) }}
 {%- endmacro %}
 
-{% macro write_changed_rows(arg_dict) -%}
+{% macro write_changed_rows(arg_dict, gone) -%}
     {%- set target, source = arg_dict['target_relation'], arg_dict['temp_relation'] -%}
     {%- set key = key_columns(arg_dict) -%}
     {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
@@ -27,6 +27,7 @@
         ~ and_predicates(arg_dict)
     ) -%}
     {%- do count_rows('rows_changed', 'from ' ~ changes) -%}
+    {%- do keep_changes(arg_dict, changes, gone) -%}
 
     delete from {{ target }}
     where {{ key }} in (select {{ key_columns(arg_dict, bare=true) }} from {{ changes }})

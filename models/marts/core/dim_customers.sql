@@ -1,4 +1,4 @@
-{{ config(unique_key='customer_version_key', meta={'history_of': 'customer_number'}) }}
+{{ config(unique_key='customer_version_key', meta={'history_of': 'customer_number', 'keeps_changes': true}) }}
 {%- set since = built_through() %}
 
 with {% if since -%}

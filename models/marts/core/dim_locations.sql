@@ -1,4 +1,4 @@
-{{ config(unique_key='location_key') }}
+{{ config(unique_key='location_key', meta={'keeps_changes': true}) }}
 
 with locations as (
 

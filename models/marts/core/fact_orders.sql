@@ -4,11 +4,12 @@
     dist='customer_key',
     sort='order_date',
     meta={
+        'keeps_changes': true,
         'tombstones': {
             'model': 'stg_classicmodels__tombstones', 'key': ['order_number', 'product_code']
         }
     },
-    indexes=index_on(['_loaded_at', 'order_line_key'])
+    indexes=index_on(['_loaded_at', 'order_line_key', 'order_number', 'customer_key'])
 ) }}
 
 with customers as (

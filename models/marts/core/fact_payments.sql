@@ -4,6 +4,7 @@
     dist='customer_key',
     sort='payment_date',
     meta={
+        'keeps_changes': true,
         'tombstones': {
             'model': 'stg_classicmodels__payment_tombstones',
             'key': ['customer_number', 'check_number']

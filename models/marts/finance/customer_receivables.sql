@@ -1,24 +1,53 @@
-{{ config(unique_key='customer_key') }}
+{{ config(
+    unique_key='customer_key',
+    meta={'limited_to': {
+        'column': 'customer_key',
+        'changed_in': ['fact_orders', 'fact_payments', 'dim_customers'],
+        'follows_day': true
+    }}
+) }}
+{%- set changed_customers = changed_keys(
+    'customer_key', ['fact_orders', 'fact_payments', 'dim_customers']
+) -%}
 
 {#- The shop keeps no terms of payment: an invoice leaves with the goods and is due in a month. -#}
 {%- set days_to_pay = 30 -%}
 
-with order_lines as (
+with {% if is_limited() -%}
+changed_customers as (
+
+    {{ changed_customers }}
+
+),
+
+{% endif -%}
+
+order_lines as (
 
     select * from {{ ref('fact_orders') }}
-    where is_revenue
+    where
+        is_revenue
+    {%- if is_limited() %}
+        and customer_key in (select changed_customers.customer_key from changed_customers)
+    {%- endif %}
 
 ),
 
 payments as (
 
     select * from {{ ref('fact_payments') }}
+    {%- if is_limited() %}
+    where customer_key in (select changed_customers.customer_key from changed_customers)
+    {%- endif %}
 
 ),
 
 customers as (
 
     select * from {{ ref('dim_customers_current') }}
+    {%- if is_limited() %}
+    where customer_key in (select changed_customers.customer_key from changed_customers)
+    {%- endif %}
 
 ),
 

@@ -1,15 +1,37 @@
-{{ config(unique_key='payment_match_key') }}
+{{ config(
+    unique_key='payment_match_key',
+    meta={'limited_to': {
+        'column': 'customer_key', 'changed_in': ['fact_orders', 'fact_payments']
+    }}
+) }}
+{%- set changed_customers = changed_keys('customer_key', ['fact_orders', 'fact_payments']) %}
 
-with order_lines as (
+with {% if is_limited() -%}
+changed_customers as (
+
+    {{ changed_customers }}
+
+),
+
+{% endif -%}
+
+order_lines as (
 
     select * from {{ ref('fact_orders') }}
-    where is_revenue
+    where
+        is_revenue
+    {%- if is_limited() %}
+        and customer_key in (select changed_customers.customer_key from changed_customers)
+    {%- endif %}
 
 ),
 
 payments as (
 
     select * from {{ ref('fact_payments') }}
+    {%- if is_limited() %}
+    where customer_key in (select changed_customers.customer_key from changed_customers)
+    {%- endif %}
 
 ),
 

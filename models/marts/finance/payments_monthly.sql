@@ -1,9 +1,10 @@
 {{ config(unique_key='year_month') }}
 
-with order_lines as (
+-- All order lines that count as revenue, added up by day.
+with sales as (
 
-    select * from {{ ref('fact_orders') }}
-    where is_revenue
+    select * from {{ ref('sales_daily') }}
+    where line_count > 0
 
 ),
 
@@ -36,10 +37,10 @@ monthly_orders as (
     select
         dates.year_month,
         dates.month_start_date,
-        sum(order_lines.revenue_amount) as ordered_amount
+        sum(sales.revenue_amount) as ordered_amount
 
-    from order_lines
-    left join dates on order_lines.order_date_key = dates.date_key
+    from sales
+    left join dates on sales.order_date_key = dates.date_key
     group by
         dates.year_month,
         dates.month_start_date
@@ -65,7 +66,7 @@ monthly_payments as (
 
 business_days as (
 
-    select order_date as business_date from order_lines
+    select order_date as business_date from sales
     union all
     select payment_date as business_date from payments
 

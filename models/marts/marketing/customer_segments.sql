@@ -1,9 +1,8 @@
 {{ config(unique_key='customer_key') }}
 
-with order_lines as (
+with customer_orders as (
 
-    select * from {{ ref('fact_orders') }}
-    where is_revenue
+    select * from {{ ref('int_customer_orders_counted') }}
 
 ),
 
@@ -17,21 +16,6 @@ customers as (
 data_through as (
 
     select * from {{ ref('int_data_through') }}
-
-),
-
-customer_orders as (
-
-    select
-        customer_key,
-        count(distinct order_number) as order_count,
-        count(distinct order_date) as order_day_count,
-        sum(revenue_amount) as revenue_amount,
-        min(order_date) as first_order_date,
-        max(order_date) as last_order_date
-    from order_lines
-    where order_date is not null
-    group by customer_key
 
 ),
 

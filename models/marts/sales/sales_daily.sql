@@ -1,9 +1,17 @@
 {{ config(unique_key='sales_daily_key') }}
 
+{#- Where known lines have moved to another product line or country, all are added up again. -#}
+{%- set by_changes = built_through() and not (
+    has_other_values(ref('dim_products'), ['product_version_key', 'product_line'])
+    or has_other_values(
+        ref('dim_locations'),
+        ['location_key', 'country_standard_name', 'country', 'region', 'territory']
+    )
+) %}
+
 with order_lines as (
 
-    select * from {{ ref('fact_orders') }}
-    where is_revenue
+    {{ lines_with_changes(ref('fact_orders'), by_changes) }}
 
 ),
 
@@ -37,30 +45,95 @@ plausible_days as (
 
 ),
 
-sales as (
+-- Each order once for each of its product lines: how many lines it has now, and how much more of
+-- everything than after the last build.
+orders as (
 
     select
+        order_lines.order_number,
         order_lines.order_date_key,
+        order_lines.location_key,
         products.product_line,
-        coalesce(locations.country_standard_name, locations.country) as country,
-        locations.region,
-        locations.territory,
-        count(distinct order_lines.order_number) as order_count,
-        count(*) as line_count,
-        sum(order_lines.quantity_ordered) as unit_count,
-        sum(order_lines.revenue_amount) as revenue_amount,
-        sum(order_lines.gross_margin_amount) as gross_margin_amount,
-        sum(order_lines.discount_amount) as discount_amount
+        sum(order_lines.lines_now) as lines_now,
+        sum(order_lines.change) as line_count,
+        sum(order_lines.change * order_lines.quantity_ordered) as unit_count,
+        sum(order_lines.change * order_lines.revenue_amount) as revenue_amount,
+        sum(order_lines.change * order_lines.gross_margin_amount) as gross_margin_amount,
+        sum(order_lines.change * order_lines.discount_amount) as discount_amount
 
     from order_lines
     left join products on order_lines.product_version_key = products.product_version_key
-    left join locations on order_lines.location_key = locations.location_key
+    where order_lines.is_revenue
     group by
+        order_lines.order_number,
         order_lines.order_date_key,
-        products.product_line,
-        coalesce(locations.country_standard_name, locations.country),
+        order_lines.location_key,
+        products.product_line
+
+),
+
+added_sales as (
+
+    select
+        orders.order_date_key,
+        orders.product_line,
+        coalesce(locations.country_standard_name, locations.country) as country,
         locations.region,
-        locations.territory
+        locations.territory,
+        case when orders.lines_now > 0 then 1 else 0 end
+        - case when orders.lines_now > orders.line_count then 1 else 0 end as order_count,
+        orders.line_count,
+        orders.unit_count,
+        orders.revenue_amount,
+        orders.gross_margin_amount,
+        orders.discount_amount
+
+    from orders
+    left join locations on orders.location_key = locations.location_key
+    {%- if by_changes %}
+
+    union all
+
+    -- after the last build
+    select
+        order_date_key,
+        product_line,
+        country,
+        region,
+        territory,
+        order_count,
+        line_count,
+        unit_count,
+        revenue_amount,
+        gross_margin_amount,
+        discount_amount
+    from {{ this }}
+    {%- endif %}
+
+),
+
+sales as (
+
+    select
+        order_date_key,
+        product_line,
+        country,
+        region,
+        territory,
+        sum(order_count) as order_count,
+        sum(line_count) as line_count,
+        sum(unit_count) as unit_count,
+        sum(revenue_amount) as revenue_amount,
+        sum(gross_margin_amount) as gross_margin_amount,
+        sum(discount_amount) as discount_amount
+    from added_sales
+    group by
+        order_date_key,
+        product_line,
+        country,
+        region,
+        territory
+    having sum(line_count) > 0
 
 ),
 
@@ -78,11 +151,12 @@ markets as (
 
 first_sale as (
 
-    select min(order_lines.order_date) as order_date
+    select min(dates.date_day) as order_date
 
-    from order_lines
+    from sales
+    left join dates on sales.order_date_key = dates.date_key
     -- one row; a stray day before the others would bring all days in between
-    inner join plausible_days on order_lines.order_date >= plausible_days.first_date
+    inner join plausible_days on dates.date_day >= plausible_days.first_date
 
 ),
 

@@ -434,10 +434,10 @@ class Project:
         SemanticManifest(self._manifest(warehouse)).write_json_to_file(str(made))
         return made.read_text("utf-8")
 
-    def marts(self, warehouse: Warehouse) -> list[Mart]:
-        """What the project builds for others to read."""
+    def marts(self, warehouse: Warehouse, *more: str) -> list[Mart]:
+        """What the project builds for others to read; `more` schemas of what it builds for itself."""
         self._manifest(warehouse)
-        return marts_of(self._made(warehouse) / "manifest.json")
+        return marts_of(self._made(warehouse) / "manifest.json", *more)
 
     @contextlib.contextmanager
     def edited(self, edits: Sequence[tuple[str, str, str]]) -> Iterator[None]:
@@ -529,8 +529,8 @@ class Mart:
         return sorted(found, key=lambda row: [row[place] for place in places])
 
 
-def marts_of(manifest_json: Path) -> list[Mart]:
-    """The models in the schema marts, from what dbt wrote of the project."""
+def marts_of(manifest_json: Path, *more: str) -> list[Mart]:
+    """The models in the schema marts, and in `more` schemas, from what dbt wrote of the project."""
     nodes = json.loads(manifest_json.read_text("utf-8"))["nodes"]
     keys: dict[str, tuple[str, ...]] = {}
     for node in nodes.values():
@@ -544,9 +544,10 @@ def marts_of(manifest_json: Path) -> list[Mart]:
             node["name"],
             {name: column["data_type"] for name, column in node["columns"].items()},
             keys.get(unique_id, tuple(node["columns"])[:1]),  # a view's is that of the fact below
+            node["config"]["schema"],
         )
         for unique_id, node in nodes.items()
-        if node["resource_type"] == "model" and node["config"]["schema"] == "marts"
+        if node["resource_type"] == "model" and node["config"]["schema"] in ("marts", *more)
     ]
     assert marts
     return marts

@@ -26,6 +26,7 @@ from support.history_account import Account, Row, Versions
 from support.one_run import own
 from support.project import (
     DuckDBWarehouse,
+    Mart,
     Outcome,
     PostgresWarehouse,
     Project,
@@ -173,8 +174,8 @@ class Story:
     account: Account
     # By incremental model: the SQL that calculates it without its history.
     fresh: Mapping[str, str] = field(default_factory=dict)
-    # By mart: the list of its columns.
-    columns: Mapping[str, str] = field(default_factory=dict)
+    # Those of them that keep what they have calculated.
+    marts: Mapping[str, Mart] = field(default_factory=dict)
     # By dimension, natural key and version number (0: of all versions): no key may ever change.
     keys: dict[tuple[str, Any, int], str] = field(default_factory=dict)
     # Of the last load: when it was, and what it found.
@@ -211,8 +212,8 @@ class Story:
         self.fresh = self.project.compiled(
             self.warehouse, "--full-refresh", "--select", "config.materialized:incremental"
         )
-        marts = self.project.marts(self.warehouse)
-        self.columns = {mart.name: ", ".join(mart.columns) for mart in marts}
+        marts = self.project.marts(self.warehouse, "intermediate")
+        self.marts = {mart.name: mart for mart in marts if mart.name in self.fresh}
         self.build("--full-refresh")
         self.project.leave_comments(self.warehouse)
 
@@ -229,15 +230,15 @@ class Story:
             self.check_stamps()
 
     def check_fresh(self, names: Sequence[str]) -> None:
-        columns = self.columns
+        marts = [self.marts[name] for name in names]
         compared = [
-            f"with kept as (select {columns[name]} from marts.{name}),"
-            f" anew as materialized (select {columns[name]} from ({sql}) as calculated)"
+            f"with kept as (select {columns} from {mart.schema}.{mart.name}),"
+            f" anew as materialized (select {columns} from ({self.fresh[mart.name]}) as calculated)"
             " (select 'kept' as what, * from (select * from kept except all select * from anew)"
             " as surplus limit 2) union all"
             " (select 'built anew', * from (select * from anew except all select * from kept)"
             " as missing limit 2)"
-            for name, sql in ((name, self.fresh[name]) for name in names)
+            for mart, columns in ((mart, ", ".join(mart.columns)) for mart in marts)
         ]
         for name, other in zip(names, self.warehouse.query_all(compared), strict=True):
             if other:
@@ -352,7 +353,7 @@ class Story:
             name: hashlib.sha256(repr(sorted(map(repr, rows))).encode()).hexdigest()
             for name, rows in zip(counters, self.warehouse.query_all(tables), strict=True)
         }
-        assert digests.keys() == self.fresh.keys()
+        assert digests.keys() == {m.name for m in self.marts.values() if m.schema == "marts"}
         return {name: (digests[name], counters[name]) for name in digests}
 
     def play(

@@ -1,0 +1,96 @@
+{#- What a run writes into a model with `meta: {keeps_changes: true}`, until its end: for the models below it,
+which then need not calculate again what hangs on other rows. -#}
+{% macro changes_of(relation) -%}
+    {{ return(api.Relation.create(
+        database=relation.database,
+        schema=generate_schema_name('intermediate', none),
+        identifier=relation.identifier ~ '_changes'
+    )) }}
+{%- endmacro %}
+
+{% macro keep_changes(arg_dict, changes, gone) -%}
+    {%- if config.get('meta', {}).get('keeps_changes') and built_through() -%}
+        {%- set target, kept = arg_dict['target_relation'], changes_of(this) -%}
+        {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
+        {%- set changed = key_columns(arg_dict) ~ ' in ('
+            ~ 'select ' ~ key_columns(arg_dict, bare=true) ~ ' from ' ~ changes ~ ')' -%}
+        {%- set before = 'select ' ~ columns ~ ', -1 as change from ' ~ target ~ ' where ' -%}
+        {%- do run_query(
+            'create table ' ~ kept ~ ' as'
+            ~ ' select ' ~ columns ~ ', 1 as change from ' ~ changes
+            ~ ' union all ' ~ before ~ changed ~ and_predicates(arg_dict)
+            ~ (' union all ' ~ before ~ gone ~ and_predicates(arg_dict) ~ ' and not ' ~ changed if gone else '')
+        ) -%}
+        {%- do adapter.cache_added(kept) -%}
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro forget_changes() -%}
+    {%- if execute and flags.WHICH in ['build', 'run', 'retry'] -%}
+        {%- for node in graph.nodes.values() if node.config.get('meta', {}).get('keeps_changes') -%}
+            {%- set kept = changes_of(api.Relation.create(
+                database=node.database, schema=node.schema, identifier=node.alias
+            )) -%}
+            {%- if adapter.check_schema_exists(kept.database, kept.schema) -%}
+    drop table if exists {{ kept }};
+            {% endif -%}
+        {%- endfor -%}
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Rows as they were before the run have the change -1, as they are now 1. -#}
+{% macro changed_rows_of(relation) -%}
+    {%- set kept = changes_of(relation) -%}
+    {%- if execute and load_cached_relation(kept) -%}
+select * from {{ kept }}
+    {%- else -%}
+select *, 1 as change from {{ relation }} where 1 = 0
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro changed_keys(column, models) -%}
+    {#- A unit test knows no other models than those it gives rows for. -#}
+    {%- for model in models if not execute or built_through() -%}
+select {{ column }} from (
+    {{ changed_rows_of(ref(model)) }}
+) as changed_{{ loop.index }}
+{{ 'union ' if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}
+
+{#- Whether rows that were there have other values in some columns, or are gone. -#}
+{% macro has_other_values(relation, columns) -%}
+    {%- set kept = changes_of(relation) -%}
+    {%- if not (execute and load_cached_relation(kept)) -%}
+        {{ return(false) }}
+    {%- endif -%}
+    {%- set listed = columns | join(', ') -%}
+    {%- set query -%}
+        select {{ listed }} from {{ kept }} where change = -1
+        except
+        select {{ listed }} from {{ kept }} where change = 1
+    {%- endset -%}
+    {{ return(run_query('select 1 from (' ~ query ~ ') as others limit 1').rows | length > 0) }}
+{%- endmacro %}
+
+{#- Whether a model with `meta: {limited_to: ...}` calculates the rows of some keys only. -#}
+{% macro is_limited() -%}
+    {%- if not built_through() -%}
+        {{ return(false) }}
+    {%- endif -%}
+    {{ return(not (config.get('meta')['limited_to'].get('follows_day') and is_of_another_day())) }}
+{%- endmacro %}
+
+{% macro is_of_another_day() -%}
+    {%- set query -%}
+        select 1
+        from {{ this }} as known
+        -- one row
+        cross join {{ ref('int_data_through') }} as data_through
+        where
+            known.as_of_date <> {{ as_of_date() }}
+            or {{ differs('known.data_through_date', 'data_through.data_through_date') }}
+        limit 1
+    {%- endset -%}
+    {{ return(run_query(query).rows | length > 0) }}
+{%- endmacro %}
