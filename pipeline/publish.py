@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -56,11 +56,15 @@ class PublishError(CopyError):
 
 @dataclass(frozen=True)
 class Published:
-    """What became visible: how many rows of how many tables, and views of others that are gone."""
+    """What became visible: how many rows of how many tables, and views of others that are gone.
+
+    `moved`: tables that are new, or have other columns, have left the working schema.
+    """
 
     rows: int
     tables: int
     lost: Sequence[str]
+    moved: int = 0
 
 
 class Publisher:
@@ -101,6 +105,10 @@ class Publisher:
                 f" {self.schema} shows what failed"
             ]
         done = self.publish()
+        if done.moved:
+            # Now, so that the next build costs what it changes; if it fails, that one copies them.
+            with suppress(PublishError):
+                self.prepare()
         lines = [f"{done.rows:,} rows of {done.tables} tables of marts and history, at one moment"]
         lines += [
             f"WARNING: the view {view} is gone, as columns of what it reads changed: make it again"
@@ -185,7 +193,7 @@ class Publisher:
             theirs = public.get(relation.name)
             if not ours.is_table:
                 continue
-            if theirs is None or theirs.shape != ours.shape:
+            if theirs is None or not theirs.is_table or theirs.shape != ours.shape:
                 written = catalog.count(ours)
                 replaced.append((relation, ours))
             else:
@@ -208,7 +216,7 @@ class Publisher:
                 name = Name(relation.schema, relation.name)
                 self._copy_view(catalog, ours, path, name, [*self._schemas, self.schema])
         lost = [str(name) for name in catalog.put_back() if name.schema != self.schema]
-        return Published(rows, tables, lost)
+        return Published(rows, tables, lost, len(replaced))
 
     def _copy_view(
         self, catalog: Catalog, view: Found, path: Sequence[str], name: Name, other: Sequence[str]

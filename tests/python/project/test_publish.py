@@ -200,6 +200,18 @@ def test_what_belongs_to_a_table_stays(house: House, postgres: PostgresServer) -
     )
 
 
+def test_a_view_becomes_a_table_and_a_table_a_view(house: House) -> None:
+    named = house.rows("marts.lines_named")
+    ((definition,),) = house.ask("select pg_get_viewdef('working.lines_named'::regclass)")
+    for before, kind in (("view", "table"), ("table", "view")):
+        house.ask(f"drop {before} working.lines_named")
+        house.ask(f"create {kind} working.lines_named as {definition}")
+        house.publisher.publish()
+        assert house.rows("marts.lines_named") == named
+        house.publisher.prepare()
+        assert house.same()
+
+
 def test_views_over_a_table_that_is_another_are_made_again(
     house: House, postgres: PostgresServer
 ) -> None:
