@@ -23,11 +23,11 @@ MESSAGE_LINES = 12  # of dbt's message about one failure; the log has the rest
 
 # One query for all figures, so that they are of one moment.
 FIGURES = """
-select 'product line' as topic, product_line_at_order as name, sum(revenue_amount) as figure
-from {marts}.orders_obt group by product_line_at_order
+select 'product line' as topic, product_line as name, sum(revenue_amount) as figure
+from {marts}.sales_daily group by product_line
 union all
-select 'territory' as topic, territory_at_order as name, sum(revenue_amount) as figure
-from {marts}.orders_obt group by territory_at_order
+select 'territory' as topic, territory as name, sum(revenue_amount) as figure
+from {marts}.sales_daily group by territory
 union all
 select
     'data through' as topic,

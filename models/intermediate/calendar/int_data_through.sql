@@ -1,5 +1,12 @@
--- Marts of several groups read it.
-{{ config(access='protected') }}
+-- Marts of several groups read it. It is kept, because each would look at all orders and payments; a row has
+-- no other key than that there is one.
+{{ config(
+    materialized='incremental',
+    incremental_strategy='whole',
+    unique_key='1',
+    on_schema_change='append_new_columns',
+    access='protected'
+) }}
 
 with orders as (
 

@@ -1,4 +1,9 @@
-{{ config(materialized='view') }}
+{{ config(
+    unique_key=['customer_key', 'product_key', 'order_date'],
+    meta={'limited_to': {'column': 'customer_key', 'changed_in': ['fact_orders']}},
+    indexes=index_on(['customer_key'])
+) }}
+{%- set changed_customers = changed_keys('customer_key', ['fact_orders']) %}
 
 with order_lines as (
 
@@ -8,6 +13,11 @@ with order_lines as (
         and customer_key <> '-1'
         and product_key <> '-1'
         and order_date is not null
+    {%- if is_limited() %}
+        and customer_key in (
+            {{ changed_customers }}
+        )
+    {%- endif %}
 
 ),
 

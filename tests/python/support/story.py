@@ -49,7 +49,11 @@ STATEFUL = (
     "resource_type:snapshot",
 )
 # Of these, what the marts on top of the star are calculated from: half of a build's time.
-STAR = ("path:models/marts/core,config.materialized:incremental", "resource_type:snapshot")
+STAR = (
+    "path:models/marts/core,config.materialized:incremental",
+    "path:models/intermediate/calendar,config.materialized:incremental",
+    "resource_type:snapshot",
+)
 # The marts on top are calculated anew as a whole: each so many rounds is enough to compare them.
 WHOLE_EVERY = 4
 
