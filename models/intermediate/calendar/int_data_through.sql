@@ -1,5 +1,5 @@
--- Marts of several groups read it. It is kept, because each would look at all orders and payments; a row has
--- no other key than that there is one.
+-- Marts of several groups read it. It is kept, because each would look at all orders and payments.
+-- Its key is that there is one row.
 {{ config(
     materialized='incremental',
     incremental_strategy='whole',

@@ -30,13 +30,13 @@ order_products as (
     select
         order_lines.order_number,
         products.product_number,
-    {%- if by_changes %}
+        {%- if by_changes %}
         sum(order_lines.lines_now) as lines_now,
         sum(order_lines.lines_now - order_lines.change) as lines_before
-    {%- else %}
+        {%- else %}
         order_lines.lines_now,
         0 as lines_before
-    {%- endif %}
+        {%- endif %}
 
     from order_lines
     left join products on order_lines.product_key = products.product_key

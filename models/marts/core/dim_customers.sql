@@ -1,4 +1,7 @@
-{{ config(unique_key='customer_version_key', meta={'history_of': 'customer_number', 'keeps_changes': true}) }}
+{{ config(
+    unique_key='customer_version_key',
+    meta={'history_of': 'customer_number', 'keeps_changes': true}
+) }}
 {%- set since = built_through() %}
 
 with {% if since -%}

@@ -1,4 +1,7 @@
-{{ config(unique_key='product_version_key', meta={'history_of': 'product_code', 'keeps_changes': true}) }}
+{{ config(
+    unique_key='product_version_key',
+    meta={'history_of': 'product_code', 'keeps_changes': true}
+) }}
 {%- set since = built_through() %}
 
 with {% if since -%}

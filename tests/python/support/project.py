@@ -435,7 +435,7 @@ class Project:
         return made.read_text("utf-8")
 
     def marts(self, warehouse: Warehouse, *more: str) -> list[Mart]:
-        """What the project builds for others to read; `more` schemas of what it builds for itself."""
+        """What the project builds for others to read, and in `more` schemas for itself."""
         self._manifest(warehouse)
         return marts_of(self._made(warehouse) / "manifest.json", *more)
 
