@@ -54,7 +54,9 @@ def result_of(found: Any) -> Result:
     """What dbt says of one node, as a plain row."""
     node = found.node
     kind = str(node.resource_type)
-    is_incremental = kind == "model" and node.config.materialized == "incremental"
+    # What intermediate models keep is not a row of a mart.
+    is_mart = kind == "model" and "marts" in node.fqn
+    is_incremental = is_mart and node.config.materialized == "incremental"
     answer = found.adapter_response
     was_counted = is_incremental and answer.get("code") == ROWS_WERE_COUNTED
     return Result(

@@ -28,7 +28,7 @@ class Result:
     """What became of one node of the project: a model, test, unit test, seed, snapshot or source.
 
     `kind` and `status` are dbt's own words. `selector` is what dbt's option `--select` takes.
-    `rows_written` is for incremental models only; it is None where dbt rebuilt or skipped one.
+    `rows_written` is for incremental marts only; it is None where dbt rebuilt or skipped one.
     `was_rebuilt`: its columns changed; `message` says which. `loaded_at` is for sources only: the
     newest row's time. `failures`, `sql` and `found` are for tests of rows only.
     """
