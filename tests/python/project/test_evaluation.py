@@ -17,11 +17,13 @@ def test_an_evaluation_is_kept_for_so_many_days(
     built: BuiltWarehouses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warehouse = built.copy("duckdb", "new", "evaluation", tmp_path).warehouse
+    project = Project(tmp_path / "project", DAY, days_between_evaluations=7)
 
     def evaluated(day: date, *arguments: str) -> date:
         """On which day it was made after a build of that day."""
-        project = Project(tmp_path / f"{day}{len(arguments)}", day, days_between_evaluations=7)
-        outcome = project.dbt(warehouse, "build", "-s", "recommendation_evaluation", *arguments)
+        outcome = project.on(day).dbt(
+            warehouse, "build", "-s", "recommendation_evaluation", *arguments
+        )
         assert outcome.green, outcome
         ((made,),) = warehouse.query(
             "select distinct evaluated_date from marts.recommendation_evaluation"

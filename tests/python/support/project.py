@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import hashlib
 import json
 import re
@@ -323,10 +324,16 @@ class Project:
     ) -> None:
         self.folder = folder
         day = {"as_of_date": str(as_of)} if as_of else {}
-        self._variables = json.dumps({**day, "days_between_evaluations": days_between_evaluations})
+        self._given = {**day, "days_between_evaluations": days_between_evaluations}
         self._manifests: dict[tuple[str, str], Any] = {}
         self._edited = False
         shutil.copytree(once("project", _make_project), folder, dirs_exist_ok=True)
+
+    def on(self, day: date) -> Project:
+        """The same project, parsed once, whose marts take another day for today."""
+        other = copy.copy(self)
+        other._given = self._given | {"as_of_date": str(day)}
+        return other
 
     def dbt(self, warehouse: Warehouse, *arguments: str) -> Outcome:
         """Run a dbt command on a warehouse; the project is parsed anew only after an edit."""
@@ -409,6 +416,10 @@ class Project:
         Nodes are without the names of their kind and package.
         """
         self.catalog(warehouse)
+        return self.lineage_of_catalog(warehouse)
+
+    def lineage_of_catalog(self, warehouse: Warehouse) -> set[tuple[str, str, str, str]]:
+        """The same, where the catalog has just been made."""
         page = self._made(warehouse) / "lineage.html"
         assert write_lineage(self._made(warehouse), page) == ""
         data = re.search(r'colibriData = JSON.parse\(atob\("([^"]+)"', page.read_text("utf-8"))
@@ -492,7 +503,7 @@ class Project:
 
     def _invoke(self, warehouse: Warehouse, *arguments: str, manifest: Any = None) -> Any:
         made = self._made(warehouse)
-        variables, place = self._variables, warehouse.variables
+        variables, place = json.dumps(self._given), warehouse.variables
         if "parse" in arguments:
             # No file asks for these while it is parsed, and dbt parses all anew where they differ.
             variables, place = "{}", PARSED_FOR[warehouse.target]
