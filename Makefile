@@ -54,8 +54,8 @@ redshift-check: dev-environment ## run those of the tests that stand for Amazon 
 	@$(PYTHON_IN_VENV) -m tools.servers --install || true
 	@$(SIDE_BY_SIDE) tests/python/redshift $(PYTEST)
 
-# A process that has no tests left takes some of another one's.
-SIDE_BY_SIDE = $(PYTHON_IN_VENV) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+# A process that has no tests left gets the next, those that take long first: see tests/python/support/one_run.py.
+SIDE_BY_SIDE = $(PYTHON_IN_VENV) -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 metrics: metrics-environment ## list the metrics, or query them (QUERY="--metrics revenue --group-by metric_time__year")
 	@$(PYTHON_IN_VENV) scripts/metrics.py $(QUERY)

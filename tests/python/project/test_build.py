@@ -234,7 +234,7 @@ def test_second_build_makes_nothing_again(built: Built) -> None:
     assert re.search(r"^Nothing has changed ", loaded.out, re.M)
 
 
-@pytest.mark.long(minutes=5)
+@pytest.mark.long
 def test_build_of_what_changed_leaves_nothing_for_a_build_of_everything(copy: Path) -> None:
     """Rows of several tables have changed, which a load by hand has found, and the day has."""
     environ = {"AS_OF_DATE": "2026-11-21"}

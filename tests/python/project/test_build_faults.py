@@ -77,7 +77,7 @@ def asked(path: Path, *queries: str) -> list[Any]:
         return [warehouse.execute(query).fetchall() for query in queries]
 
 
-@pytest.mark.long(minutes=3)
+@pytest.mark.long
 @pytest.mark.parametrize("target", ["duckdb", "postgres"])
 def test_killed_at_random_moments(
     target: str, project: Path, request: pytest.FixtureRequest
@@ -175,7 +175,7 @@ def readers(project: Path) -> Iterator[Readers]:
     readers.stop()
 
 
-@pytest.mark.long(minutes=3)
+@pytest.mark.long
 def test_readers_of_the_file_during_builds(project: Path, readers: Readers) -> None:
     """None is refused, none sees two marts that disagree, or a build that failed."""
     ((units, _),) = asked(project / "warehouse.duckdb", STATE)[0]

@@ -14,7 +14,7 @@ from support.commands import script, tiny_project
 from support.one_run import own
 from tools.servers import PostgresServer
 
-pytestmark = pytest.mark.long(minutes=3)
+pytestmark = pytest.mark.long
 
 BUILDS = 20
 # Three marts, of which one is a view; and the history.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tools.servers import MariaDBServer, PostgresServer, Server, ServerError
 
@@ -24,10 +25,43 @@ SERVERS: dict[str, Callable[[], Server]] = {
     "postgres": PostgresServer,
 }
 SLOWEST = 10
-# Folders of tests that have no fixture of many seconds.
-QUICK = ("loader", "shop", "unit")
-# What most of the other tests copy.
-BUILT = "test_built.py"
+# About how long they take, so that the longest begin first: seconds of a test, or of the others of
+# its file, in that of the two runs in which it is longer. Others take less than half a minute.
+SECONDS = {
+    "test_shop_is_built_and_green": 1000,  # a few; most of the other quick tests copy what it makes
+    "test_random_rounds_on_duckdb": 200,
+    "test_random_rounds_on_postgres": 180,
+    "test_random_rounds_of_builds_of_what_changed": 150,
+    "test_killed_at_random_moments": 150,
+    "test_readers_of_the_file_during_builds": 100,
+    "test_tests_pass": 160,
+    "test_build": 490,
+    "test_document_commands": 320,
+    "test_next_versions": 310,
+    "test_redshift_shim": 300,
+    "test_roles": 230,
+    "test_superset": 190,
+    "test_history_faults": 170,
+    "test_publish_builds": 140,
+    "test_redshift_offline": 130,
+    "test_loader_cli": 120,
+    "test_faults": 120,
+    "test_history_limits": 120,
+    "test_pages": 120,
+    "test_parity": 90,
+    "test_macros": 90,
+    "test_metrics": 70,
+    "test_loader_changes": 70,
+    "test_history": 60,
+    "test_loader_crashes": 60,
+    "test_real_input": 60,
+    "test_report": 50,
+    "test_build_faults": 50,
+    "test_redshift_loader": 40,
+    "test_mutation": 40,
+    "test_catalog": 40,
+    "test_questions": 30,
+}
 
 
 def own(name: str) -> str:
@@ -110,29 +144,13 @@ class OneRun:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Give each process as many tests, first those that take long, or whose fixtures do.
+        """What takes long begins first, so that all processes end together."""
+        items.sort(key=lambda item: -SECONDS.get(together(item.nodeid)[1], 0))
 
-        A process does not give away its last test, so the longest ones are dealt out first. At the
-        end, when one process takes tests of another, they are those that need little.
-        """
-        workers = self._config.workerinput["workercount"] if self._is_worker else 1  # type: ignore[attr-defined]
-        longest = sorted(filter(minutes, items), key=minutes, reverse=True)
-        longest += [item for item in items if item.path.name == BUILT]
-        others = [item for item in items if item not in longest]
-        modules = sorted({item.path for item in others if item.path.parent.name not in QUICK})
-        mine = {path: number % workers for number, path in enumerate(modules)}
-        first = [
-            longest[number::workers] + [i for i in others if mine.get(i.path) == number]
-            for number in range(workers)
-        ]
-        rest = [item for item in others if item.path not in mine]
-        share = -(-len(items) // workers)
-        ordered = []
-        for slow in first:
-            room = max(0, share - len(slow))
-            ordered += slow + rest[:room]
-            rest = rest[room:]
-        items[:] = ordered + rest
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Deal out in that order what belongs together, to each process that has nothing left."""
+        return ByTime(config, log) if config.getoption("dist") == "loadscope" else None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._seconds[report.nodeid] += report.duration
@@ -144,10 +162,18 @@ class OneRun:
             print(slowest_line(self._seconds))
 
 
-def minutes(item: pytest.Item) -> int:
-    """About how long a test takes: what its marker `long(minutes=...)` says, or 0."""
-    marker = item.get_closest_marker("long")
-    return int(marker.kwargs.get("minutes", 0)) if marker else 0
+class ByTime(LoadScopeScheduling):  # type: ignore[misc]
+    """Deals out the tests of a file together, for their fixtures; a long one by itself."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "::".join(together(nodeid))
+
+
+def together(nodeid: str) -> tuple[str, str]:
+    """With which others one process runs a test: those of a file, or none; and its name there."""
+    path, _, name = nodeid.partition("::")
+    name = name.partition("[")[0]
+    return (nodeid, name) if name in SECONDS else (path, Path(path).stem)
 
 
 def slowest_line(seconds: dict[str, float]) -> str:

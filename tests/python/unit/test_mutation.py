@@ -136,7 +136,7 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
     return Laboratory(dbt, folder / "warehouse.duckdb", folder / "loaded.duckdb")
 
 
-@pytest.mark.long(minutes=1)
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("before", "after", "outcome"),
     [
