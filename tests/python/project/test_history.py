@@ -21,8 +21,8 @@ from support.story import AS_OF, MANY_EVENTS, SelectiveStory, Story, begun
 from tools.servers import PostgresServer
 
 # Stories side by side, each of so many rounds.
-STORIES = 2
-ROUNDS = 100
+STORIES = 4
+ROUNDS = 50
 POSTGRES_ROUNDS = 20
 SELECTIVE_ROUNDS = 40
 
@@ -66,7 +66,7 @@ def test_rounds_of_a_known_story(project: Project, tmp_path: Path) -> None:
     play(project, warehouse, tmp_path, KNOWN_SEED, KNOWN_ROUNDS, *MANY_EVENTS, planned=PLANNED)
 
 
-@pytest.mark.long(minutes=10)
+@pytest.mark.long
 @pytest.mark.parametrize("story", range(STORIES))
 def test_random_rounds_on_duckdb(story: int, project: Project, tmp_path: Path) -> None:
     """The same, in many rounds of few events, so that a failure has few causes."""
@@ -77,7 +77,7 @@ def test_random_rounds_on_duckdb(story: int, project: Project, tmp_path: Path) -
     play(project, warehouse, tmp_path, seed, rounds)
 
 
-@pytest.mark.long(minutes=5)
+@pytest.mark.long
 def test_random_rounds_on_postgres(
     postgres: PostgresServer, project: Project, tmp_path: Path
 ) -> None:
@@ -87,7 +87,7 @@ def test_random_rounds_on_postgres(
     play(project, warehouse, tmp_path, seed, rounds, *MANY_EVENTS)
 
 
-@pytest.mark.long(minutes=5)
+@pytest.mark.long
 def test_random_rounds_of_builds_of_what_changed(project: Project, tmp_path: Path) -> None:
     """All marts are as after a whole build, although each build makes a part of them."""
     seed, rounds = chosen(SELECTIVE_ROUNDS)
