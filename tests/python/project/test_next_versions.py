@@ -15,12 +15,15 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from support.clone import REPO, copy_project
+from support.clone import REPO
+from support.commands import first_build
 from support.one_run import own
 from tools.servers import PostgresServer
 
@@ -49,13 +52,12 @@ class Versions:
 
     @property
     def environment(self) -> dict[str, str]:
-        """That of a process that uses them, with dbt's hub out of reach, on one day."""
+        """That of a process that uses them, with dbt's hub out of reach."""
         return {
             **os.environ,
             "PYTHONPATH": str(self.folder or ""),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "DBT_PACKAGE_HUB_URL": "http://127.0.0.1:9/",
-            "AS_OF_DATE": "2026-06-30",
         }
 
     def run(self, project: Path, *command: str, **variables: str) -> str:
@@ -112,10 +114,13 @@ def versions(request: pytest.FixtureRequest) -> Versions:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The project after a build with the pinned versions, and what that printed."""
-    project = copy_project(tmp_path_factory.mktemp("pinned") / "project")
-    return project, PINNED.build(project)
+def built() -> Iterator[tuple[Path, str]]:
+    """The project after a build with the pinned versions, and what that printed; on its day."""
+    project, first = first_build()
+    began = datetime.fromtimestamp((project / "profiles.yml").stat().st_mtime, UTC)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AS_OF_DATE", str(began.date()))
+        yield project, first.out
 
 
 @pytest.fixture
@@ -139,7 +144,7 @@ def test_a_first_build_has_the_same_figures(
 def test_the_marts_are_the_same(versions: Versions, built: tuple[Path, str], copy: Path) -> None:
     """All made anew from the same raw tables and snapshots, and every value compared."""
     dbt = str(Path(sys.executable).with_name("dbt"))
-    day = ("--vars", "{as_of_date: '2026-06-30'}")
+    day = ("--vars", f"{{as_of_date: '{os.environ['AS_OF_DATE']}'}}")
     versions.run(copy, dbt, "run", "--full-refresh", *day)
     assert versions.digests(copy / "warehouse.duckdb") == PINNED.digests(
         built[0] / "warehouse.duckdb"
