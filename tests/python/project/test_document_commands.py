@@ -20,7 +20,7 @@ import pytest
 
 from sample_shop.shop import create_shop
 from support.clone import REPO, copy_project
-from support.commands import environment
+from support.commands import environment, make_small, small_build
 from support.documents import Command, blocks, commands, pages
 from support.one_run import own
 from tools.servers import MariaDBServer, PostgresServer
@@ -123,6 +123,9 @@ EXPORTED = ("export TARGET=redshift", "export REDSHIFT_", "export TARGET=postgre
 # What takes the place of a part of a command here, so that it takes a minute and not ten.
 SMALLER = {"--scales 1000 --targets duckdb": "--scales 1 --targets duckdb"}
 
+# Pages that show nothing of the marts, so that the small project does for them.
+SMALL = ("CONTRIBUTING.md", "benchmarks.md", "coming-from.md")
+
 FAILS = {  # exit codes that the page explains
     "python -m loader --plan --mode append": 2,
     "python -m loader --config shop.yml --verify-only": 1,
@@ -222,6 +225,11 @@ def load_postgres(place: Place) -> None:
     )
 
 
+def fewer_models(place: Place) -> None:
+    """What follows is about shops and warehouses; test_real_input.py builds all of another shop."""
+    make_small(place.folder)
+
+
 def another_warehouse(place: Place) -> None:
     place.variables["DUCKDB_PATH"] = "own.duckdb"
 
@@ -297,6 +305,9 @@ def add_a_column_to_the_shop(place: Place) -> None:
 
 # By page and command: what happens before it comes for the first time.
 BEFORE: dict[tuple[str, str], Callable[[Place], None]] = {
+    ("README.md", next(c.text for c in BY_PAGE["README.md"] if "SOURCE=mysql" in c.text)): (
+        fewer_models
+    ),
     ("coming-from.md", "TARGET=postgres dbt build"): load_postgres,
     ("own-shop.md", "export SOURCE=mysql://reader@shop.example/classicmodels"): another_warehouse,
     ("own-shop.md", BY_PAGE["own-shop.md"][-2].text): the_sample_again,
@@ -353,13 +364,14 @@ def test_the_build_prints_what_the_readme_shows(built: tuple[Path, str]) -> None
 @pytest.mark.parametrize("page", PLAYED)
 def test_commands_work(
     page: str,
-    built: tuple[Path, str],
     addresses: dict[str, str],
     mariadb: MariaDBServer,
     postgres: PostgresServer,
     tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
-    folder = shutil.copytree(built[0], tmp_path / "classicmodels")
+    project = small_build()[0] if page in SMALL else request.getfixturevalue("built")[0]
+    folder = shutil.copytree(project, tmp_path / "classicmodels")
     database = own(f"documents_{PLAYED.index(page)}")
     postgres.create_database(database)
     variables = {**postgres.environment(database), "SOURCE_PASSWORD": "secret"}
@@ -375,8 +387,8 @@ def test_commands_work(
                 assert_shown("\n".join(command.output), printed)
     assert not before, "BEFORE names a command that the page does not have"
     # What a command writes into the documents is what they have.
-    for document in pages(built[0]):
-        played = place.folder / document.relative_to(built[0])
+    for document in pages(REPO):
+        played = place.folder / document.relative_to(REPO)
         assert played.read_text("utf-8") == document.read_text("utf-8")
 
 
