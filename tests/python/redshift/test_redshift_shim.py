@@ -143,7 +143,7 @@ def test_catalog_and_freshness(three: Three, project: Project) -> None:
     catalog = project.catalog(three.redshift)
     assert set(catalog) >= {"orders_obt", "fact_orders", "customers_snapshot", "countries"}
     assert catalog["fact_orders"]["revenue_amount"] == "numeric(12,2)"
-    assert project.lineage(three.redshift) >= REVENUE
+    assert project.lineage_of_catalog(three.redshift) >= REVENUE
     freshness = project.dbt(three.redshift, "source", "freshness")
     # Asked of all, and months old.
     tables = {"customers", "employees", "offices", "orderdetails", "orders", "payments"}
