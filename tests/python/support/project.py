@@ -483,7 +483,7 @@ class Project:
     def _parsed(self, warehouse: Warehouse) -> Any:
         """What dbt reads of the project, with as little parsing as can be."""
         made = self._made(warehouse)
-        if self.knows_parsed and not (made / PARSED).exists():
+        if self.knows_parsed:  # also after an edit, or its undoing would be parsed beside the next
             made.mkdir(parents=True, exist_ok=True)
             first = once(
                 f"parsed_{warehouse.target}", lambda folder: self._parse(warehouse, folder)
