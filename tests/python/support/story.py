@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -489,8 +488,7 @@ def begun(
         account = Account(project.folder / "seeds" / "countries.csv")
         story = kind(project, warehouse, shop, clock, account)
         story.begin()
-        with seldom_collected():
-            yield story
+        yield story
         shop.close()
 
 
@@ -505,20 +503,6 @@ def begun_for(
         warehouse = PostgresWarehouse(request.getfixturevalue("postgres"), own(name))
     with begun(Project(folders.mktemp("project")), warehouse, folder, random) as story:
         yield story
-
-
-@contextlib.contextmanager
-def seldom_collected() -> Iterator[None]:
-    """Let Python look for garbage seldom, and not among the objects of the parsed project."""
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 def in_one_thread(connect: Callable[..., Any]) -> Callable[..., Any]:
