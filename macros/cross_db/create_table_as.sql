@@ -1,8 +1,10 @@
 {#- In place of dbt's postgres__create_table_as; relies on tables of a contract being made by it alone.
 dbt's own fills an empty table with `insert`, for which PostgreSQL never makes a parallel plan. -#}
 {% macro postgres__create_table_as(temporary, relation, sql) -%}
+    {#- Else PostgreSQL plans what reads it next, such as its tests, without knowing its rows. -#}
+    {%- set analyze = '' if temporary else 'analyze ' ~ relation -%}
     {%- if temporary or not config.get('contract').enforced -%}
-        {{ return(dbt.postgres__create_table_as(temporary, relation, sql)) }}
+        {{ return(dbt.postgres__create_table_as(temporary, relation, sql) ~ analyze) }}
     {%- endif -%}
     {{ get_assert_columns_equivalent(sql) }}
     {#- An empty table as dbt makes it shows PostgreSQL's names of the types and constraints. -#}
@@ -50,7 +52,8 @@ dbt's own fills an empty table with `insert`, for which PostgreSQL never makes a
             execute 'alter table {{ relation }} ' || differences;
         end if;
     end
-    $contract$
+    $contract$;
+    {{ analyze }}
 {%- endmacro %}
 
 {#- dbt's own, which otherwise the one above would hide. -#}
