@@ -1,8 +1,10 @@
 {#- Adds to dbt's get_test_sql; relies on dbt asking it for the query of each data test. -#}
 {% macro default__get_test_sql(main_sql, fail_calc, warn_if, error_if, limit) -%}
-    {{ return(dbt.default__get_test_sql(
+    {%- set query = dbt.default__get_test_sql(
         without_accepted_rows(main_sql), fail_calc, warn_if, error_if, limit
-    )) }}
+    ) -%}
+    {#- In one statement with the query, because dbt runs no hooks of a test. -#}
+    {{ return([without_jit(), query] | select | join(';\n')) }}
 {%- endmacro %}
 
 {% macro without_accepted_rows(main_sql) -%}

@@ -40,8 +40,14 @@ TYPES = [
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The project's macros and settings, and one mart."""
-    return project_without_models(tmp_path_factory.mktemp("contract"))
+    """The project's macros and settings, one mart, and two data tests."""
+    project = project_without_models(tmp_path_factory.mktemp("contract"))
+    folder = project.folder / "tests" / "singular"
+    folder.mkdir()
+    for name, sign in (("compiled", "<>"), ("not_compiled", "=")):
+        query = f"select 1 as found where current_setting('jit') {sign} 'off'"
+        (folder / f"{name}.sql").write_text(query, "utf-8")
+    return project
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +111,13 @@ def test_it_is_filled_in_parallel_and_is_as_the_contract_says(
     assert str(warehouse.query("select amount from marts.checked where id = 1")) == (
         "[(Decimal('0.13'),)]"
     )
+
+
+def test_the_query_of_a_data_test_is_not_compiled_by_the_server(
+    project: Project, warehouse: PostgresWarehouse
+) -> None:
+    assert warehouse.query("select current_setting('jit')") == [("on",)]
+    assert project.dbt(warehouse, "test").failed == {"not_compiled"}
 
 
 # By the mart that breaks the contract: a word, a number, and what is said of it.
