@@ -53,6 +53,9 @@ class Dbt:
         file: str = "",
         parsed: Parsed | None = None,
     ) -> None:
+        if parsed:
+            parsed.read_made(*made())
+        self._made = [len(kept) for kept in made()]
         with lasting():
             speed_up()
             from dbt.cli.main import dbtRunner
@@ -60,9 +63,6 @@ class Dbt:
             self._manifest: Any = parsed.read() if parsed else None
         self._file = file
         self._parsed = parsed
-        if parsed:
-            parsed.read_made(*made())
-        self._made = [len(kept) for kept in made()]
         # Without the last two, "none" would silence logs/dbt.log too.
         self._options = [*options, "--log-level", "none", "--log-level-file", "debug"]
         self._show = show

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, make_dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from threading import Thread
+from types import ModuleType
+from typing import Any
 
 import pytest
+from dbt.adapters.events import adapter_types_pb2
 from dbt.adapters.events.types import SQLQuery
+from dbt.artifacts.resources import ExposureType, FileHash, Owner
+from dbt.compilation import Linker
 from dbt.context.macros import MacroNamespace
 from dbt.context.manifest import ManifestContext
+from dbt.contracts.graph.manifest import Manifest
+from dbt.contracts.graph.nodes import Exposure, ModelNode
 from dbt.contracts.project import Project
 from dbt.events import logging
+from dbt.node_types import NodeType
+from dbt_common.behavior_flags import Behavior, BehaviorFlagRendered
 from dbt_common.clients import agate_helper
 from dbt_common.clients.jinja import MacroFuzzEnvironment, get_environment
 from dbt_common.context import set_invocation_context
 from dbt_common.dataclass_schema import dbtClassMixin
-from dbt_common.events import event_manager
+from dbt_common.events import base_types, event_manager
 from dbt_common.events.base_types import EventLevel
+from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
 
 from pipeline.dbt_runner import speed_up
-from pipeline.dbt_runner.speed import found_macros, leaves_columns, made
+from pipeline.dbt_runner.speed.adapters import leaves_columns
+from pipeline.dbt_runner.speed.imports import CODES
+from pipeline.dbt_runner.speed.patch import SKIPPED, patch
+from pipeline.dbt_runner.speed.project import SCHEMAS, TEMPLATES, found_macros
 
 ROWS = [{"code": "007", "price": Decimal("1.50"), "none": None, "note": "null"}]
 COLUMNS = ("code", "price", "none", "note")
@@ -47,11 +62,79 @@ class More(Whole):
     more: bool = True
 
 
+def test_these_versions_have_all_names() -> None:
+    speed_up()
+    assert not SKIPPED
+
+
+def test_what_another_version_lacks_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(original: Any) -> Any:
+        raise AssertionError(original)
+
+    def with_a_name_that_is_gone(_: Any) -> Any:
+        return MacroNamespace._name_of_another_version
+
+    given = MacroNamespace.__iter__
+    patch("dbt.module_of_another_version", "name", never)
+    patch("dbt.context.macros", "MacroNamespace.name_of_another_version", never)
+    patch("dbt.context.macros", "Gone.name", never)
+    patch("dbt.context.macros", "MacroNamespace.__iter__", with_a_name_that_is_gone)
+    assert MacroNamespace.__iter__ is given
+    gone = [name for name in SKIPPED if name.startswith(("dbt.module", "dbt.context.macros"))]
+    assert len(gone) == 4
+    for name in gone:
+        del SKIPPED[name]
+
+
+def test_a_method_is_replaced_once_as_what_it_was() -> None:
+    class Owner:
+        @classmethod
+        def of_class(cls) -> str:
+            return cls.__name__
+
+        @staticmethod
+        def of_none() -> str:
+            return "none"
+
+    class Heir(Owner):
+        pass
+
+    def twice(original: Any) -> Any:
+        return lambda *given: original(*given) * 2
+
+    module = ModuleType("made_here")
+    module.Owner, module.Heir = Owner, Heir  # type: ignore[attr-defined]
+    sys.modules["made_here"] = module
+    try:
+        for _ in range(2):
+            patch("made_here", "Owner.of_class", twice)
+            patch("made_here", "Heir.of_none", twice)
+    finally:
+        del sys.modules["made_here"]
+    assert (Heir.of_class(), Owner.of_class()) == ("HeirHeir", "OwnerOwner")
+    assert (Heir.of_none(), Owner.of_none()) == ("nonenone", "none")
+
+
+def test_the_methods_of_a_dataclass_are_compiled_once() -> None:
+    speed_up()
+    made = [
+        make_dataclass("Made", [("a", int), ("b", list[int], field(default_factory=list))])
+        for _ in range(2)
+    ]
+    left, right = (kind(1) for kind in made)
+    left.b.append(2)
+    assert (repr(left), repr(right)) == ("Made(a=1, b=[2])", "Made(a=1, b=[])")
+    assert left != right and made[0](1) == made[0](1)
+    left, right = (vars(kind)["__init__"].__code__ for kind in made)
+    assert left is right
+    assert any("__init__" in text for text in CODES)
+
+
 def test_an_answer_has_the_same_types() -> None:
     speed_up()
     build = agate_helper.build_type_tester
     tables = []
-    for way in (build.kept.__wrapped__, build):
+    for way in (build.original, build):
         agate_helper.build_type_tester = way
         tables.append(agate_helper.table_from_data_flat(ROWS, COLUMNS))
     left, right = tables
@@ -78,7 +161,7 @@ def test_the_same_macro_is_found() -> None:
     assert found_macros(namespace) == dict(namespace)
     speed_up()
     speed_up()
-    assert not hasattr(ManifestContext.to_dict.dbts_own, "dbts_own")
+    assert not hasattr(ManifestContext.to_dict.original, "original")
 
 
 def test_a_template_is_compiled_once_for_each_kind_of_environment() -> None:
@@ -86,13 +169,13 @@ def test_a_template_is_compiled_once_for_each_kind_of_environment() -> None:
     source = "{{ '7' | as_number }}{% macro m(a) %}{{ a }}{% endmacro %}"
     for native in (False, True):
         compiled = get_environment(native=native).compile(source)
-        own = MacroFuzzEnvironment.compile.jinjas_own(get_environment(native=native), source)
+        own = MacroFuzzEnvironment.compile.original(get_environment(native=native), source)
         assert compiled == own
         assert get_environment(native=native).compile(source) is compiled
         assert get_environment(native=native).from_string(source).render({}) == (
             7 if native else "7"
         )
-    assert ("MacroFuzzEnvironment", source) in made()[0]
+    assert ("MacroFuzzEnvironment", source) in TEMPLATES
 
 
 def test_methods_that_are_made_when_called_are_the_same() -> None:
@@ -110,9 +193,9 @@ def test_methods_that_are_made_when_called_are_the_same() -> None:
 
 def test_a_schema_is_the_same() -> None:
     speed_up()
-    own = vars(dbtClassMixin)["json_schema"].__func__.dbts_own
+    own = vars(dbtClassMixin)["json_schema"].__func__.original
     assert Project.json_schema() == own(Project)
-    assert Project.json_schema() in made()[1].values()
+    assert Project.json_schema() in SCHEMAS.values()
 
 
 def test_an_event_is_the_same() -> None:
@@ -121,10 +204,76 @@ def test_an_event_is_the_same() -> None:
     event = SQLQuery(conn_name="c", sql="select 1", node_info={"node_name": "n", "meta": {"a": 1}})
     for level in (None, EventLevel.WARN):
         message = event_manager.msg_from_base_event(event, level)
-        own = event_manager.msg_from_base_event.dbts_own(event, level)
+        own = event_manager.msg_from_base_event.original(event, level)
         assert abs(message.info.ts.ToDatetime() - own.info.ts.ToDatetime()).total_seconds() < 5
         own.info.ts.CopyFrom(message.info.ts)
         assert message == own
+
+
+@pytest.mark.parametrize(
+    ("event", "fields"),
+    [
+        ("SQLQuery", {"conn_name": "c", "sql": "select 1", "node_info": None}),
+        ("SQLQuery", {"node_info": {"node_name": "ñ", "meta": {"a": [1, None, {"b": 1.5}]}}}),
+        ("SQLQueryStatus", {"status": "SELECT 1", "elapsed": 0.25, "query_id": ""}),
+        ("SQLQueryStatus", {"elapsed": 1}),
+        ("SQLQueryStatus", {"elapsed": "0.5"}),
+        ("CacheAction", {"action": "a", "ref_list": [{"schema": "s"}], "ref_map": {"x": "y"}}),
+        ("CacheAction", {"ref_key": {"database": None, "schema": "s", "identifier": "i"}}),
+        ("ConstraintNotSupported", {"constraint": "c", "no_such_field": 1}),
+        ("ConstraintNotSupported", {"constraint": 7}),
+    ],
+)
+def test_an_event_has_the_same_fields(event: str, fields: dict[str, Any]) -> None:
+    speed_up()
+    kind = getattr(adapter_types_pb2, event)
+    parse = base_types.ParseDict
+    found: list[Any] = []
+    for way in (parse, parse.original):
+        try:
+            found.append(way(fields, kind()))
+        except ParseError as error:
+            found.append(str(error))
+    assert found[0] == found[1]
+
+
+def test_the_caller_of_a_setting_is_the_same() -> None:
+    speed_up()
+    ours = BehaviorFlagRendered._default_source
+    found: list[str] = []
+
+    def ask() -> None:
+        flags = [{"name": "f", "default": False, "docs_url": "d"}]
+        found.append(Behavior(flags, {}).f._behavior_change_event.flag_source)
+
+    for way in (ours, ours.original):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(BehaviorFlagRendered, "_default_source", staticmethod(way))
+            thread = Thread(target=ask)  # few functions are running in it: dbt reads all of them
+            thread.start()
+            thread.join()
+    assert found == [__name__, __name__]
+
+
+def test_the_summary_of_the_graph_is_the_same() -> None:
+    speed_up()
+
+    def of_kind(kind: NodeType) -> dict[str, Any]:
+        given = {"name": "n", "resource_type": kind, "package_name": "c", "fqn": ["c", "n"]}
+        return given | {"unique_id": f"{kind}.n", "path": "p", "original_file_path": "p"}
+
+    place = {"database": "d", "schema": "s", "alias": "n", "checksum": FileHash.from_contents("")}
+    model = ModelNode(**of_kind(NodeType.Model), **place)
+    exposure = Exposure(
+        **of_kind(NodeType.Exposure), type=ExposureType.Dashboard, owner=Owner(email="e")
+    )
+    exposure.depends_on.nodes.append(model.unique_id)
+    manifest = Manifest(nodes={model.unique_id: model}, exposures={exposure.unique_id: exposure})
+    linker = Linker()
+    linker.link_graph(manifest)
+    summary = json.dumps(linker.get_graph_summary(manifest))
+    assert summary == json.dumps(Linker.get_graph_summary.original(linker, manifest))
+    assert "succ" in summary and "exposure" in summary
 
 
 def test_the_log_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,118 @@
+"""What dbt makes of the project's macros, templates, settings and graph for each node again."""
+
+from __future__ import annotations
+
+from types import CodeType
+from typing import Any
+
+from pipeline.dbt_runner.speed.patch import patch
+
+# Templates by the class of their environment and their text.
+TEMPLATES: dict[tuple[str, str], CodeType] = {}
+# Schemas of settings by the name of their class.
+SCHEMAS: dict[str, Any] = {}
+
+
+def keep_templates() -> None:
+    """Let each text be compiled once."""
+    patch("dbt_common.clients.jinja", "MacroFuzzEnvironment.compile", _compiled_once)
+
+
+def _compiled_once(jinjas_own: Any) -> Any:
+    """Relies on the code of a template being that of its text and of the class of its environment.
+
+    dbt gives each of its environments the same filters and extensions.
+    """
+    from dbt_common.clients import jinja
+
+    is_debugged = bool(jinja.MACRO_DEBUGGING)
+
+    def compile_once(environment: Any, source: Any, *names: Any, **options: Any) -> Any:
+        # To debug macros dbt writes the code of each into a file of its own.
+        if names or options or not isinstance(source, str) or is_debugged:
+            return jinjas_own(environment, source, *names, **options)
+        key = (type(environment).__name__, source)
+        if key not in TEMPLATES:
+            TEMPLATES[key] = jinjas_own(environment, source)
+        return TEMPLATES[key]
+
+    return compile_once
+
+
+def keep_schemas() -> None:
+    """Let the schema of each class of settings be made once."""
+    patch("dbt_common.dataclass_schema", "dbtClassMixin.json_schema", _schema_made_once)
+
+
+def _schema_made_once(dbts_own: Any) -> Any:
+    """Relies on the schema of a class being that of its code: dbt checks settings with it."""
+
+    def json_schema(cls: Any) -> Any:
+        name = f"{cls.__module__}.{cls.__qualname__}"
+        if name not in SCHEMAS:
+            SCHEMAS[name] = dbts_own(cls)
+        return SCHEMAS[name]
+
+    return json_schema
+
+
+def copy_macros() -> None:
+    """Let all macros be found at once, in versions of dbt that look for each by itself."""
+    patch("dbt.context.manifest", "ManifestContext.to_dict", _all_macros_at_once)
+
+
+def _all_macros_at_once(dbts_own: Any) -> Any:
+    """Relies on the words of a node being those of its context, and all macros over them.
+
+    dbt looks for each of a thousand macros in five places, for each node and most of its queries;
+    from 1.12 on it finds only those that are called.
+    """
+    from dbt.context.configured import ConfiguredContext
+    from dbt.context.macros import MacroNamespace
+
+    MacroNamespace._search_order  # noqa: B018  dbt 1.12 has none
+    words_of = ConfiguredContext.to_dict
+
+    def to_dict(context: Any) -> Any:
+        if type(context.namespace) is not MacroNamespace:
+            return dbts_own(context)
+        words = words_of(context)
+        words.update(found_macros(context.namespace))
+        return words
+
+    return to_dict
+
+
+def found_macros(namespace: Any) -> dict[str, Any]:
+    """What dbt finds by each name of a namespace."""
+    found: dict[str, Any] = {}
+    for place in reversed(list(namespace._search_order())):
+        found.update(place)
+    return found
+
+
+def summarise_graph() -> None:
+    """Let the summary of the graph read the nodes, instead of turning all into dictionaries."""
+    patch("dbt.compilation", "Linker.get_graph_summary", _summary_of_nodes)
+
+
+def _summary_of_nodes(_: Any) -> Any:
+    """Relies on the summary holding names, kinds and followers of nodes.
+
+    dbt turns each node with all its texts into a dictionary, to read its kind.
+    """
+    from dbt.contracts.graph.manifest import Manifest
+
+    node_of = Manifest.expect
+
+    def get_graph_summary(linker: Any, manifest: Any) -> dict[int, dict[str, Any]]:
+        numbers = {name: number for number, name in enumerate(linker.graph)}
+        summary: dict[int, dict[str, Any]] = {}
+        for name, number in numbers.items():
+            kind = node_of(manifest, name).resource_type
+            summary[number] = {"name": name, "type": getattr(kind, "value", kind)}
+            if followers := [numbers[other] for other in linker.graph.successors(name)]:
+                summary[number]["succ"] = followers
+        return summary
+
+    return get_graph_summary
