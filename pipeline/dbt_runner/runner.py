@@ -57,7 +57,7 @@ class Dbt:
             parsed.read_made(*made())
         self._made = [len(kept) for kept in made()]
         with lasting():
-            speed_up()
+            speed_up(in_duckdb=bool(file))
             from dbt.cli.main import dbtRunner
 
             self._manifest: Any = parsed.read() if parsed else None
@@ -84,12 +84,13 @@ class Dbt:
     def build_some(self, nodes: Collection[str], *arguments: str) -> Run:
         """Build and test these nodes, by their ids, and no others. Raises DbtError.
 
-        The code is that of the last green build. So tables that are not made anew have their
-        comments, and manifest.json, which takes a second, is written only where something failed.
+        The code is that of the last green build. So tables and snapshots that are not made anew
+        have their comments, and manifest.json, which takes time, is written only where something
+        failed.
         """
         # By one tag, because dbt looks at each node of the project once for each name that it gets.
         chosen = [self._manifest.nodes[node] for node in nodes]
-        lasting = [node for node in chosen if node.config.materialized == "incremental"]
+        lasting = [n for n in chosen if n.config.materialized in ("incremental", "snapshot")]
         commented = [node.config.persist_docs for node in lasting]
         for node in chosen:
             node.tags.append(CHOSEN)

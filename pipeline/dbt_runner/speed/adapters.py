@@ -39,33 +39,44 @@ def _testers_made_once(dbts_own: Any) -> Any:
     return build_type_tester
 
 
-def keep_columns() -> None:
-    """Let a node ask once for the columns of a table, until it may have changed them.
+def keep_columns(*, in_duckdb: bool) -> None:
+    """Let a node ask once for the columns of a table or query, until it may have changed them.
 
-    A snapshot asks ten times for the columns of three tables, each time with all macros around it.
+    A snapshot asks ten times for the columns of three tables, each time with all macros around it;
+    a model asks twice for those of its contract. `in_duckdb`: its adapter has a way of its own.
     """
-    patch("dbt.adapters.sql", "SQLAdapter.get_columns_in_relation", _columns_asked_once)
-    patch("dbt.adapters.sql.connections", "SQLConnectionManager.add_query", _columns_forgotten)
+    patch("dbt.adapters.sql", "SQLAdapter.get_columns_in_relation", asked_once)
+    patch("dbt.adapters.base", "BaseAdapter.get_column_schema_from_query", asked_once)
+    if in_duckdb:
+        own = "DuckDBAdapter.get_column_schema_from_query"
+        patch("dbt.adapters.duckdb.impl", own, asked_once)
+    patch("dbt.adapters.sql.connections", "SQLConnectionManager.add_query", columns_forgotten)
 
 
-def _columns_asked_once(dbts_own: Any) -> Any:
-    """Relies on each node having its own thread, and on what `_columns_forgotten` relies on."""
+def asked_once(dbts_own: Any) -> Any:
+    """What answers from what this thread knows, until `columns_forgotten` clears that.
+
+    Relies on each node having its own thread, and on what that relies on.
+    """
     from dbt.adapters.sql.connections import SQLConnectionManager
 
     SQLConnectionManager.add_query  # noqa: B018  without it nothing would forget
 
-    def get_columns_in_relation(adapter: Any, relation: Any) -> Any:
-        columns = vars(_KNOWN).setdefault("columns", {})
-        place = adapter.type(), str(relation)
-        if place not in columns:
-            columns[place] = dbts_own(adapter, relation)
-        return list(columns[place])
+    def ask(adapter: Any, of: Any) -> Any:
+        known = vars(_KNOWN).setdefault("columns", {})
+        place = dbts_own.__name__, adapter.type(), str(of)
+        if place not in known:
+            known[place] = dbts_own(adapter, of)
+        return list(known[place])
 
-    return get_columns_in_relation
+    return ask
 
 
-def _columns_forgotten(dbts_own: Any) -> Any:
-    """Relies on all statements going through `add_query`."""
+def columns_forgotten(dbts_own: Any) -> Any:
+    """What forgets columns before a statement that may change them.
+
+    Relies on all statements going through `add_query`.
+    """
 
     def add_query(connections: Any, sql: str, *more: Any, **named: Any) -> Any:
         if not leaves_columns(sql):

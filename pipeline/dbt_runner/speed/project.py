@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import CodeType
+from types import CodeType, SimpleNamespace
 from typing import Any
 
 from pipeline.dbt_runner.speed.patch import patch
@@ -116,3 +116,17 @@ def _summary_of_nodes(_: Any) -> Any:
         return summary
 
     return get_graph_summary
+
+
+def write_json() -> None:
+    """Let artifacts be written by the part of json that is compiled; manifest.json has 3 MB."""
+    patch("dbt_common.clients.system", "json", _written_as_a_whole)
+
+
+def _written_as_a_whole(pythons_own: Any) -> Any:
+    """Relies on `dumps` making the same text as `dump`, which does it in Python."""
+
+    def dump(content: Any, file: Any, **options: Any) -> None:
+        file.write(pythons_own.dumps(content, **options))
+
+    return SimpleNamespace(**{**vars(pythons_own), "dump": dump})

@@ -8,8 +8,9 @@ import sys
 from dataclasses import dataclass, field, make_dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from threading import Thread
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from dbt.contracts.project import Project
 from dbt.events import logging
 from dbt.node_types import NodeType
 from dbt_common.behavior_flags import Behavior, BehaviorFlagRendered
-from dbt_common.clients import agate_helper
+from dbt_common.clients import agate_helper, system
 from dbt_common.clients.jinja import MacroFuzzEnvironment, get_environment
 from dbt_common.context import set_invocation_context
 from dbt_common.dataclass_schema import dbtClassMixin
@@ -34,7 +35,7 @@ from dbt_common.events.base_types import EventLevel
 from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
 
 from pipeline.dbt_runner import speed_up
-from pipeline.dbt_runner.speed.adapters import leaves_columns
+from pipeline.dbt_runner.speed.adapters import asked_once, columns_forgotten, leaves_columns
 from pipeline.dbt_runner.speed.imports import CODES
 from pipeline.dbt_runner.speed.patch import SKIPPED, patch
 from pipeline.dbt_runner.speed.project import SCHEMAS, TEMPLATES, found_macros
@@ -63,7 +64,7 @@ class More(Whole):
 
 
 def test_these_versions_have_all_names() -> None:
-    speed_up()
+    speed_up(in_duckdb=True)
     assert not SKIPPED
 
 
@@ -274,6 +275,48 @@ def test_the_summary_of_the_graph_is_the_same() -> None:
     summary = json.dumps(linker.get_graph_summary(manifest))
     assert summary == json.dumps(Linker.get_graph_summary.original(linker, manifest))
     assert "succ" in summary and "exposure" in summary
+
+
+def test_an_artifact_is_the_same(tmp_path: Path) -> None:
+    speed_up()
+    content = {"ñ": [1.5, None, Decimal("7.10"), datetime(2026, 11, 20, tzinfo=UTC)], "b": {"": 1}}
+    texts = []
+    for way in (system.json, system.json.original):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(system, "json", way)
+            system.write_json(str(tmp_path / "artifact.json"), content)
+        texts.append((tmp_path / "artifact.json").read_bytes())
+    assert texts[0] == texts[1] != b""
+    assert system.read_json(str(tmp_path / "artifact.json"))["b"] == {"": 1}
+
+
+def test_columns_are_asked_for_again_once_they_may_differ() -> None:
+    speed_up()
+    asked: list[str] = []
+
+    def get_columns(_: Any, of: str) -> list[str]:
+        asked.append(of)
+        return [f"{of}.a"]
+
+    def get_schema(_: Any, of: str) -> list[str]:
+        asked.append(f"schema of {of}")
+        return [f"{of}.b"]
+
+    columns, schema = asked_once(get_columns), asked_once(get_schema)
+    run = columns_forgotten(lambda _, sql: sql)
+    duckdb = SimpleNamespace(type=lambda: "duckdb")
+    for _ in range(2):
+        assert columns(duckdb, "t") == ["t.a"]
+        assert schema(duckdb, "t") == ["t.b"]
+        columns(duckdb, "t").clear()  # a list of the caller's own
+        run(None, "select 1")
+    assert asked == ["t", "schema of t"]
+    thread = Thread(target=lambda: columns(duckdb, "t"))
+    thread.start()
+    thread.join()
+    run(None, "alter table t add column c int")
+    columns(duckdb, "t")
+    assert asked == ["t", "schema of t", "t", "t"]
 
 
 def test_the_log_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
