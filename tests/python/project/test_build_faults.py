@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from loader.lock import BUSY
-from support.commands import Started, assert_one_sentence, script, tiny_project
+from support.commands import Started, assert_one_sentence, run, script, tiny_project
 from support.one_run import once, own
 from tools.servers import PostgresServer
 
@@ -218,6 +218,7 @@ def test_two_builds_at_once(project: Path) -> None:
     second = script(project, "build")
     assert_one_sentence(second, f"process {first.pid} on", "is writing into warehouse.duckdb")
     assert second.status == BUSY
+    assert run(project, "make", "build").status == 2  # GNU make knows no other
     loads = script(project, "load", "--source", "sqlite:///shop.sqlite")
     assert loads.status == BUSY and "load: make build (since" in loads.err
     for done in (first.ended(), waits.ended()):

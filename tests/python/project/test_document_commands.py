@@ -41,6 +41,7 @@ QUERY = (
 ELSEWHERE = {
     "make build": "test_build.py::test_first_build_is_green_and_ends_with_a_summary",
     "time make build": "test_build.py::test_second_build_makes_nothing_again",
+    "python scripts/build.py": "test_build_faults.py::test_two_builds_at_once",
     "make report": "test_build.py::test_build_writes_the_report_and_make_report_does_it_again",
     "make docs": "test_build.py::test_catalog_is_served_on_localhost",
     "make docs PORT=8081": "test_build.py::test_catalog_is_served_on_localhost",
