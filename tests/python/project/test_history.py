@@ -25,6 +25,7 @@ STORIES = 4
 ROUNDS = 50
 POSTGRES_ROUNDS = 20
 SELECTIVE_ROUNDS = 40
+SELECTIVE_KNOWN = 7, 4  # seed and rounds, in which each planted fault is seen
 
 
 @pytest.fixture
@@ -85,6 +86,13 @@ def test_random_rounds_on_postgres(
     seed, rounds = chosen(POSTGRES_ROUNDS)
     warehouse = PostgresWarehouse(postgres, own("history"))
     play(project, warehouse, tmp_path, seed, rounds, *MANY_EVENTS)
+
+
+def test_known_rounds_of_builds_of_what_changed(project: Project, tmp_path: Path) -> None:
+    """All marts are as after a whole build, although each build goes on from the last one."""
+    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    seed, rounds = SELECTIVE_KNOWN
+    play(project, warehouse, tmp_path, seed, rounds, *MANY_EVENTS, kind=SelectiveStory)
 
 
 @pytest.mark.long
