@@ -18,8 +18,8 @@ which then need not calculate again what hangs on other rows. -#}
         {%- do run_query(
             'create table ' ~ kept ~ ' as'
             ~ ' select ' ~ columns ~ ', 1 as change from ' ~ changes
-            ~ ' union all ' ~ before ~ changed ~ and_predicates(arg_dict)
-            ~ (' union all ' ~ before ~ gone ~ and_predicates(arg_dict) ~ ' and not ' ~ changed if gone else '')
+            ~ ' union all (' ~ before ~ changed ~ and_predicates(arg_dict)
+            ~ (' union ' ~ before ~ gone ~ and_predicates(arg_dict) if gone else '') ~ ')'
         ) -%}
         {%- do adapter.cache_added(kept) -%}
     {%- endif -%}

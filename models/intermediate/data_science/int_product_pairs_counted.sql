@@ -3,7 +3,9 @@
     incremental_strategy='whole',
     unique_key=['product_code', 'partner_product_code'],
     on_schema_change='append_new_columns',
-    pre_hook="{{ without_jit() }}"
+    pre_hook="{{ without_jit() }}",
+    post_hook="delete from {{ this }} where order_count = 0",
+    meta={'goes_on': true}
 ) }}
 {%- set by_changes = built_through() %}
 
@@ -74,7 +76,7 @@ pairs as (
 
 ),
 
-added_pairs as (
+named as (
 
     select
         products.product_code,
@@ -84,17 +86,6 @@ added_pairs as (
     from pairs
     left join products on pairs.product_number = products.product_number
     left join products as partners on pairs.partner_number = partners.product_number
-    {%- if by_changes %}
-
-    union all
-
-    -- after the last build
-    select
-        product_code,
-        partner_product_code,
-        order_count
-    from {{ this }}
-    {%- endif %}
 
 ),
 
@@ -102,17 +93,22 @@ final as (
 
     select
         -- keys
-        product_code,
-        partner_product_code,
+        named.product_code,
+        named.partner_product_code,
 
         -- numbers
-        cast(sum(order_count) as bigint) as order_count
+        cast(
+            named.order_count {%- if by_changes %} + coalesce(known.order_count, 0) {%- endif %}
+            as bigint
+        ) as order_count
 
-    from added_pairs
-    group by
-        product_code,
-        partner_product_code
-    having sum(order_count) > 0
+    from named
+    {%- if by_changes %}
+    left join {{ this }} as known
+        on
+            named.product_code = known.product_code
+            and named.partner_product_code = known.partner_product_code
+    {%- endif %}
 
 )
 
