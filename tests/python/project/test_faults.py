@@ -880,9 +880,9 @@ CHANGES = [
         edits=[
             (
                 "models/marts/sales/sales_daily.sql",
-                "locations on order_lines.location_key = locations.location_key\n",
-                "locations on order_lines.location_key = locations.location_key\n"
-                "    where products.product_line <> 'Trains'\n",
+                "locations on orders.location_key = locations.location_key\n",
+                "locations on orders.location_key = locations.location_key\n"
+                "    where orders.product_line <> 'Trains'\n",
             )
         ],
         exclude="test_type:unit",
@@ -1244,7 +1244,7 @@ def ruin(warehouse: Warehouse) -> None:
     """Add rows to every table that no test may let pass: of nulls, and of nonsense, twice."""
     columns = warehouse.query(
         "select schema_name || '.' || table_name, column_name, data_type from duckdb_columns()"
-        f" where schema_name in ('{RAW_SCHEMA}', 'seeds', 'marts') and not internal"
+        f" where schema_name in ('{RAW_SCHEMA}', 'seeds', 'intermediate', 'marts') and not internal"
         " and table_oid in (select table_oid from duckdb_tables())"
         " and not starts_with(table_name, '_load') order by table_oid, column_index"
     )
