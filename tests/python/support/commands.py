@@ -91,6 +91,8 @@ class Started:
     def __init__(self, project: Path, name: str, *arguments: str, **variables: str) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._said = [Path(self._folder.name, name) for name in ("out", "err")]
+        for path in self._said:
+            path.touch()  # it may be killed before it says anything
         variables = environment() | variables
         self._process = _imported.Process(
             target=_script, args=(project, name, arguments, variables, self._said)
