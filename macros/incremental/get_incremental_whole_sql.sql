@@ -1,21 +1,21 @@
 {% macro get_incremental_whole_sql(arg_dict) -%}
-    {%- set target, calculated = arg_dict['target_relation'], arg_dict['temp_relation'] -%}
-    {%- set key = key_columns(arg_dict, bare=true) -%}
+    {%- set calculated, key = arg_dict['temp_relation'], key_columns(arg_dict, bare=true) -%}
     {%- set meta = config.get('meta', {}) -%}
     {%- set entity, limit = meta.get('history_of'), meta.get('limited_to') -%}
-    {%- set condition -%}
-        {#- PostgreSQL goes through all keys for each row where it cannot keep those of `not in` in memory. #}
-        {{ key_columns(arg_dict) }} in (select {{ key }} from {{ target }} except select {{ key }} from {{ calculated }})
+    {%- set over -%}
+        select {{ key }} from {{ arg_dict['target_relation'] }}
         {%- if entity and built_through() %}
-        and {{ entity }} in (select {{ entity }} from {{ calculated }})
-        {%- endif -%}
-        {%- if limit and is_limited() %}
-        and {{ limit['column'] }} in ({{ changed_keys(limit['column'], limit['changed_in']) }})
-        {%- endif -%}
-        {%- if meta.get('goes_on') and built_through() %}
-        and 1 = 0
-        {%- endif -%}
+        where {{ entity }} in (select {{ entity }} from {{ calculated }})
+        {%- elif limit and is_limited() %}
+        where {{ limit['column'] }} in ({{ changed_keys(limit['column'], limit['changed_in']) }})
+        {%- elif meta.get('goes_on') and built_through() %}
+        where 1 = 0
+        {%- endif %}
+        except
+        select {{ key }} from {{ calculated }}
     {%- endset -%}
+    {#- Not `not in`: where PostgreSQL cannot keep the keys in memory, it goes through all of them for each row. -#}
+    {%- set condition = key_columns(arg_dict) ~ ' in (' ~ over ~ ')' -%}
     {{ remove_rows(arg_dict, condition) }}
     {{ write_changed_rows(arg_dict, condition) }}
 {%- endmacro %}
