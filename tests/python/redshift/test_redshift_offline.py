@@ -131,7 +131,7 @@ def test_a_build_comes_to_every_branch(build: tuple[Nowhere, dict[str, str]]) ->
     assert (
         "where order_number in (select changed_orders.order_number" in compiled["fact_orders"]
     ) == later
-    assert ('delete from "dev"."marts"."fact_payments"\n' in sent) == later  # by tombstones
+    assert ('delete from "dev"."marts"."fact_payments" where' in sent) == later  # by tombstones
     assert "diststyle" in sent and "with no schema binding" in sent
 
 
