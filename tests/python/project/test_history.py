@@ -25,7 +25,7 @@ STORIES = 4
 ROUNDS = 50
 POSTGRES_ROUNDS = 20
 SELECTIVE_ROUNDS = 40
-SELECTIVE_KNOWN = 7, 4  # seed and rounds, in which each planted fault is seen
+SELECTIVE_KNOWN = 7, 4  # seed and rounds
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ def test_a_build_comes_to_every_branch(build: tuple[Nowhere, dict[str, str]]) ->
     later = place.existing
     assert ("__changes" in sent) == later  # what both strategies write
     assert ("except select product_version_key from" in sent) == later  # whole
-    assert ("where product_code in (select product_code" in sent) == later  # of the keys that changed
+    assert ("where product_code in (select product_code" in sent) == later  # of changed keys
     assert ("changed_products" in compiled["dim_products"]) == later
     assert ("dbt_is_deleted" in sent) and ("update " in sent) == later  # snapshots
     assert ('from "dev"."snapshots"."customers_snapshot" as known' in sent) == later  # of some keys
