@@ -27,14 +27,14 @@ def with_rows(dbt: Dbt, results: Sequence[Result]) -> list[Result]:
 
 
 def _found(dbt: Dbt, result: Result) -> Found:
-    query = f"select * from (\n{result.sql}\n) as found order by 1"
-    columns, rows = dbt.table(query, ROWS)
+    columns, _ = dbt.table(f"select * from (\n{result.sql}\n) as found where 1 = 0")
+    # In one query with the rows, as it can take as long as the test itself.
+    total = f"sum({AMOUNT}) over ()" if AMOUNT in columns else "null"
+    query = f"select found.*, {total} as total from (\n{result.sql}\n) as found order by 1"
+    _, rows = dbt.table(query, ROWS)
     personal = dbt.personal_columns()
     shown = [n for n, name in enumerate(columns) if name.replace("_", "") not in personal]
-    amount = None
-    if AMOUNT in columns:
-        _, sums = dbt.table(f"select sum({AMOUNT}) from (\n{result.sql}\n) as found")
-        amount = Decimal(sums[0][0] or 0) if sums else None
+    amount = Decimal(rows[0][-1] or 0) if AMOUNT in columns and rows else None
     lines = [
         ", ".join(f"{columns[n]} {written(row[n])}" for n in shown[:COLUMNS] if row[n] is not None)
         for row in rows

@@ -19,7 +19,7 @@ from pipeline.dbt_runner.manifest import (
     result_of,
 )
 from pipeline.dbt_runner.parsed import Parsed
-from pipeline.dbt_runner.process import opening
+from pipeline.dbt_runner.process import adapter, opening
 from pipeline.dbt_runner.rows import (
     Code,
     DbtError,
@@ -131,19 +131,22 @@ class Dbt:
         compiled = ("--no-compile",) if is_compiled else ()
         return bool(self._invoke("docs", "generate", "--static", *compiled).success)
 
-    def table(self, sql: str, limit: int = -1) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def table(self, sql: str, limit: int | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
         """The columns and the first rows of a query in plain SQL; none where it fails.
 
-        It writes no artifact: `dbt retry` reads run_results.json, which stays that of the build.
+        By the adapter, not by `dbt show`, which parses the project anew for each query.
         """
-        sql = "{% raw %}" + sql + "{% endraw %}"
+        from dbt_common.exceptions import DbtBaseException
+
+        warehouse = adapter(self._manifest.metadata.adapter_type)
         try:
-            done = self._invoke("show", "--inline", sql, "--limit", str(limit), "--no-write-json")
-        except DbtError:
+            with opening(self._file), warehouse.connection_named("findings"):
+                _, table = warehouse.execute(sql, fetch=True, limit=limit)
+        except DbtBaseException:
             return [], []
-        if not done.success:
-            return [], []
-        table = done.result.results[0].agate_table
+        finally:
+            # As after each command: nobody else could open a DuckDB file.
+            warehouse.cleanup_connections()
         return list(table.column_names), [tuple(row) for row in table.rows]
 
     def personal_columns(self) -> set[str]:
