@@ -58,9 +58,10 @@ LEFT_OUT = (".*", "target", "logs", "profiles.yml", "*.duckdb*", "*.sqlite*", "p
 
 @dataclass
 class Build:
-    """One `make build`: its cost, and the seconds that dbt counted for each node."""
+    """One build: its cost, the seconds of its `dbt build`, and those that dbt counted for nodes."""
 
     cost: Cost
+    dbt: float
     nodes: Mapping[str, float]
 
     def seconds(self, *kinds: str) -> float:
@@ -86,10 +87,15 @@ class Result:
     full: Build
     changed: Build
     unchanged: Build
-    models: Cost
+    models: Build
     plain: float
     parse: float
     size: int
+
+    @property
+    def tests(self) -> float:
+        """What tests add to `dbt build`, as a share of its time without them."""
+        return self.full.dbt / self.models.dbt - 1
 
 
 # -- the warehouses --------------------------------------------------------------------------------
@@ -226,7 +232,9 @@ class Bench:
         unchanged = step("build without a change", lambda: self.build(warehouse))
         warehouse.wipe()
         untested = ("--exclude-resource-type", "test", "unit_test")
-        models = step("dbt build, no tests", lambda: self.dbt(warehouse, "build", *untested))
+        models = step("dbt build, no tests", lambda: self.built(
+            lambda: self.dbt(warehouse, "build", *untested)
+        ))  # fmt: skip
         statements = self.statements()
         plain = statistics.median_low(
             step("plain SQL", lambda: self.plain(warehouse, statements)) for _ in range(self.runs)
@@ -249,13 +257,17 @@ class Bench:
 
     def build(self, warehouse: Warehouse) -> Build:
         """What `make build` does after the load."""
+        command = [sys.executable, "scripts/build.py", "--loaded"]
+        return self.built(lambda: measure(command, warehouse.environment, self.project))
+
+    def built(self, build: Callable[[], Cost]) -> Build:
+        """A build, with what dbt wrote of it; one that has nothing to do does not start dbt."""
         results = self.made / "run_results.json"
         results.unlink(missing_ok=True)
-        command = [sys.executable, "scripts/build.py", "--loaded"]
-        cost = measure(command, warehouse.environment, self.project)
-        # A build that has nothing to do does not start dbt.
-        ran = json.loads(results.read_text("utf-8"))["results"] if results.exists() else []
-        return Build(cost, {result["unique_id"]: result["execution_time"] for result in ran})
+        cost = build()
+        ran = json.loads(results.read_text("utf-8")) if results.exists() else {}
+        seconds = {node["unique_id"]: node["execution_time"] for node in ran.get("results", [])}
+        return Build(cost, ran.get("elapsed_time", 0.0), seconds)
 
     def full(self, warehouse: Warehouse) -> Build:
         """A build in a warehouse that holds raw tables only."""
@@ -332,16 +344,18 @@ ROWS: tuple[tuple[str, Callable[[Result], str]], ...] = (
     ("order lines", lambda r: f"{r.lines:,}"),
     ("first load, s", lambda r: f"{r.load.wall:.1f}"),
     ("full build, s", lambda r: f"{r.full.cost.wall:.1f}"),
-    ("  of it models, snapshots, seed", lambda r: f"{r.full.seconds(*KEPT, 'seed'):.1f}"),
-    ("  of it tests", lambda r: f"{r.full.seconds('test', 'unit_test'):.1f}"),
+    ("  of it dbt build", lambda r: f"{r.full.dbt:.1f}"),
+    ("  nodes: models, snapshots, seed", lambda r: f"{r.full.seconds(*KEPT, 'seed'):.1f}"),
+    ("  nodes: tests", lambda r: f"{r.full.seconds('test', 'unit_test'):.1f}"),
     ("  dbt starts and reads the project", lambda r: f"{r.parse:.1f}"),
     ("plain SQL of the models, s", lambda r: f"{r.plain:.1f}"),
-    ("dbt build, no tests, s", lambda r: f"{r.models.wall:.1f}"),
-    ("dbt build, no tests / plain SQL", lambda r: f"{r.models.wall / r.plain:.2f}"),
+    ("dbt build, no tests, s", lambda r: f"{r.models.cost.wall:.1f}"),
+    ("dbt build, no tests / plain SQL", lambda r: f"{r.models.cost.wall / r.plain:.2f}"),
+    ("tests add to dbt build, of that", lambda r: f"{r.tests:.2f}"),
     ("0.1 % changed: load, s", lambda r: f"{r.load_changed.wall:.1f}"),
     ("0.1 % changed: build, s", lambda r: f"{r.changed.cost.wall:.1f}"),
-    ("  of it models, snapshots, seed", lambda r: f"{r.changed.seconds(*KEPT, 'seed'):.1f}"),
-    ("  of it tests", lambda r: f"{r.changed.seconds('test', 'unit_test'):.1f}"),
+    ("  nodes: models, snapshots, seed", lambda r: f"{r.changed.seconds(*KEPT, 'seed'):.1f}"),
+    ("  nodes: tests", lambda r: f"{r.changed.seconds('test', 'unit_test'):.1f}"),
     ("changed / full build", lambda r: f"{r.changed.cost.wall / r.full.cost.wall:.2f}"),
     ("no change: load, s", lambda r: f"{r.load_unchanged.wall:.1f}"),
     ("no change: build, s", lambda r: f"{r.unchanged.cost.wall:.1f}"),
@@ -389,16 +403,15 @@ def aims(target: str, before: Result | None, result: Result) -> list[tuple[str, 
     """The aims for one scale: in words, the figure, and whether it is met."""
     found = []
     full, changed = result.full.cost, result.changed.cost
-    unchanged, models = result.unchanged.cost.wall, result.models.wall
-    # Of one run: seconds that dbt counted for nodes, which run side by side.
-    tests = result.full.seconds("test", "unit_test") / result.full.seconds(*KEPT, "seed")
+    unchanged, models = result.unchanged.cost.wall, result.models.cost.wall
     found = [("no change: build within 3 s", f"{unchanged:.1f} s", unchanged <= 3)]
     if result.scale == 1_000:
         most = 1.3 * result.plain + 6
         found += [
             (f"models, snapshots, seeds within 1.3 times plain SQL + 6 s = {most:.1f} s",
              f"{models:.1f} s", models <= most),
-            ("tests at most half of the time of the models", f"{tests:.2f}", tests <= 0.5),
+            ("tests add at most half of the time of dbt build without them",
+             f"{result.tests:.2f}", result.tests <= 0.5),
             ("0.1 % changed costs at most 12 % of the full build",
              f"{changed.wall / full.wall:.0%}", changed.wall <= 0.12 * full.wall),
             ("peak memory of a full build at most 1,500 MB", f"{full.peak:,.0f} MB",
