@@ -15,6 +15,8 @@ which then need not calculate again what hangs on other rows. -#}
         {%- set changed = key_columns(arg_dict) ~ ' in ('
             ~ 'select ' ~ key_columns(arg_dict, bare=true) ~ ' from ' ~ changes ~ ')' -%}
         {%- set before = 'select ' ~ columns ~ ', -1 as change from ' ~ target ~ ' where ' -%}
+        {%- set removed = kept_result('rows_removed') -%}
+        {%- set gone = gone if removed and removed.data[0][0] else none -%}
         {%- do run_query(
             'create table ' ~ kept ~ ' as'
             ~ ' select ' ~ columns ~ ', 1 as change from ' ~ changes

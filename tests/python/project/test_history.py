@@ -26,6 +26,33 @@ ROUNDS = 50
 POSTGRES_ROUNDS = 20
 SELECTIVE_ROUNDS = 40
 SELECTIVE_KNOWN = 7, 4  # seed and rounds
+# Faults in what marts make of changes: file, text, what is planted, and the test that sees it.
+PLANTED = {
+    "orders that are new": (
+        (
+            "macros/incremental/kept_changes.sql",
+            ") as changed_{{ loop.index }}\n",
+            ") as changed_{{ loop.index }} where change = -1\n",
+        ),
+        "customer_product_interactions_reconcile_with_fact_orders_per_product",
+    ),
+    "rows that are over stay": (
+        (
+            "macros/incremental/get_incremental_whole_sql.sql",
+            "    {{ remove_rows(arg_dict, condition) }}\n",
+            "",
+        ),
+        "payment_matches_reconcile_with_the_facts_per_customer",
+    ),
+    "payments count twice": (
+        (
+            "models/marts/finance/payments_monthly.sql",
+            "count(*) as payment_count,\n        count(distinct",
+            "2 * count(*) as payment_count,\n        count(distinct",
+        ),
+        "payments_monthly_reconcile_with_the_facts",
+    ),
+}
 
 
 @pytest.fixture
@@ -93,6 +120,23 @@ def test_known_rounds_of_builds_of_what_changed(project: Project, tmp_path: Path
     warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
     seed, rounds = SELECTIVE_KNOWN
     play(project, warehouse, tmp_path, seed, rounds, *MANY_EVENTS, kind=SelectiveStory)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("edit", "test"), PLANTED.values(), ids=PLANTED)
+def test_tests_of_what_changed_see_a_fault(
+    edit: tuple[str, str, str], test: str, project: Project, tmp_path: Path
+) -> None:
+    """A mart that follows its changes wrongly differs from its parents."""
+    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    random = Random(SELECTIVE_KNOWN[0])
+    with begun(project, warehouse, tmp_path, random, SelectiveStory) as story:
+        story.happen(random, MANY_EVENTS[-1])
+        with (
+            project.edited([edit]),
+            pytest.raises(pytest.fail.Exception, match=f"{test}: Got [0-9]+ result"),
+        ):
+            story.build()
 
 
 @pytest.mark.long

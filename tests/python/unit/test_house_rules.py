@@ -35,10 +35,10 @@ BREAKS: dict[str, tuple[str, str, str, list[str]]] = {
         ["check_lineage_permitted_upstream_models: product_performance"],
     ),
     "contract": (
-        "models/marts/finance/payment_matches.yml",
-        "  - name: payment_matches\n",
-        "  - name: payment_matches\n    config: {contract: {enforced: false}}\n",
-        ["check_model_contract_enforced_for_public_model: payment_matches"],
+        "models/marts/sales/sales_last_30_days.yml",
+        "  - name: sales_last_30_days\n",
+        "  - name: sales_last_30_days\n    config: {contract: {enforced: false}}\n",
+        ["check_model_contract_enforced_for_public_model: sales_last_30_days"],
     ),
     "test": (
         "models/marts/marketing/customer_segments.yml",
