@@ -6,9 +6,11 @@ with orders as (
 
 ),
 
+-- Most often there are none, and then no line is read.
 order_lines as (
 
     select * from {{ ref('stg_classicmodels__order_details') }}
+    where order_number in (select orders.order_number from orders)
 
 )
 

@@ -6,9 +6,11 @@ with products as (
 
 ),
 
+-- Most often there are none, and then no line is read.
 order_lines as (
 
     select * from {{ ref('stg_classicmodels__order_details') }}
+    where product_code in (select products.product_code from products)
 
 )
 
