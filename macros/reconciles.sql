@@ -1,29 +1,26 @@
+{#- The left side has `_loaded_at`, the right one keeps its changes. -#}
 {% macro reconciles(left, right) -%}
-with
-{%- if tested_through() %} untested_keys as (
-
-    select {{ left.key }} as reconciled_key from {{ left.relation }}
-    where {{ untested() }}
-    union
-    select {{ right.key }} as reconciled_key from {{ right.relation }}
-    where {{ untested() }}
-
-),
-
--- All others together: their sums must agree too.
-{% endif %} compared as (
+{%- set in_question = '' -%}
+{%- if knows_all_changes() -%}
+    {%- set changed_keys -%}
+        select {{ left.key }} as reconciled_key from {{ left.relation }}
+        where {{ untested() }}
+        union
+        select {{ right.key }} as reconciled_key from {{ rows_or_changes(right.relation, true) }}
+    {%- endset -%}
+    {%- set in_question = is_one_of('reconciled_key', changed_keys) -%}
+{%- endif -%}
+with compared as (
 
     {% for side in [left, right] %}
     {%- set sign = '' if loop.first else '-' %}
+    {%- set conditions = [side.where, in_question.replace('reconciled_key', side.key)] | select | list %}
     select
-        {{ 'untested_keys.reconciled_key' if tested_through() else side.key ~ ' as reconciled_key' }},
+        {{ side.key }} as reconciled_key,
         {{ sign }}1 as row_difference,
         {{ sign }}({{ side.amount }}) as amount_difference
-    from {{ side.relation }} as side
-    {%- if tested_through() %}
-    left join untested_keys on side.{{ side.key }} = untested_keys.reconciled_key
-    {%- endif %}
-    {{- '\n    where ' ~ side.where if side.where }}
+    from {{ side.relation }}
+    {{- '\n    where ' ~ conditions | join(' and ') if conditions }}
     {{ 'union all' if not loop.last }}
     {%- endfor %}
 

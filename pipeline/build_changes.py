@@ -138,6 +138,7 @@ def build_models(
             notes += publisher.prepared_lines()
     with steps.step("dbt build") as notes:
         os.environ["TESTED_THROUGH"] = changes.tested_through
+        os.environ["WARNED_BEFORE"] = " ".join(sorted(changes.warned))
         os.environ["BUILT_THROUGH"] = changes.since.loaded_through if changes.since else ""
         # The results of unit tests depend on the code alone.
         arguments = ("--exclude-resource-type", "unit_test") if changes.same_code else ()

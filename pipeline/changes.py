@@ -156,7 +156,8 @@ class Changes:
     `since` is None where everything has to be built, and `why` says why. `tables` of the raw schema
     have other rows. On a `new_day` what depends on the day has to be built. `tests` depend on the
     date. `other_issues`: the load could not store other values than the one before.
-    `tested_through`: of large tables, rows loaded after that are tested; empty for all.
+    `tested_through`: of large tables, rows loaded after that are tested; empty for all. Tests that
+    `warned` before look at all rows, to warn again of what is still there.
     """
 
     since: GreenBuild | None = None
@@ -167,6 +168,7 @@ class Changes:
     tests: frozenset[str] = frozenset()
     other_issues: bool = False
     tested_through: str = ""
+    warned: frozenset[str] = frozenset()
     same_code: bool = False
 
     @property
@@ -191,7 +193,10 @@ def changes_since(warehouse: Warehouse, now: Inputs, asked: Wanted) -> Changes:
         return Changes(load=load, why="code or settings have changed")
     is_new = (asked.tests or ("new" if load.rows >= LARGE else "all")) == "new"
     whole = Changes(
-        load=load, same_code=True, tested_through=before.loaded_through if is_new else ""
+        load=load,
+        same_code=True,
+        tested_through=before.loaded_through if is_new else "",
+        warned=frozenset(result.name for result in before.warned),
     )
     why = "BUILD or TESTS asks for it" if asked.everything else ""
     with warehouse.reading() as ask:

@@ -1,10 +1,10 @@
-{#- Whether these kept rows are all that has changed in what a test reads since the last green build. A model that
-this run does not build has no changes. -#}
+{#- Whether changed_rows_of has all that has changed since the last green build in the models that a test reads. A
+model that this run does not build has no changes. -#}
 {% macro knows_all_changes() -%}
     {%- if not (tested_through() and env_var('BUILT_THROUGH', '')) -%}
         {{ return(false) }}
     {%- endif -%}
-    {%- for id in model.depends_on.nodes -%}
+    {%- for id in model.depends_on.nodes if not id.startswith('source.') -%}
         {%- set node = graph.nodes.get(id) -%}
         {%- if not (node and node.config.get('meta', {}).get('keeps_changes')) -%}
             {{ return(false) }}

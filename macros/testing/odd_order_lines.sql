@@ -1,7 +1,10 @@
 {% macro odd_order_lines(condition) -%}
+{#- Only a line that is new, or whose product has changed, can be odd now. -#}
+{%- set of_changed_products = has_untested_value(ref('stg_classicmodels__products'), 'product_code') -%}
 with order_lines as (
 
     select * from {{ ref('stg_classicmodels__order_details') }}
+    {{ 'where ' ~ untested() ~ ' or ' ~ of_changed_products if of_changed_products }}
 
 ),
 

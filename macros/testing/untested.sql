@@ -8,21 +8,39 @@
 
 {% macro tested_through() -%}
     {#- Not while dbt parses: it would parse everything anew whenever the mark moves. -#}
-    {{ return(env_var('TESTED_THROUGH', '') if execute else '') }}
+    {%- if not execute or model.name in env_var('WARNED_BEFORE', '').split() -%}
+        {{ return('') }}
+    {%- endif -%}
+    {{ return(env_var('TESTED_THROUGH', '')) }}
 {%- endmacro %}
 
 {#- For rows without `_loaded_at`: a column has one of the values that it has in rows which no green build has
-tested. By name, because no database carries a subquery into the joins of a view. Nothing: all rows are tested. -#}
+tested. Nothing: all rows are tested. -#}
 {% macro has_untested_value(relation, column) -%}
-    {%- if not (execute and column and tested_through()) -%}
+    {%- if not (column and tested_through()) -%}
         {{ return('') }}
     {%- endif -%}
-    {%- set values = run_query(
-        'select distinct ' ~ column ~ ' from ' ~ relation ~ ' where ' ~ untested() ~ ' limit 5000'
-    ).columns[0].values() | reject('none') | list -%}
+    {{ return(is_one_of(column, 'select distinct ' ~ column ~ ' from ' ~ relation ~ ' where ' ~ untested())) }}
+{%- endmacro %}
+
+{#- The same for values of rows that this run has put in or taken out. -#}
+{% macro has_changed_value(relations, column) -%}
+    {%- if not knows_all_changes() -%}
+        {{ return('') }}
+    {%- endif -%}
+    {%- set queries = [] -%}
+    {%- for relation in relations -%}
+        {%- do queries.append('select ' ~ column ~ ' from ' ~ rows_or_changes(relation, true)) -%}
+    {%- endfor -%}
+    {{ return(is_one_of(column, queries | join(' union '))) }}
+{%- endmacro %}
+
+{#- By name, because no database carries a subquery into the joins of a view. Nothing: too many. -#}
+{% macro is_one_of(column, query, most=5000) -%}
+    {%- set values = run_query(query ~ ' limit ' ~ most).columns[0].values() | reject('none') | list -%}
     {{ return(
         '1 = 0' if not values
-        else '' if values | length == 5000
+        else '' if values | length == most
         else column ~ " in ('" ~ values | join("', '") ~ "')"
     ) }}
 {%- endmacro %}

@@ -15,7 +15,7 @@ from random import Random
 import pytest
 
 from support.one_run import own
-from support.planned_rounds import KNOWN_ROUNDS, KNOWN_SEED, PLANNED
+from support.planned_rounds import KNOWN_ROUNDS, KNOWN_SEED, PLANNED, chosen
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse
 from support.story import AS_OF, MANY_EVENTS, SelectiveStory, Story, begun
 from tools.servers import PostgresServer
@@ -26,33 +26,6 @@ ROUNDS = 50
 POSTGRES_ROUNDS = 20
 SELECTIVE_ROUNDS = 40
 SELECTIVE_KNOWN = 7, 4  # seed and rounds
-# Faults in what marts make of changes: file, text, what is planted, and the test that sees it.
-PLANTED = {
-    "orders that are new": (
-        (
-            "macros/incremental/kept_changes.sql",
-            ") as changed_{{ loop.index }}\n",
-            ") as changed_{{ loop.index }} where change = -1\n",
-        ),
-        "customer_product_interactions_reconcile_with_fact_orders_per_product",
-    ),
-    "rows that are over stay": (
-        (
-            "macros/incremental/get_incremental_whole_sql.sql",
-            "    {{ remove_rows(arg_dict, condition) }}\n",
-            "",
-        ),
-        "payment_matches_reconcile_with_the_facts_per_customer",
-    ),
-    "payments count twice": (
-        (
-            "models/marts/finance/payments_monthly.sql",
-            "count(*) as payment_count,\n        count(distinct",
-            "2 * count(*) as payment_count,\n        count(distinct",
-        ),
-        "payments_monthly_reconcile_with_the_facts",
-    ),
-}
 
 
 @pytest.fixture
@@ -77,12 +50,6 @@ def play(
             story.play(random, rounds, events, planned)
         except AssertionError as error:
             pytest.fail(f"HISTORY_SEED={seed}, {error}", pytrace=False)
-
-
-def chosen(rounds: int) -> tuple[int, int]:
-    """Seed and number of rounds: from the environment, or a new seed."""
-    seed = os.environ.get("HISTORY_SEED") or Random().randrange(10**6)
-    return int(seed), int(os.environ.get("HISTORY_ROUNDS") or rounds)
 
 
 def test_rounds_of_a_known_story(project: Project, tmp_path: Path) -> None:
@@ -120,23 +87,6 @@ def test_known_rounds_of_builds_of_what_changed(project: Project, tmp_path: Path
     warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
     seed, rounds = SELECTIVE_KNOWN
     play(project, warehouse, tmp_path, seed, rounds, *MANY_EVENTS, kind=SelectiveStory)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(("edit", "test"), PLANTED.values(), ids=PLANTED)
-def test_tests_of_what_changed_see_a_fault(
-    edit: tuple[str, str, str], test: str, project: Project, tmp_path: Path
-) -> None:
-    """A mart that follows its changes wrongly differs from its parents."""
-    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
-    random = Random(SELECTIVE_KNOWN[0])
-    with begun(project, warehouse, tmp_path, random, SelectiveStory) as story:
-        story.happen(random, MANY_EVENTS[-1])
-        with (
-            project.edited([edit]),
-            pytest.raises(pytest.fail.Exception, match=f"{test}: Got [0-9]+ result"),
-        ):
-            story.build()
 
 
 @pytest.mark.long

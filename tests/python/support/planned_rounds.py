@@ -6,8 +6,10 @@ come, so that the newest version of everybody counts for it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from random import Random
 
 from sample_shop.schema import TABLES
 from support.random_shop import FIRST_DAY
@@ -148,3 +150,9 @@ def _value(kind: str, number: int) -> str | int:
     if kind.startswith("decimal"):
         return f"{number}.{number:02}"
     return 50 + number if kind.endswith("int") else f"Other {number}"
+
+
+def chosen(rounds: int) -> tuple[int, int]:
+    """Seed and number of rounds: from the environment, or a new seed."""
+    seed = os.environ.get("HISTORY_SEED") or Random().randrange(10**6)
+    return int(seed), int(os.environ.get("HISTORY_ROUNDS") or rounds)

@@ -77,6 +77,7 @@ def test_nothing_has_changed_after_a_load_of_the_same(shop: Shop) -> None:
     found = shop.found()
     assert found.is_nothing and found.since and found.load
     assert found.since.warned == [WARNED]
+    assert found.warned == {"odd"}
     assert found.load.confirmed == {"a", "b"}
 
 

@@ -1,5 +1,7 @@
 {{ config(severity='warn') }}
 
+{%- set in_question = customers_of_orders_that_may_be_twice() or '1 = 1' %}
+
 -- Before the join: most customers order once a day.
 with orders as (
 
@@ -7,13 +9,20 @@ with orders as (
         *,
         count(*) over (partition by customer_number, order_date) as day_order_count
     from {{ ref('stg_classicmodels__orders') }}
-    where order_status <> 'Cancelled'
+    where
+        order_status <> 'Cancelled'
+        and {{ in_question }}
 
 ),
 
 order_lines as (
 
     select * from {{ ref('stg_classicmodels__order_details') }}
+    where
+        order_number in (
+            select orders.order_number from orders
+            where orders.day_order_count > 1
+        )
 
 ),
 

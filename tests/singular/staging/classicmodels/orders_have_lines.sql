@@ -1,14 +1,18 @@
 {{ config(severity='warn') }}
 
+{%- set in_question = orders_that_may_lack_lines() %}
+
 with orders as (
 
     select * from {{ ref('stg_classicmodels__orders') }}
+    {{ 'where ' ~ in_question if in_question }}
 
 ),
 
 order_lines as (
 
-    select distinct order_number from {{ ref('stg_classicmodels__order_details') }}
+    select order_number from {{ ref('stg_classicmodels__order_details') }}
+    {{ 'where ' ~ in_question if in_question }}
 
 ),
 

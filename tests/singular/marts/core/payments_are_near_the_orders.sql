@@ -1,35 +1,26 @@
 {{ config(severity='warn') }}
 
+{%- set orders, all_payments = ref('fact_orders'), ref('fact_payments') -%}
+{%- set in_question = has_changed_value([orders, all_payments], 'customer_key') %}
+
 with payments as (
 
-    select * from {{ ref('stg_classicmodels__payments') }}
-
-),
-
-orders as (
-
-    select * from {{ ref('stg_classicmodels__orders') }}
-
-),
-
-order_lines as (
-
-    select * from {{ ref('stg_classicmodels__order_details') }}
+    select * from {{ all_payments }}
+    {{ 'where ' ~ in_question if in_question }}
 
 ),
 
 order_amounts as (
 
     select
-        orders.customer_number,
-        orders.order_number,
-        sum(order_lines.quantity_ordered * order_lines.price_each) as order_amount
-
-    from orders
-    left join order_lines on orders.order_number = order_lines.order_number
+        customer_number,
+        order_number,
+        sum(order_amount) as order_amount
+    from {{ orders }}
+    {{ 'where ' ~ in_question if in_question }}
     group by
-        orders.customer_number,
-        orders.order_number
+        customer_number,
+        order_number
 
 ),
 
