@@ -13,14 +13,14 @@
     {{ write_changed_rows(arg_dict, condition) }}
 {%- endmacro %}
 
-{% macro write_changed_rows(arg_dict, gone) -%}
+{% macro write_changed_rows(arg_dict, gone, without=none) -%}
     {%- set target, source = arg_dict['target_relation'], arg_dict['temp_relation'] -%}
     {%- set key = key_columns(arg_dict) -%}
     {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
     {%- set changes = make_temp_relation(target, '__changes') -%}
     {%- do run_query(
         'create temporary table ' ~ changes ~ ' as'
-        ~ ' select ' ~ columns ~ ' from ' ~ source
+        ~ ' select ' ~ columns ~ ' from ' ~ source ~ (' where not (' ~ without ~ ')' if without else '')
         ~ ' except'
         ~ ' select ' ~ columns ~ ' from ' ~ target
         ~ ' where ' ~ key ~ ' in (select ' ~ key_columns(arg_dict, bare=true) ~ ' from ' ~ source ~ ')'

@@ -2,20 +2,23 @@
     {%- set calculated, key = arg_dict['temp_relation'], key_columns(arg_dict, bare=true) -%}
     {%- set meta = config.get('meta', {}) -%}
     {%- set entity, limit = meta.get('history_of'), meta.get('limited_to') -%}
+    {%- set without = meta['goes_on']['without'] if meta.get('goes_on') and goes_on() -%}
     {%- set over -%}
+        {%- if without -%}
+        select {{ key }} from {{ calculated }} where {{ without }}
+        {%- else -%}
         select {{ key }} from {{ arg_dict['target_relation'] }}
         {%- if entity and built_through() %}
         where {{ entity }} in (select {{ entity }} from {{ calculated }})
         {%- elif limit and is_limited() %}
         where {{ limit['column'] }} in ({{ changed_keys(limit['column'], limit['changed_in']) }})
-        {%- elif meta.get('goes_on') and built_through() %}
-        where 1 = 0
         {%- endif %}
         except
         select {{ key }} from {{ calculated }}
+        {%- endif -%}
     {%- endset -%}
     {#- Not `not in`: where PostgreSQL cannot keep the keys in memory, it goes through all of them for each row. -#}
     {%- set condition = key_columns(arg_dict) ~ ' in (' ~ over ~ ')' -%}
     {{ remove_rows(arg_dict, condition) }}
-    {{ write_changed_rows(arg_dict, condition) }}
+    {{ write_changed_rows(arg_dict, condition, without) }}
 {%- endmacro %}

@@ -72,7 +72,24 @@ select {{ column }} from (
         except
         select {{ listed }} from {{ kept }} where change = 1
     {%- endset -%}
-    {{ return(run_query('select 1 from (' ~ query ~ ') as others limit 1').rows | length > 0) }}
+    {{ return(has_rows(query)) }}
+{%- endmacro %}
+
+{#- Whether a model with `meta: {goes_on: ...}` goes on from its own rows. -#}
+{% macro goes_on() -%}
+    {%- if not built_through() -%}
+        {{ return(false) }}
+    {%- endif -%}
+    {%- set rules = config.get('meta')['goes_on'] -%}
+    {%- for model, columns in rules.get('as_long_as_same', {}).items() -%}
+        {%- if has_other_values(ref(model), columns) -%}
+            {{ return(false) }}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- if rules.get('unless') and has_rows('select 1 from ' ~ this ~ ' where ' ~ rules['unless']) -%}
+        {{ return(false) }}
+    {%- endif -%}
+    {{ return(not (rules.get('follows_day') and is_of_another_day())) }}
 {%- endmacro %}
 
 {#- Whether a model with `meta: {limited_to: ...}` calculates the rows of some keys only. -#}
@@ -87,12 +104,19 @@ select {{ column }} from (
     {%- set query -%}
         select 1
         from {{ this }} as known
+        {%- if 'data_through_date' in model.columns %}
         -- one row
         cross join {{ ref('int_data_through') }} as data_through
+        {%- endif %}
         where
-            known.as_of_date <> {{ as_of_date() }}
-            or {{ differs('known.data_through_date', 'data_through.data_through_date') }}
-        limit 1
+            known.as_of_date = {{ as_of_date() }}
+            {%- if 'data_through_date' in model.columns %}
+            and not {{ differs('known.data_through_date', 'data_through.data_through_date') }}
+            {%- endif %}
     {%- endset -%}
-    {{ return(run_query(query).rows | length > 0) }}
+    {{ return(not has_rows(query)) }}
+{%- endmacro %}
+
+{% macro has_rows(query) -%}
+    {{ return(run_query('select 1 from (' ~ query ~ ') as found limit 1').rows | length > 0) }}
 {%- endmacro %}

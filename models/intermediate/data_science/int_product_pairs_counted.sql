@@ -4,10 +4,9 @@
     unique_key=['product_code', 'partner_product_code'],
     on_schema_change='append_new_columns',
     pre_hook="{{ without_jit() }}",
-    post_hook="delete from {{ this }} where order_count = 0",
-    meta={'goes_on': true}
+    meta={'goes_on': {'without': 'order_count = 0'}}
 ) }}
-{%- set by_changes = built_through() %}
+{%- set by_changes = goes_on() %}
 
 with order_lines as (
 

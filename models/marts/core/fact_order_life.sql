@@ -2,7 +2,8 @@
     incremental_strategy='changed_rows',
     unique_key='order_key',
     dist='customer_key',
-    sort='order_date'
+    sort='order_date',
+    meta={'keeps_changes': true}
 ) }}
 
 with orders as (

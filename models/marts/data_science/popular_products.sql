@@ -1,25 +1,14 @@
 {{ config(unique_key='popular_product_key') }}
 
-with order_lines as (
+with sales as (
 
-    select * from {{ ref('fact_orders') }}
-    where
-        is_revenue
-        and product_key <> '-1'
-        and order_date > {{ as_of_date() }} - 365
-        and order_date <= {{ as_of_date() }}
+    select * from {{ ref('int_product_sales_by_region') }}
 
 ),
 
 products as (
 
     select * from {{ ref('dim_products_current') }}
-
-),
-
-locations as (
-
-    select * from {{ ref('dim_locations') }}
 
 ),
 
@@ -32,25 +21,13 @@ data_through as (
 product_sales as (
 
     select
+        sales.*,
         products.product_line,
-        locations.region,
-        order_lines.product_key,
-        products.product_code,
-        products.product_name,
-        count(distinct order_lines.customer_key) as customer_count,
-        count(*) as order_count,
-        sum(order_lines.quantity_ordered) as unit_count,
-        sum(order_lines.revenue_amount) as revenue_amount
-
-    from order_lines
-    left join products on order_lines.product_key = products.product_key
-    left join locations on order_lines.location_key = locations.location_key
-    group by
-        products.product_line,
-        locations.region,
-        order_lines.product_key,
         products.product_code,
         products.product_name
+
+    from sales
+    left join products on sales.product_key = products.product_key
 
 ),
 
@@ -87,7 +64,7 @@ final as (
         cast(ranked.revenue_amount as numeric(18, 2)) as revenue_amount,
 
         -- dates
-        {{ as_of_date() }} as as_of_date,
+        ranked.as_of_date,
         data_through.data_through_date
 
     from ranked

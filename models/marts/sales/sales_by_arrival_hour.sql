@@ -1,9 +1,18 @@
-{{ config(unique_key='arrival_hour_key') }}
+{#- Where a known order was first seen at another time, all are added up again; also where lines are
+known without an order, which may have come. -#}
+{{ config(
+    unique_key='arrival_hour_key',
+    meta={'goes_on': {
+        'without': 'order_count = 0',
+        'as_long_as_same': {'fact_order_life': ['order_number', 'first_seen_at']},
+        'unless': 'arrived_hour_at is null'
+    }}
+) }}
+{%- set by_changes = goes_on() %}
 
 with order_lines as (
 
-    select * from {{ ref('fact_orders') }}
-    where is_revenue
+    {{ lines_with_changes(ref('fact_orders'), by_changes) }}
 
 ),
 
@@ -13,14 +22,17 @@ order_histories as (
 
 ),
 
+-- How many lines an order has now, and how much more of everything than after the last build.
 orders as (
 
     select
         order_number,
-        count(*) as line_count,
-        sum(quantity_ordered) as unit_count,
-        sum(revenue_amount) as revenue_amount
+        sum(lines_now) as lines_now,
+        sum(change) as line_count,
+        sum(change * quantity_ordered) as unit_count,
+        sum(change * revenue_amount) as revenue_amount
     from order_lines
+    where is_revenue
     group by order_number
 
 ),
@@ -37,6 +49,8 @@ arrivals as (
         cast({{ dbt.date_trunc('hour', 'order_histories.first_seen_at') }} as timestamp)
             as arrived_hour_at,
         coalesce(order_histories.first_seen_at = first_load.first_seen_at, false) as is_first_load,
+        case when orders.lines_now > 0 then 1 else 0 end
+        - case when orders.lines_now > orders.line_count then 1 else 0 end as order_count,
         orders.line_count,
         orders.unit_count,
         orders.revenue_amount
@@ -45,6 +59,20 @@ arrivals as (
     left join order_histories on orders.order_number = order_histories.order_number
     -- one row
     cross join first_load
+    {%- if by_changes %}
+
+    union all
+
+    -- after the last build
+    select
+        arrived_hour_at,
+        is_first_load,
+        order_count,
+        line_count,
+        unit_count,
+        revenue_amount
+    from {{ this }}
+    {%- endif %}
 
 ),
 
@@ -53,7 +81,7 @@ summed as (
     select
         arrived_hour_at,
         is_first_load,
-        count(*) as order_count,
+        sum(order_count) as order_count,
         sum(line_count) as line_count,
         sum(unit_count) as unit_count,
         sum(revenue_amount) as revenue_amount

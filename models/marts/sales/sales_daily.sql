@@ -1,13 +1,25 @@
-{{ config(unique_key='sales_daily_key') }}
-
 {#- Where known lines have moved to another product line or country, all are added up again. -#}
-{%- set by_changes = built_through() and not (
-    has_other_values(ref('dim_products'), ['product_version_key', 'product_line'])
-    or has_other_values(
-        ref('dim_locations'),
-        ['location_key', 'country_standard_name', 'country', 'region', 'territory']
-    )
-) %}
+{{ config(
+    unique_key='sales_daily_key',
+    meta={'goes_on': {
+        'without': 'line_count is null',
+        'as_long_as_same': {
+            'dim_products': ['product_version_key', 'product_line'],
+            'dim_locations': [
+                'location_key', 'country_standard_name', 'country', 'region', 'territory'
+            ]
+        }
+    }}
+) }}
+{%- set by_changes = goes_on() -%}
+{%- set sums = [
+    'order_count',
+    'line_count',
+    'unit_count',
+    'revenue_amount',
+    'gross_margin_amount',
+    'discount_amount'
+] %}
 
 with order_lines as (
 
@@ -90,29 +102,10 @@ added_sales as (
 
     from orders
     left join locations on orders.location_key = locations.location_key
-    {%- if by_changes %}
-
-    union all
-
-    -- after the last build
-    select
-        order_date_key,
-        product_line,
-        country,
-        region,
-        territory,
-        order_count,
-        line_count,
-        unit_count,
-        revenue_amount,
-        gross_margin_amount,
-        discount_amount
-    from {{ this }}
-    {%- endif %}
 
 ),
 
-sales as (
+added as (
 
     select
         order_date_key,
@@ -133,9 +126,48 @@ sales as (
         country,
         region,
         territory
-    having sum(line_count) > 0
 
 ),
+
+{% if by_changes -%}
+known as (
+
+    select * from {{ this }}
+
+),
+
+-- Also the rows without sales.
+sales as (
+
+    select
+        coalesce(known.order_date_key, added.order_date_key) as order_date_key,
+        coalesce(known.product_line, added.product_line) as product_line,
+        coalesce(known.country, added.country) as country,
+        coalesce(known.region, added.region) as region,
+        coalesce(known.territory, added.territory) as territory,
+        {%- for sum in sums %}
+        coalesce(known.{{ sum }}, 0) + coalesce(added.{{ sum }}, 0) as {{ sum }},
+        {%- endfor %}
+        known.order_date_key is null or added.order_date_key is not null as is_changed
+
+    from known
+    full outer join added
+        on
+            known.order_date_key = added.order_date_key
+            and known.product_line = added.product_line
+            and known.country = added.country
+
+),
+{%- else -%}
+sales as (
+
+    select
+        *,
+        true as is_changed
+    from added
+
+),
+{%- endif %}
 
 -- Each country in which a product line was ever sold: this bounds the size of the table.
 markets as (
@@ -146,6 +178,7 @@ markets as (
         region,
         territory
     from sales
+    where line_count > 0
 
 ),
 
@@ -157,6 +190,7 @@ first_sale as (
     left join dates on sales.order_date_key = dates.date_key
     -- one row; a stray day before the others would bring all days in between
     inner join plausible_days on dates.date_day >= plausible_days.first_date
+    where sales.line_count > 0
 
 ),
 
@@ -196,9 +230,41 @@ market_days as (
     cross join first_sale
     cross join data_through
     where
-        dates.date_day is null
-        or dates.date_day < first_sale.order_date
-        or dates.date_day > data_through.data_through_date
+        sales.line_count > 0
+        and (
+            dates.date_day is null
+            or dates.date_day < first_sale.order_date
+            or dates.date_day > data_through.data_through_date
+        )
+
+),
+
+-- Those that change: also the rows that are over, which have no sums.
+changed_days as (
+
+    select
+        coalesce(market_days.order_date_key, sales.order_date_key) as order_date_key,
+        coalesce(market_days.product_line, sales.product_line) as product_line,
+        coalesce(market_days.country, sales.country) as country,
+        market_days.region,
+        market_days.territory,
+        {%- for sum in sums %}
+        case
+            when market_days.country is not null then coalesce(sales.{{ sum }}, 0)
+        end as {{ sum }},
+        {%- endfor %}
+        market_days.order_date
+
+    from market_days
+    full outer join sales
+        on
+            market_days.order_date_key = sales.order_date_key
+            and market_days.product_line = sales.product_line
+            and market_days.country = sales.country
+    where
+        sales.country is null
+        or sales.is_changed
+        or market_days.country is null
 
 ),
 
@@ -206,36 +272,27 @@ final as (
 
     select
         -- keys
-        {{ entity_key([
-            'market_days.order_date_key', 'market_days.product_line', 'market_days.country'
-        ]) }} as sales_daily_key,
-        market_days.order_date_key,
+        {{ entity_key(['order_date_key', 'product_line', 'country']) }} as sales_daily_key,
+        order_date_key,
 
         -- attributes
-        market_days.product_line,
-        market_days.country,
-        market_days.region,
-        market_days.territory,
+        product_line,
+        country,
+        region,
+        territory,
 
         -- numbers
-        cast(coalesce(sales.order_count, 0) as bigint) as order_count,
-        cast(coalesce(sales.line_count, 0) as bigint) as line_count,
-        cast(coalesce(sales.unit_count, 0) as bigint) as unit_count,
-        cast(coalesce(sales.revenue_amount, 0) as numeric(18, 2)) as revenue_amount,
-        cast(coalesce(sales.gross_margin_amount, 0) as numeric(18, 2)) as gross_margin_amount,
-        cast(coalesce(sales.discount_amount, 0) as numeric(18, 2)) as discount_amount,
+        cast(order_count as bigint) as order_count,
+        cast(line_count as bigint) as line_count,
+        cast(unit_count as bigint) as unit_count,
+        cast(revenue_amount as numeric(18, 2)) as revenue_amount,
+        cast(gross_margin_amount as numeric(18, 2)) as gross_margin_amount,
+        cast(discount_amount as numeric(18, 2)) as discount_amount,
 
         -- dates
-        market_days.order_date
+        order_date
 
-    from market_days
-    left join sales
-        on
-            market_days.order_date_key = sales.order_date_key
-            and market_days.product_line = sales.product_line
-            and market_days.country = sales.country
-            and market_days.region = sales.region
-            and market_days.territory = sales.territory
+    from changed_days
 
 )
 
