@@ -3,16 +3,19 @@
     {%- set meta = config.get('meta', {}) -%}
     {%- set entity, limit = meta.get('history_of'), meta.get('limited_to') -%}
     {%- set without = meta['goes_on']['without'] if meta.get('goes_on') and goes_on() -%}
+    {#- With it PostgreSQL looks up these rows by an index on that column, not all rows by their keys. -#}
+    {%- if limit and is_limited() -%}
+        {%- set limited = limit['column'] ~ ' in (' ~ changed_keys(limit['column'], limit['changed_in']) ~ ')' -%}
+        {%- do arg_dict.update(incremental_predicates=(arg_dict['incremental_predicates'] or []) + [limited]) -%}
+    {%- endif -%}
     {%- set over -%}
         {%- if without -%}
         select {{ key }} from {{ calculated }} where {{ without }}
         {%- else -%}
         select {{ key }} from {{ arg_dict['target_relation'] }}
-        {%- if entity and built_through() %}
-        where {{ entity }} in (select {{ entity }} from {{ calculated }})
-        {%- elif limit and is_limited() %}
-        where {{ limit['column'] }} in ({{ changed_keys(limit['column'], limit['changed_in']) }})
-        {%- endif %}
+        where 1 = 1
+        {%- if entity and built_through() %} and {{ entity }} in (select {{ entity }} from {{ calculated }}){% endif %}
+        {{- and_predicates(arg_dict) }}
         except
         select {{ key }} from {{ calculated }}
         {%- endif -%}

@@ -20,24 +20,48 @@ payments as (
 
 ),
 
+-- Few days stand for all orders and payments.
+order_days as (
+
+    select
+        order_date,
+        shipped_date,
+        max(_loaded_at) as _loaded_at
+    from orders
+    group by
+        order_date,
+        shipped_date
+
+),
+
+payment_days as (
+
+    select
+        payment_date,
+        max(_loaded_at) as _loaded_at
+    from payments
+    group by payment_date
+
+),
+
 business_days as (
 
     select
         order_date as business_date,
         _loaded_at
-    from orders
+    from order_days
     union all
     select
         case
             when shipped_date <= order_date + {{ var('max_days_to_ship') }} then shipped_date
         end as business_date,
         _loaded_at
-    from orders
+    from order_days
     union all
     select
         payment_date as business_date,
         _loaded_at
-    from payments
+    from payment_days
 
 ),
 

@@ -23,17 +23,22 @@ payments as (
 
 ),
 
+-- Few days stand for all orders and payments.
 events as (
 
     select
         order_date as event_date,
-        _loaded_at
+        count(*) as event_count,
+        max(_loaded_at) as _loaded_at
     from orders
+    group by order_date
     union all
     select
         payment_date as event_date,
-        _loaded_at
+        count(*) as event_count,
+        max(_loaded_at) as _loaded_at
     from payments
+    group by payment_date
 
 ),
 
@@ -48,7 +53,7 @@ business_days as (
 
     select
         events.event_date,
-        count(*) as event_count
+        sum(events.event_count) as event_count
 
     from events
     -- one row; days after the last load are no business yet
