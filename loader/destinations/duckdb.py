@@ -2,10 +2,12 @@
 
 DuckDB lets one process write. So the warehouse is open only for a moment at the start and for the
 publish at the end, not while the source is being read; the staging file is the lock against a
-second loader.
+second loader. Where there is no warehouse yet, the staging file becomes the warehouse: its tables
+are the raw tables, and the rows are not written again.
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -18,13 +20,14 @@ import pyarrow as pa
 from ..audit import Record
 from ..dialects.duckdb import SETTINGS, line_sql, lines_of, wire_sql
 from ..dialects.standard import literal, quote
-from ..errors import BusyError, LoadError
+from ..errors import LoadError
 from ..lock import FileLock, holding
 from ..schema import MAX_DECIMAL_DIGITS, Column, Kind, Table, Type
 from ..wire import Block, Tally, has_escapes
 from . import duckdb_memory
 from .arrow import fields_of
 from .base import Changes, Stamp, Within
+from .duckdb_files import give_name, open_staging, remove_staging
 from .duckdb_memory import forget
 from .duckdb_values import arrow_type, escaped_value, plain_value
 from .sql import SqlDestination
@@ -72,7 +75,10 @@ class DuckDBDestination(SqlDestination):
         self._existing: dict[str, dict[str, Type | None]] = {}
         self._schemas: dict[str, dict[str, str]] = {}
         self._last: datetime | None = None
-        # Rows of the table that is being staged.
+        # There is no warehouse yet: the staging file is attached in its place.
+        self._is_new = False
+        # The table that is being staged: what follows its values in a row, and rows read back.
+        self._stamp_values = ""
         self._rows_read_back = 0
 
     def alone(
@@ -88,7 +94,11 @@ class DuckDBDestination(SqlDestination):
         """Open the staging file, which is the lock, and read the catalog of the warehouse."""
         self._refuse_no_file()
         with self._doing("opening it"):
-            self._connection = self._open_staging()
+            # Not where it is a link to nothing, which has to stay a link.
+            self._is_new = not os.path.lexists(self.path)
+            self._connection = open_staging(
+                self.staging_path, self.path, self.place, WAREHOUSE if self._is_new else None
+            )
             for setting in SETTINGS:
                 self._run(f"set {setting}")
             # A chunk goes straight into the staging file, not into its log first.
@@ -130,10 +140,15 @@ class DuckDBDestination(SqlDestination):
         return str(newest) if newest is not None else None
 
     def create_staging(self, table: Table, stamp: Stamp) -> None:
-        """A table in the staging file."""
+        """A table in the staging file; the raw table itself where that is to be the warehouse."""
         columns = self.defined({c.raw_name: c.type for c in table.columns})
         with self._doing(f"staging the table {table.raw_name}"):
             forget(self._open())
+            self._stamp_values = ""
+            if self._is_new:
+                self._run(f"create schema if not exists {WAREHOUSE}.{quote(self.schema)}")
+                columns = f"{columns}, {self._columns_of_stamp}"
+                self._stamp_values = f", {self._stamped(stamp)}"
             self._run(f"create or replace table {self._staged(table)} ({columns})")
         self._rows_read_back = 0
 
@@ -147,7 +162,7 @@ class DuckDBDestination(SqlDestination):
                 value(name, column.type, self.type_name(column.type))
                 for name, column in zip(names, table.columns, strict=True)
             )
-            + " from rows"
+            + f"{self._stamp_values} from rows"
             for value in (plain_value, escaped_value)
         )
         tally = Tally()
@@ -203,7 +218,8 @@ class DuckDBDestination(SqlDestination):
     def begin_publish(self) -> None:
         """Open the warehouse and begin the one transaction that readers will see."""
         with self._doing("opening it to publish"):
-            self._attach(write=True)
+            if not self._is_new:
+                self._attach(write=True)
             # No checkpoint within the commit; `commit` below makes one afterwards.
             self._run("set checkpoint_threshold = '1TB'")
             self._run("reset threads")
@@ -226,6 +242,10 @@ class DuckDBDestination(SqlDestination):
     ) -> Changes:
         if self.columns(table.raw_name) is not None:
             return super().publish(table, stamp, keyed=keyed, within=within)
+        if self._is_new:
+            with self._doing(f"publishing the table {table.raw_name}"):
+                rows = self.live_rows(table.raw_name)
+            return Changes(inserted=rows, live=rows)
         return self._publish_first(table, stamp)
 
     def commit(self, records: Sequence[Record]) -> None:
@@ -233,9 +253,14 @@ class DuckDBDestination(SqlDestination):
         with self._doing("committing the load"):
             self._write(records)
             self._run("commit")
+            if self._is_new:
+                # Nothing may be left in a log, which would keep the name of the staging file.
+                self._checkpoint()
+                give_name(self.staging_path, self.path, self.place)
         # The rows are safe in the log beside the file; moving them into the file can wait.
         with contextlib.suppress(duckdb.Error, LoadError):
-            self._checkpoint()
+            if not self._is_new:
+                self._checkpoint()
             self._run(f"detach {WAREHOUSE}")
             # The staging file is removed, so its rows need not move from its log into it.
             self._run("pragma disable_checkpoint_on_shutdown")
@@ -271,26 +296,7 @@ class DuckDBDestination(SqlDestination):
             return
         self._connection.close()
         self._connection = None
-        self._remove_staging()
-
-    def _open_staging(self) -> duckdb.DuckDBPyConnection:
-        try:
-            connection = duckdb.connect(str(self.staging_path))
-        except duckdb.IOException as error:
-            if "lock" in str(error).lower():
-                raise BusyError(
-                    f"Another load into {self.place} is running: wait until it ends."
-                ) from None
-            # A killed load may leave a file that cannot be opened again.
-            self._remove_staging()
-            connection = duckdb.connect(str(self.staging_path))
-        for (name,) in connection.execute("select table_name from duckdb_tables()").fetchall():
-            connection.execute(f"drop table {quote(name)}")
-        return connection
-
-    def _remove_staging(self) -> None:
-        for path in (self.staging_path, Path(f"{self.staging_path}.wal")):
-            path.unlink(missing_ok=True)
+        remove_staging(self.staging_path)
 
     @contextlib.contextmanager
     def _warehouse(self, *, write: bool = False) -> Iterator[None]:
@@ -302,11 +308,12 @@ class DuckDBDestination(SqlDestination):
 
     def _attach(self, *, write: bool) -> None:
         """Open the warehouse; waits for a writer, and to write also for readers."""
+        file = self.staging_path if self._is_new else self.path
         how = "" if write else " (read_only)"
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                self._run(f"attach {literal(str(self.path))} as {WAREHOUSE}{how}")
+                self._run(f"attach {literal(str(file))} as {WAREHOUSE}{how}")
                 return
             except duckdb.Error as error:
                 if "lock" not in str(error).lower():
@@ -366,7 +373,7 @@ class DuckDBDestination(SqlDestination):
         return f"{WAREHOUSE}.{quote(self.schema)}.{quote(table)}"
 
     def _staged(self, table: Table) -> str:
-        return f"main.{quote(table.raw_name)}"
+        return self._name(table.raw_name) if self._is_new else f"main.{quote(table.raw_name)}"
 
     def _staged_parts(self, table: Table) -> Iterator[str]:
         staged = self._staged(table)

@@ -109,19 +109,24 @@ class SqlDestination(Destination):
         name = self._name(table.raw_name)
         with self._doing(f"publishing the table {table.raw_name}"):
             self._run(
-                f"create table {name} ({self._columns_of(table)},"
-                f" _loaded_at {self.type_names[Kind.TIMESTAMP]} not null,"
-                f" _batch_id {self.type_name(TEXT)} not null,"
-                f" _deleted_at {self.type_names[Kind.TIMESTAMP]}){self.table_options}"
+                f"create table {name} ({self._columns_of(table)}, {self._columns_of_stamp})"
+                f"{self.table_options}"
             )
             rows = sum(
-                self._run(
-                    f"insert into {name} select *, {literal(stamp.loaded_at)},"
-                    f" {literal(stamp.batch_id)}, null from {part}"
-                )
+                self._run(f"insert into {name} select *, {self._stamped(stamp)} from {part}")
                 for part in self._staged_parts(table)
             )
         return Changes(inserted=rows, live=rows)
+
+    @property
+    def _columns_of_stamp(self) -> str:
+        moment, text = self.type_names[Kind.TIMESTAMP], self.type_name(TEXT)
+        return f"_loaded_at {moment} not null, _batch_id {text} not null, _deleted_at {moment}"
+
+    @staticmethod
+    def _stamped(stamp: Stamp) -> str:
+        """SQL of the values of these columns in a new row."""
+        return f"{literal(stamp.loaded_at)}, {literal(stamp.batch_id)}, null"
 
     def key_fault(self, table: Table, rows: Rows) -> KeyFault | None:
         staged = rows is Rows.STAGED

@@ -1,0 +1,74 @@
+"""The staging file of a DuckDB warehouse, and how it becomes the warehouse where there is none."""
+
+import os
+from pathlib import Path
+
+import duckdb
+
+from ..dialects.standard import literal, quote
+from ..errors import BusyError, LoadError
+
+# Tables, then schemas, which would else become part of a new warehouse.
+LEFT_OVER = (
+    "select 'table', database_name, schema_name, table_name from duckdb_tables() union all"
+    " select 'schema', database_name, schema_name, null from duckdb_schemas()"
+    " where not internal and schema_name <> 'main' order by 1 desc"
+)
+
+
+def open_staging(
+    staging: Path, warehouse: Path, place: str | Path, attached_as: str | None
+) -> duckdb.DuckDBPyConnection:
+    """Open the staging file, empty; attached under a name where it is to be the warehouse.
+
+    The file is the lock against another loader. Raises BusyError.
+    """
+    if warehouse.exists() and staging.exists() and warehouse.samefile(staging):
+        # A load was killed between the two steps of `give_name`: this file is the warehouse.
+        remove_staging(staging)
+    try:
+        connection = _opened(staging, attached_as)
+    except duckdb.IOException as error:
+        if "lock" in str(error).lower():
+            raise BusyError(f"Another load into {place} is running: wait until it ends.") from None
+        # A killed load may leave a file that cannot be opened again.
+        remove_staging(staging)
+        connection = _opened(staging, attached_as)
+    for kind, *names in connection.execute(LEFT_OVER).fetchall():
+        name = ".".join(quote(name) for name in names if name)
+        connection.execute(f"drop {kind} {name}")
+    return connection
+
+
+def _opened(staging: Path, attached_as: str | None) -> duckdb.DuckDBPyConnection:
+    if attached_as is None:
+        return duckdb.connect(str(staging))
+    connection = duckdb.connect(config={"temp_directory": f"{staging}.tmp"})
+    connection.execute(f"attach {literal(str(staging))} as {quote(attached_as)}")
+    return connection
+
+
+def remove_staging(staging: Path) -> None:
+    """Remove the staging file and its log."""
+    for path in (staging, Path(f"{staging}.wal")):
+        path.unlink(missing_ok=True)
+
+
+def give_name(staging: Path, warehouse: Path, place: str | Path) -> None:
+    """Make the staging file, still open, appear as the warehouse; `remove_staging` is the rest.
+
+    Raises LoadError where there is a warehouse by now: it stays as it is.
+    """
+    try:
+        # Not a rename, which would replace what another program has made meanwhile.
+        os.link(staging, warehouse)
+    except FileExistsError:
+        raise LoadError(
+            f"Another program created the warehouse {place} during this load, so nothing was"
+            " published: run the load again."
+        ) from None
+    except OSError:
+        # A file system without links.
+        if os.path.lexists(warehouse):
+            raise
+        staging.rename(warehouse)
