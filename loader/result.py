@@ -31,8 +31,9 @@ class TableResult:
     key_fault: KeyFault | None = None
     # Why its rows could not be found again by its key, where that is a new one.
     rekeyed: str = ""
-    # The digests that the source gave while it was read.
+    # What the source gave while it was read: digests, and at the end its own count of rows.
     digests: Digests = field(default_factory=Digests)
+    counted: int = 0
 
     @property
     def table(self) -> Table:

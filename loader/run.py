@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from .contract import Checker, ContractError
 from .destinations import Changes, Destination, Rows, Stamp
@@ -17,7 +18,6 @@ from .options import Options
 from .plan import Plan, arriving, make_plan, refuse_unfit
 from .prefetch import Prefetch
 from .progress import Progress, Silent
-from .ranges import Scope
 from .result import LoadResult, TableResult, audit_records
 from .schema import Column, Table
 from .selection import chosen_tables, follow_policies
@@ -124,8 +124,10 @@ def load(
             entry = TableResult(plan, Issues(plan.table, hides_key))
             entry.rekeyed = checker.rekeyed(table)
             result.tables.append(entry)
-        for entry in result.tables:
-            _stage(entry, source, destination, stamp, progress, options)
+        reads = [partial(_read, entry, source) for entry in result.tables]
+        with Prefetch(reads) as reading:
+            for entry in result.tables:
+                _stage(entry, reading, source, destination, stamp, progress, options)
         source.close()
         result.warnings = [*source.warnings, *destination.warnings]
         result.left_out = source.left_out
@@ -170,8 +172,17 @@ def _evolve(plan: Plan, destination: Destination, options: Options) -> None:
         destination.evolve(table.raw_name, added, changed)
 
 
+def _read(entry: TableResult, source: Source) -> Iterator[Block]:
+    """The rows of a table, and at their end the source's own count; in the thread that reads."""
+    table, scope = entry.plan.source_table, entry.plan.scope
+    if not entry.plan.reads_nothing:
+        yield from source.read(table, scope, entry.issues)
+    entry.counted, entry.digests = source.count(table, scope), scope.digests
+
+
 def _stage(
     entry: TableResult,
+    reading: Prefetch,
     source: Source,
     destination: Destination,
     stamp: Stamp,
@@ -189,22 +200,19 @@ def _stage(
             progress.advance(block.rows, len(block.data))
             yield block
 
-    scope, source_table = entry.plan.scope, entry.plan.source_table
+    blocks, source_table = counted(reading.next_table()), entry.plan.source_table
     entry.is_new = options.full_refresh or destination.columns(table.raw_name) is None
     try:
         if entry.plan.reads_nothing:
-            check_count(source, source_table, scope, _rows_at_source(entry))
+            for _ in blocks:
+                pass
+            check_count(source_table, entry.counted, _rows_at_source(entry))
             entry.changes = Changes(live=_rows_at_source(entry))
             return
         destination.create_staging(table, stamp)
-        with (
-            Prefetch(lambda: source.read(source_table, scope, entry.issues)) as blocks,
-            ThreadPoolExecutor(max_workers=1) as aside,
-        ):
+        with ThreadPoolExecutor(max_workers=1) as aside:
             ready = fitting(
-                prepared(
-                    counted(iter(blocks)), source_table, entry.issues, source, destination, options
-                ),
+                prepared(blocks, source_table, entry.issues, source, destination, options),
                 source_table,
                 options.required.tables.get(table.raw_name, {}),
                 source,
@@ -222,7 +230,7 @@ def _stage(
                 comparing.result()
         if table.key:
             entry.key_fault = destination.key_fault(table, Rows.STAGED)
-        check_count(source, source_table, scope, _rows_at_source(entry))
+        check_count(source_table, entry.counted, _rows_at_source(entry))
     except LoadError as error:
         entry.status, entry.error = "failed", str(error)
         raise
@@ -231,13 +239,11 @@ def _stage(
     for column in table.columns:
         if column.note:
             entry.issues.add(column, column.note, None, entry.rows_read)
-    entry.digests = scope.digests
     entry.status = "staged"
 
 
-def check_count(source: Source, table: Table, scope: Scope, rows: int) -> None:
+def check_count(table: Table, counted: int, rows: int) -> None:
     """Raise where the source's own count is another one than that of the rows it returned."""
-    counted = source.count(table, scope)
     if counted != rows:
         raise LoadError(
             f"The source table {table.name} returned {rows} rows, but its count(*) is {counted}:"

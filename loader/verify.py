@@ -71,7 +71,7 @@ def verify(
             issues = Issues(arriving(table))
             sent = prepared(blocks, table, issues, source, destination, options)
             verdict.source_rows, here = _digest(sent, issues.table)
-            check_count(source, table, Scope(), verdict.source_rows)
+            check_count(table, source.count(table, Scope()), verdict.source_rows)
             try:
                 verdict.warehouse_rows, there = _digest(
                     destination.held(issues.table), issues.table
