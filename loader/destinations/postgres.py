@@ -6,13 +6,13 @@ each row. An existing table stays, with its views and grants: rows are staged in
 then the difference is applied.
 """
 
+import contextlib
 import os
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -20,7 +20,6 @@ from psycopg.conninfo import make_conninfo
 from ..audit import Record
 from ..dialects.postgres import (
     SETTINGS,
-    SPLIT,
     TYPE_NAMES,
     blocks_of_copy,
     connection_problem,
@@ -29,24 +28,31 @@ from ..dialects.postgres import (
     is_lost,
     said,
 )
-from ..dialects.standard import escaped_sql, literal, quote
+from ..dialects.standard import literal, quote
 from ..errors import BusyError, LoadError
 from ..lock import holding
 from ..schema import BIGINT, INTEGER, MAX_DECIMAL_DIGITS, SMALLINT, Column, Kind, Table, Type
-from ..wire import NULL, Block, CalculatedTally, Tally, double_sql, has_escapes, key_of
-from .base import Changes, Stamp, Within
+from ..wire import NULL, Block, CalculatedTally, Tally, has_escapes
+from .base import Changes, KeyFault, Rows, Stamp, Within
+from .postgres_lines import MOST_ARGUMENTS, field_sql, line_sql, widest_row
 from .postgres_lock import SessionLock
 from .postgres_views import views_aside
 from .sql import SqlDestination
 
+if TYPE_CHECKING:
+    from .ascending import Ascending
+
 # Seconds to wait for the lock of another loader.
 PATIENCE = 5.0
+# Lifts those of the role.
+NO_LIMITS = (
+    "select set_config(name, '0', false) from pg_settings where name in ('statement_timeout',"
+    " 'idle_session_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')"
+)
 # The class of errors about limits: columns of a table, bytes of a row.
 LIMITS = "54"
-# A function takes at most a hundred.
-MOST_ARGUMENTS = 90
-# Rows that COPY writes together.
-ROWS_AT_ONCE = 1_001
+# Rows from which on their keys are looked at while they are sent.
+MANY_ROWS = 1_000_000
 PLAIN_INTEGERS = (SMALLINT, INTEGER, BIGINT)
 
 
@@ -72,6 +78,8 @@ class PostgresDestination(SqlDestination):
         self._rows_staged: dict[str, int] = {}
         self._last_row = ""
         self._has_escapes = self._has_nulls = False
+        # Looks at the keys of that table, if it is a large one.
+        self._keys: Ascending | None = None
         self.description = "postgres"
         self.warnings: list[str] = []
 
@@ -114,12 +122,8 @@ class PostgresDestination(SqlDestination):
                 "client_connection_check_interval = '1s'",
             ):
                 self._run(f"set {setting}")
-            # Limits of the role: a load is one transaction, which waits for the source.
-            self._run(
-                "select set_config(name, '0', false) from pg_settings where name in"
-                " ('statement_timeout', 'idle_session_timeout', 'transaction_timeout',"
-                " 'idle_in_transaction_session_timeout')"
-            )
+            # A load is one transaction, which waits for the source.
+            self._run(NO_LIMITS)
             free = self._lock()
             if free:
                 self._states = self._read_states()
@@ -164,6 +168,12 @@ class PostgresDestination(SqlDestination):
                 self._run(f"create temp table {self._staged(table)} ({columns}) on commit drop")
         self._rows_staged[table.raw_name] = 0
         self._last_row = "(0,0)"
+        self._keys = None
+        if table.raw_name in self._fresh and (table.estimated_rows or 0) >= MANY_ROWS:
+            # Not at the top: for a smaller load the import takes longer than it saves.
+            from .ascending import Ascending
+
+            self._keys = Ascending(table)
 
     def stage(self, table: Table, blocks: Iterator[Block]) -> Tally:
         """COPY the rows in."""
@@ -179,14 +189,18 @@ class PostgresDestination(SqlDestination):
                     sent.append(block.data)
                     copy.write(block.data)
                     tally.add(block.data, block.rows)
-                    self._has_escapes = self._has_escapes or has_escapes(block.data)
-                    self._has_nulls = self._has_nulls or NULL in block.data
+                    if self._keys is not None:
+                        self._keys.add(block)
+                    # A backslash begins both; one that is not there is found fastest.
+                    if b"\\" in block.data:
+                        self._has_escapes = self._has_escapes or has_escapes(block.data)
+                        self._has_nulls = self._has_nulls or NULL in block.data
         return tally
 
     def read_back(self, table: Table, rows: int) -> Tally:
         """A digest of all rows since the last call: their lines stay in the server."""
         nulls = self._has_nulls or len(table.columns) > MOST_ARGUMENTS
-        line = _line(table, escapes=self._has_escapes, nulls=nulls)
+        line = line_sql(table, escapes=self._has_escapes, nulls=nulls)
         where = f"ctid > '{self._last_row}'"
         if not nulls:
             # A null that was not sent is missing in the count.
@@ -204,6 +218,12 @@ class PostgresDestination(SqlDestination):
         self._rows_staged[table.raw_name] += found
         return CalculatedTally(found, size, calculated=digest)
 
+    def key_fault(self, table: Table, rows: Rows) -> KeyFault | None:
+        """What was sent tells as well, because it was read back, and faster."""
+        if rows is Rows.STAGED and self._keys is not None and self._keys.proved:
+            return None
+        return super().key_fault(table, rows)
+
     def held(self, table: Table) -> Iterator[Block]:
         with self._doing(f"reading the table {table.raw_name}"):
             yield from self._rendered(
@@ -213,7 +233,7 @@ class PostgresDestination(SqlDestination):
     def _rendered(self, table: Table, relation: str) -> Iterator[Block]:
         held = self.columns(table.raw_name) or {}
         fields = ", ".join(
-            _wire(self._as_sent(column, held), column.type) for column in table.columns
+            field_sql(self._as_sent(column, held), column.type) for column in table.columns
         )
         yield from blocks_of_copy(
             copied_out(self._open(), f"copy (select {fields} from {relation}) to stdout")
@@ -270,15 +290,31 @@ class PostgresDestination(SqlDestination):
         with self._doing("committing the load"):
             self._write(records)
             self._open().commit()
-        try:
-            self._open().autocommit = True
-            fresh = {self._name(table) for table in self._fresh}
-            for name in sorted(self._changed):
-                # Rows that COPY wrote frozen need no vacuum.
-                self._run(f"analyze {name}" if name in fresh else f"vacuum (analyze) {name}")
-        except psycopg.Error:
-            # Only maintenance: the data is committed, and autovacuum will do the same.
-            pass
+        fresh = {self._name(table) for table in self._fresh}
+        # Rows that COPY wrote frozen need no vacuum.
+        self._maintain(
+            f"analyze {name}" if name in fresh else f"vacuum (analyze) {name}"
+            for name in sorted(self._changed)
+        )
+
+    def _maintain(self, statements: Iterable[str]) -> None:
+        """Run these statements, two at a time; autovacuum will do what cannot be done now."""
+        remaining = list(statements)
+        several = len(remaining) > 1
+
+        def work(connection: psycopg.Connection) -> None:
+            connection.autocommit = True
+            connection.execute(NO_LIMITS)
+            with contextlib.suppress(IndexError):
+                while True:
+                    connection.execute(remaining.pop())
+
+        with contextlib.suppress(psycopg.Error, LoadError), ThreadPoolExecutor(1) as aside:
+            first = aside.submit(work, self._open())
+            if several:
+                with self._connect() as second:
+                    work(second)
+            first.result()
 
     def record_failure(self, records: Sequence[Record]) -> None:
         """Roll back, then record the failure where earlier runs left an audit."""
@@ -369,7 +405,7 @@ class PostgresDestination(SqlDestination):
             else:
                 text = said(error)
                 if (error.sqlstate or "").startswith(LIMITS):
-                    text += (_widest_row(error, table, sent) if table else "") + (
+                    text += (widest_row(error, table, sent) if table else "") + (
                         "; leave columns out with --exclude-columns, or load into DuckDB, which has"
                         " no such limit"
                     )
@@ -381,54 +417,3 @@ class PostgresDestination(SqlDestination):
                         " max_locks_per_transaction on the server, or --select fewer tables"
                     )
             raise LoadError(f"{self.description}, {what}: {text}.") from None
-
-
-def _widest_row(error: psycopg.Error, table: Table, sent: Sequence[bytes]) -> str:
-    """Which of the rows that were sent is too wide for the server, in words.
-
-    COPY writes up to a thousand rows at once, so the line that it names is only the last of them.
-    """
-    found = re.search(r"^COPY .*, line (\d+)", error.diag.context or "")
-    if found is None or any(column.hashed for column in table.key_columns):
-        return ""
-    last = int(found[1])
-    lines = (line for block in sent for line in block.split(b"\n")[:-1])
-    rows = (line.split(b"\t") for line in islice(lines, max(0, last - ROWS_AT_ONCE), last))
-    # A value moves out of the row, but for 18 bytes that say where it is.
-    widest = max(rows, key=lambda fields: sum(min(len(f), 18) for f in fields), default=None)
-    key = key_of(widest, table) if widest is not None else None
-    return f" (for example where the key is {key})" if key else ""
-
-
-def _line(table: Table, *, escapes: bool, nulls: bool) -> str:
-    """SQL that renders a stored row as it was sent, without its newline.
-
-    `escapes`: some of the text was sent with escapes; without it, no text needs any. `nulls`: some
-    fields may be null; without it, the text of a value need not be one of its own.
-    """
-    fields = []
-    for column in table.columns:
-        field = _wire(quote(column.raw_name), column.type)
-        if column.type.kind is Kind.TEXT and escapes:
-            field = escaped_sql(field)
-        elif column.type.kind is Kind.BINARY:
-            field = f"'\\x5Cx' || encode({field}, 'hex')"
-        elif column.type.kind is Kind.BOOLEAN:
-            field = f"case when {field} then 't' when not {field} then 'f' end"
-        fields.append(f"coalesce(({field})::text, '\\N')" if nulls else field)
-    several = [fields[n : n + MOST_ARGUMENTS] for n in range(0, len(fields), MOST_ARGUMENTS)]
-    # At most 1,600 columns, so that this is enough.
-    parts = [f"concat_ws(E'\\t', {', '.join(some)})" for some in several]
-    return parts[0] if len(parts) == 1 else f"concat_ws(E'\\t', {', '.join(parts)})"
-
-
-def _wire(name: str, kind: Type) -> str:
-    """SQL that renders a stored value as it was sent; COPY does the escaping."""
-    if kind.kind is Kind.DOUBLE:
-        spelled = double_sql(f"abs({name})::text", split=SPLIT, integer="integer")
-        return (
-            f"case when {name} in ('NaN', 'Infinity', '-Infinity') then {name}::text"
-            f" when {name} is not null then"
-            f" (case when {name}::text like '-%' then '-' else '' end) || {spelled} end"
-        )
-    return name

@@ -374,7 +374,12 @@ def test_publish_of_new_rows_only(runs: Runs) -> None:
     assert runs.load(EVENTS, ["a\t1"], keyed=False, within=Within()) == Changes(1, live=2)
 
 
-def test_a_key_is_checked_in_the_warehouse(runs: Runs) -> None:
+@pytest.mark.parametrize("many_rows", [1_000_000, 0])
+def test_a_key_is_checked_in_the_warehouse(
+    runs: Runs, many_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`many_rows`: from which size on PostgreSQL's keys are looked at while they are sent."""
+    monkeypatch.setattr("loader.destinations.postgres.MANY_ROWS", many_rows)
     kinds = {"n": INTEGER, "code": TEXT, "at": TIMESTAMP, "bytes": BINARY, "yes": BOOLEAN}
     table = _table("keys", ["n", "code"], **kinds)
     rest = "2026-01-01 00:00:00\t\\x5Cx00\tt"
