@@ -142,6 +142,8 @@ def _line_field(column: Column, table: Table) -> str:
     if column.type is BINARY:
         text = f"concat('\\\\x5Cx', lower(hex({text})))"
     elif column.type is TEXT:
+        # As bytes, in which the server finds a character faster; UTF-8 has it nowhere else.
+        text = f"cast({text} as binary)"
         for plain, escaped in (
             ("\\\\", "\\\\x5C"),
             ("\\t", "\\\\t"),
