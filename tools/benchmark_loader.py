@@ -3,18 +3,22 @@
     python -m tools.benchmark_loader [--scale 1000] [--runs 3] [--peers FOLDER]
 
 It makes a sample shop in a private MariaDB, loads it into a private PostgreSQL and into DuckDB, and
-prints for each way: wall and CPU seconds of the client, its peak memory, the MB that the source
-sent, and the ratio of its wall time to that of the bare pipe. It prints the median of the runs.
+prints for each way: wall and CPU seconds of the client, CPU seconds of both servers, the client's
+peak memory, the MB that the source sent, and the ratios of wall time and of all CPU seconds to
+those of the bare pipe. It prints the run with the median wall time. Beside other work, only the
+ratio of CPU seconds says something.
 With `--peers` it also measures the tools of benchmark_peers.py, each in its own environment below
 that folder. `--growth` also loads a shop of four times the scale, for the peak memory.
 """
 
 import argparse
+import os
 import shlex
 import shutil
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +52,25 @@ SELECTS = [SPECIAL.get(table, f"select * from {table}") for table in TABLES]
 
 @dataclass(frozen=True)
 class Figures:
-    """One run of a command: its cost, and the MB that the source sent."""
+    """One run of a command: its cost, CPU seconds of the servers, the MB that the source sent."""
 
     cost: Cost
+    servers: float
     sent: float
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds of all."""
+        return self.cost.cpu + self.servers
+
+
+def _ticks(pid: int | str | None) -> list[int]:
+    """What a process used, in user and system mode, and the same of children that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+    return [int(field) for field in fields[11:15]]
 
 
 class Bench:
@@ -73,16 +92,28 @@ class Bench:
         result = next(figure for figure in figures if figure.cost.wall == middle)
         self.reference = self.reference or result
         print(
-            f"{name:<44}{result.cost.wall:8.2f}{result.cost.cpu:8.2f}{result.cost.peak:9.0f}"
-            f"{result.sent:9.2f}{result.cost.wall / self.reference.cost.wall:8.2f}",
+            f"{name:<44}{result.cost.wall:8.2f}{result.cost.cpu:8.2f}{result.servers:9.2f}"
+            f"{result.cost.peak:9.0f}{result.sent:9.2f}"
+            f"{result.cost.wall / self.reference.cost.wall:8.2f}"
+            f"{result.cpu / self.reference.cpu:8.2f}",
             flush=True,
         )
         return result
 
     def _measure(self, command: Sequence[str], environment: dict[str, str]) -> Figures:
-        before = self._sent()
+        sent, used = self._sent(), self._used()
         cost = measure(command, environment, self.folder)
-        return Figures(cost, (self._sent() - before) / 1e6)
+        # A session of PostgreSQL counts when it has ended.
+        time.sleep(0.1)
+        return Figures(cost, self._used() - used, (self._sent() - sent) / 1e6)
+
+    def _used(self) -> float:
+        """CPU seconds of both servers, with their children."""
+        ticks = 0
+        for server in (self.mariadb, self.postgres):
+            children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text()
+            ticks += sum(_ticks(server.pid)) + sum(sum(_ticks(n)[:2]) for n in children.split())
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def _sent(self) -> int:
         ((_, sent),) = self.mariadb.execute("show global status like 'Bytes_sent'")
@@ -200,7 +231,10 @@ def main() -> None:
         postgres.create_database("warehouse")
         bench = Bench(Path(folder), mariadb, postgres, options.runs)
         print(f"scale {options.scale:,}, medians of {options.runs} runs; ratio to the bare pipe")
-        print(f"{'':44}{'wall s':>8}{'cpu s':>8}{'peak MB':>9}{'sent MB':>9}{'ratio':>8}")
+        print(
+            f"{'':44}{'wall s':>8}{'cpu s':>8}{'servers':>9}{'peak MB':>9}{'sent MB':>9}"
+            f"{'ratio':>8}{'cpu':>8}"
+        )
         bench.report("bare pipe: mariadb | psql", bench.pipe(), bench.empty_pipe)
         bench.report("bare SELECT", bench.select())
         for target in ("postgres", "duckdb"):
