@@ -41,6 +41,6 @@ tested. Nothing: all rows are tested. -#}
     {{ return(
         '1 = 0' if not values
         else '' if values | length == most
-        else column ~ " in ('" ~ values | join("', '") ~ "')"
+        else column ~ " in ('" ~ values | map('string') | map('replace', "'", "''") | join("', '") ~ "')"
     ) }}
 {%- endmacro %}

@@ -4,11 +4,14 @@
     unique_key=['region', 'product_key'],
     on_schema_change='append_new_columns',
     pre_hook="{{ without_jit() }}",
-    meta={'goes_on': {
-        'without': 'order_count = 0',
-        'as_long_as_same': {'dim_locations': ['location_key', 'region']},
-        'follows_day': true
-    }}
+    meta={
+        'keeps_changes': true,
+        'goes_on': {
+            'without': 'order_count = 0',
+            'as_long_as_same': {'dim_locations': ['location_key', 'region']},
+            'follows_day': true
+        }
+    }
 ) }}
 {%- set by_changes = goes_on() %}
 
