@@ -31,7 +31,8 @@ def _found(dbt: Dbt, result: Result) -> Found:
     # In one query with the rows, as it can take as long as the test itself.
     total = f"sum({AMOUNT}) over ()" if AMOUNT in columns else "null"
     query = f"select found.*, {total} as total from (\n{result.sql}\n) as found order by 1"
-    _, rows = dbt.table(query, ROWS)
+    # The limit is the warehouse's: drivers fetch all rows of an answer, millions of a bad day.
+    _, rows = dbt.table(f"{query} limit {ROWS}")
     personal = dbt.personal_columns()
     shown = [n for n, name in enumerate(columns) if name.replace("_", "") not in personal]
     amount = Decimal(rows[0][-1] or 0) if AMOUNT in columns and rows else None

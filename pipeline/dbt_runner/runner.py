@@ -131,8 +131,8 @@ class Dbt:
         compiled = ("--no-compile",) if is_compiled else ()
         return bool(self._invoke("docs", "generate", "--static", *compiled).success)
 
-    def table(self, sql: str, limit: int | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """The columns and the first rows of a query in plain SQL; none where it fails.
+    def table(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """The columns and rows of a query in plain SQL; none where it fails.
 
         By the adapter, not by `dbt show`, which parses the project anew for each query.
         """
@@ -141,7 +141,7 @@ class Dbt:
         warehouse = adapter(self._manifest.metadata.adapter_type)
         try:
             with opening(self._file), warehouse.connection_named("findings"):
-                _, table = warehouse.execute(sql, fetch=True, limit=limit)
+                _, table = warehouse.execute(sql, fetch=True)
         except DbtBaseException:
             return [], []
         finally:
