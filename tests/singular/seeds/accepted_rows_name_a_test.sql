@@ -1,7 +1,6 @@
 {% set names = [] %}
 {% for node in graph.nodes.values() if execute and node.resource_type == 'test' %}
-{# Tests of the raw tables can run before the seed is there. #}
-{% if node.depends_on.nodes | reject('in', graph.sources) | list %}
+{% if may_accept_rows(node) %}
 {% do names.append("'" ~ node.name ~ "'") %}
 {% endif %}
 {% endfor %}
