@@ -223,6 +223,7 @@ def _stage(
                 sent = destination.stage(table, chunk)
                 if comparing is not None:
                     comparing.result()
+                destination.free_memory()
                 comparing = aside.submit(_compare, table, sent, destination)
                 if not destination.can_read_back_in_parallel:
                     comparing.result()

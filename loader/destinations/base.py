@@ -130,6 +130,10 @@ class Destination(ABC):
     def read_back(self, table: Table, rows: int) -> Tally:
         """The next `rows` staged rows, rendered as wire text again, in the order of staging."""
 
+    def free_memory(self) -> None:
+        """Give back memory between two chunks; called while none is staged or read back."""
+        return
+
     @abstractmethod
     def key_fault(self, table: Table, rows: Rows) -> KeyFault | None:
         """Why the table's key is not unique and never null among these rows; None where it is.

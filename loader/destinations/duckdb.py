@@ -8,7 +8,6 @@ are the raw tables, and the rows are not written again.
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -26,16 +25,14 @@ from ..schema import MAX_DECIMAL_DIGITS, Column, Kind, Table, Type
 from ..wire import Block, Tally, has_escapes
 from . import duckdb_memory
 from .arrow import fields_of
-from .base import Changes, Stamp, Within
-from .duckdb_files import give_name, open_staging, remove_staging
-from .duckdb_memory import forget
+from .base import Changes, KeyFault, Rows, Stamp, Within
+from .duckdb_files import attach, give_name, open_staging, remove_staging
+from .duckdb_memory import forget, limited
 from .duckdb_values import arrow_type, escaped_value, plain_value
 from .sql import SqlDestination
 
 # The warehouse is attached under this name, whatever its file is called.
 WAREHOUSE = "the_warehouse"
-# Seconds to wait for a reader that has the warehouse open.
-PATIENCE = 10.0
 # Rows rendered at a time when reading back; few, because one may have tens of megabytes.
 ROWS_PER_BATCH = 10_000
 # Rows that are published at a time: whole row groups, which the checkpoint need not merge.
@@ -194,6 +191,17 @@ class DuckDBDestination(SqlDestination):
         self._rows_read_back = last
         return tally
 
+    def free_memory(self) -> None:
+        forget(self._open())
+
+    def key_fault(self, table: Table, rows: Rows) -> KeyFault | None:
+        """With a limit where no transaction is open, which an error would end."""
+        if rows is Rows.STAGED:
+            forget(self._open())
+            with contextlib.suppress(LoadError), limited(self._open(), duckdb_memory.FOR_KEYS):
+                return super().key_fault(table, rows)
+        return super().key_fault(table, rows)
+
     def held(self, table: Table) -> Iterator[Block]:
         relation = f"{self._name(table.raw_name)} where _deleted_at is null"
         with self._doing(f"reading the table {table.raw_name}"), self._warehouse():
@@ -307,23 +315,8 @@ class DuckDBDestination(SqlDestination):
             self._run(f"detach {WAREHOUSE}")
 
     def _attach(self, *, write: bool) -> None:
-        """Open the warehouse; waits for a writer, and to write also for readers."""
         file = self.staging_path if self._is_new else self.path
-        how = "" if write else " (read_only)"
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                self._run(f"attach {literal(str(file))} as {WAREHOUSE}{how}")
-                return
-            except duckdb.Error as error:
-                if "lock" not in str(error).lower():
-                    raise
-                if time.monotonic() > deadline:
-                    raise LoadError(
-                        f"The warehouse {self.place} is open in another program"
-                        f"{_holder(str(error))}: close it there and run the load again."
-                    ) from None
-                time.sleep(0.2)
+        attach(self._open(), file, WAREHOUSE, self.place, write=write)
 
     def _look(self) -> None:
         self._existing = {}
@@ -409,9 +402,3 @@ class DuckDBDestination(SqlDestination):
             elif "not a valid DuckDB database" in text:
                 text = "the file is not a DuckDB database: move it away, or change DUCKDB_PATH"
             raise LoadError(f"The warehouse {self.place}, {what}: {text}.") from None
-
-
-def _holder(message: str) -> str:
-    """The process that has the file open, as far as DuckDB names it."""
-    start = message.find("(PID ")
-    return f" {message[start : message.find(')', start) + 1]}" if start >= 0 else ""

@@ -1,6 +1,7 @@
-"""The staging file of a DuckDB warehouse, and how it becomes the warehouse where there is none."""
+"""The files of a DuckDB warehouse: opening it, and the staging file, which becomes a new one."""
 
 import os
+import time
 from pathlib import Path
 
 import duckdb
@@ -8,6 +9,8 @@ import duckdb
 from ..dialects.standard import literal, quote
 from ..errors import BusyError, LoadError
 
+# Seconds to wait for a reader that has the warehouse open.
+PATIENCE = 10.0
 # Tables, then schemas, which would else become part of a new warehouse.
 LEFT_OVER = (
     "select 'table', database_name, schema_name, table_name from duckdb_tables() union all"
@@ -72,3 +75,33 @@ def give_name(staging: Path, warehouse: Path, place: str | Path) -> None:
         if os.path.lexists(warehouse):
             raise
         staging.rename(warehouse)
+
+
+def attach(
+    connection: duckdb.DuckDBPyConnection, file: Path, name: str, place: str | Path, *, write: bool
+) -> None:
+    """Open a file under a name; waits for a writer, and to write also for readers.
+
+    Raises LoadError where others keep it open.
+    """
+    how = "" if write else " (read_only)"
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute(f"attach {literal(str(file))} as {quote(name)}{how}")
+            return
+        except duckdb.Error as error:
+            if "lock" not in str(error).lower():
+                raise
+            if time.monotonic() > deadline:
+                raise LoadError(
+                    f"The warehouse {place} is open in another program"
+                    f"{_holder(str(error))}: close it there and run the load again."
+                ) from None
+            time.sleep(0.2)
+
+
+def _holder(message: str) -> str:
+    """The process that has the file open, as far as DuckDB names it."""
+    start = message.find("(PID ")
+    return f" {message[start : message.find(')', start) + 1]}" if start >= 0 else ""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import Ask, Open
-from loader import LoadError
+from loader import DuckDBDestination, LoadError
 from loader.audit import Record
-from loader.destinations import Changes, Destination, KeyFault, Rows, Stamp, Within
+from loader.destinations import Changes, Destination, KeyFault, Rows, Stamp, Within, duckdb_memory
+from loader.destinations.sql import SqlDestination
 from loader.ranges import Digest, Digests, Partition, State
 from loader.schema import (
     BIGINT,
@@ -403,6 +406,41 @@ def test_a_key_is_checked_in_the_warehouse(
     runs.stage(destination, table, stamp, [f"\\N\tb\t{rest}", *good])
     assert destination.key_fault(table, Rows.STAGED) == KeyFault(1, "null, b")
     destination.close()
+
+
+# With the first limit keys go to disk; with the other DuckDB cannot do it, and is given no limit.
+@pytest.mark.parametrize("limit", ["40MB", "1MB"])
+def test_keys_in_no_order_are_checked_in_little_memory(
+    limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(duckdb_memory, "FOR_KEYS", limit)
+    monkeypatch.setattr(SqlDestination, "key_fault", _listening(said, SqlDestination.key_fault))
+    table = _table("sent", ["code"], code=TEXT)
+    codes = [sha256(b"%d" % n).hexdigest() for n in range(500_000)]
+    destination = DuckDBDestination("raw", tmp_path / "w.duckdb")
+    destination.open()
+    for lines, fault in ((codes, None), ([*codes, codes[0]], KeyFault(2, codes[0]))):
+        destination.create_staging(table, Stamp("a", datetime(2026, 1, 1)))
+        destination.stage(table, _blocks(lines, 10_000))
+        assert destination.key_fault(table, Rows.STAGED) == fault
+    destination.close()
+    assert said == (["failed", "done"] * 2 if limit == "1MB" else ["done"] * 2)
+    assert not list(tmp_path.iterdir())
+
+
+def _listening(
+    said: list[str], method: Callable[[Any, Table, Rows], KeyFault | None]
+) -> Callable[[Any, Table, Rows], KeyFault | None]:
+    """The method, and a word on how each call of it ended."""
+
+    def listening(self: Any, table: Table, rows: Rows) -> KeyFault | None:
+        said.append("failed")
+        fault = method(self, table, rows)
+        said[-1] = "done"
+        return fault
+
+    return listening
 
 
 def test_the_published_keys_are_checked_with_and_without_tombstones(runs: Runs) -> None:

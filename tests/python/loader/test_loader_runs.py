@@ -352,7 +352,7 @@ class TestErrors:
         self, shop: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert in_process("--source", "sqlite:///shop.sqlite", folder=tmp_path).code == 0
-        monkeypatch.setattr(loader.destinations.duckdb, "PATIENCE", 0.5)
+        monkeypatch.setattr(loader.destinations.duckdb_files, "PATIENCE", 0.5)
         with subprocess.Popen(
             [sys.executable, "-c", HOLD, str(tmp_path / "warehouse.duckdb")],
             stdin=subprocess.PIPE,
