@@ -34,6 +34,7 @@ from ..lock import holding
 from ..schema import BIGINT, INTEGER, MAX_DECIMAL_DIGITS, SMALLINT, Column, Kind, Table, Type
 from ..wire import NULL, Block, CalculatedTally, Tally, has_escapes
 from .base import Changes, KeyFault, Rows, Stamp, Within
+from .postgres_indexes import known_indexes, missing_indexes
 from .postgres_lines import MOST_ARGUMENTS, field_sql, line_sql, widest_row
 from .postgres_lock import SessionLock
 from .postgres_views import views_aside
@@ -261,29 +262,23 @@ class PostgresDestination(SqlDestination):
         if table.raw_name in self._fresh:
             rows = self._rows_staged[table.raw_name]
             changes = Changes(inserted=rows, live=rows)
+            changed = 0
         else:
             with self._doing(f"publishing the table {table.raw_name}"):
                 self._run(f"analyze {self._staged(table)}")
             changes = super().publish(table, stamp, keyed=keyed, within=within)
-        self._index_deleted_rows(table)
+            changed = changes.inserted + changes.updated + changes.deleted
+        self._make_indexes(table, changed, changes.live)
         if changes.inserted or changes.updated or changes.deleted:
             self._changed.add(name)
         return changes
 
-    def _index_deleted_rows(self, table: Table) -> None:
-        """Give the raw table an index of its deleted rows, unless it has one.
-
-        Each build of the marts asks for these few rows. A scan for them would be a parallel plan of
-        its own, and PostgreSQL makes no parallel plan of a query that contains one.
-        """
+    def _make_indexes(self, table: Table, changed: int, rows: int) -> None:
         name = self._name(table.raw_name)
         with self._doing(f"indexing the table {table.raw_name}"):
-            found = self._rows(
-                f"select 1 from pg_index where indrelid = to_regclass({literal(name)})"
-                " and pg_get_expr(indpred, indrelid) = '(_deleted_at IS NOT NULL)'"
-            )
-            if not found:
-                self._run(f"create index on {name} (_deleted_at) where _deleted_at is not null")
+            known = self._rows(known_indexes(name))
+            for statement in missing_indexes(name, table, known, changed, rows):
+                self._run(statement)
 
     def commit(self, records: Sequence[Record]) -> None:
         """Write the audit and commit; afterwards refresh the planner's statistics."""

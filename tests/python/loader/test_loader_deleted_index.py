@@ -1,10 +1,11 @@
-"""Deleted rows have an index of their own in PostgreSQL, so that what asks for them is no scan."""
+"""Raw tables in PostgreSQL have indexes, so that what asks for few of their rows is no scan."""
 
 from __future__ import annotations
 
 import psycopg
 
 from loader import PostgresDestination, load
+from loader.destinations.postgres_indexes import MANY_ROWS
 from support.one_run import own
 from tools.servers import PostgresServer
 
@@ -12,6 +13,14 @@ INDEXES = (
     "select pg_get_expr(indpred, indrelid) from pg_index"
     " where indrelid = 'raw_classicmodels.lines'::regclass"
 )
+WHOLE_INDEXES = """
+select c.relname, a.attname
+from pg_index as i
+inner join pg_class as c on i.indrelid = c.oid
+inner join pg_attribute as a on a.attrelid = c.oid and a.attnum = i.indkey[0]
+where c.relname in ('lines', 'words', 'few') and i.indpred is null
+order by 1, 2
+"""
 # As a fact asks: each row with what is known of the gone.
 QUERY = """
 explain select md5(cast(lines.k as text)), gone._loaded_at
@@ -57,3 +66,39 @@ def test_a_query_of_deleted_rows_is_no_scan(postgres: PostgresServer) -> None:
     postgres.execute("delete from lines where k < 10", source)
     plan = loaded()
     assert plan[0].startswith("Gather") and any("Index" in line for line in plan), plan
+
+
+def test_a_large_table_that_changes_has_indexes_of_its_loads_and_its_key(
+    postgres: PostgresServer,
+) -> None:
+    source, target = own("many_source"), own("many_target")
+    url = postgres.create_database(source)
+    postgres.create_database(target)
+    postgres.execute(
+        "create table lines (k integer, l integer, v text, primary key (k, l));"
+        " create table words (k text primary key);"
+        " create table few (k integer primary key);"
+        f" insert into lines select n, 1, 'v' from generate_series(1, {MANY_ROWS}) as n;"
+        f" insert into words select repeat('w', 30) || n from generate_series(1, {MANY_ROWS}) as n;"
+        " insert into few select generate_series(1, 9)",
+        source,
+    )
+    options = psycopg.conninfo.conninfo_to_dict(postgres.url(target))
+    open_target = {name: str(value) for name, value in options.items()}
+
+    def loaded() -> dict[str, list[str]]:
+        load(url, PostgresDestination("raw_classicmodels", **open_target))
+        found: dict[str, list[str]] = {"lines": [], "words": [], "few": []}
+        for table, column in postgres.execute(WHOLE_INDEXES, target):
+            found[table].append(column)
+        return found
+
+    # The first load takes no longer.
+    assert loaded() == {"lines": [], "words": [], "few": []}
+    change = "insert into lines values (0, 1, 'v'); insert into few values (0);"
+    postgres.execute(f"{change} insert into words values (repeat('w', 100000))", source)
+    # An index of texts would refuse the long one.
+    indexed = {"lines": ["_loaded_at", "k"], "words": ["_loaded_at"], "few": []}
+    assert loaded() == indexed
+    postgres.execute("delete from lines where k = 0", source)
+    assert loaded() == indexed
