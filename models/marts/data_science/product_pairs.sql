@@ -6,12 +6,6 @@ with counted_pairs as (
 
 ),
 
-products as (
-
-    select * from {{ ref('dim_products_current') }}
-
-),
-
 product_orders as (
 
     select
@@ -22,56 +16,64 @@ product_orders as (
 
 ),
 
+products as (
+
+    select * from {{ ref('dim_products_current') }}
+
+),
+
+-- Numbers in the order of the keys sort faster than keys, and there are many pairs to rank.
+numbered_products as (
+
+    select
+        products.product_key,
+        products.product_code,
+        products.product_name,
+        product_orders.order_count,
+        row_number() over (order by products.product_key) as product_number
+
+    from products
+    left join product_orders on products.product_code = product_orders.product_code
+
+),
+
 pairs as (
 
-    select * from counted_pairs
+    select
+        products.product_number,
+        partners.product_number as partner_number,
+        counted_pairs.order_count as pair_order_count,
+        {{ cosine_millionths(
+            'counted_pairs.order_count', 'products.order_count', 'partners.order_count'
+        ) }} as cosine_millionths
+
+    from counted_pairs
+    left join numbered_products as products on counted_pairs.product_code = products.product_code
+    left join numbered_products as partners
+        on counted_pairs.partner_product_code = partners.product_code
     where
-        product_code <> partner_product_code
-        and order_count >= 3
+        counted_pairs.product_code <> counted_pairs.partner_product_code
+        and counted_pairs.order_count >= 3
 
 ),
 
 pairs_both_ways as (
 
     select
-        product_code,
-        partner_product_code,
-        order_count as pair_order_count
+        product_number,
+        partner_number,
+        pair_order_count,
+        cosine_millionths
     from pairs
 
     union all
 
     select
-        partner_product_code as product_code,
-        product_code as partner_product_code,
-        order_count as pair_order_count
+        partner_number as product_number,
+        product_number as partner_number,
+        pair_order_count,
+        cosine_millionths
     from pairs
-
-),
-
-pair_measures as (
-
-    select
-        products.product_key,
-        partner_products.product_key as partner_product_key,
-        pairs_both_ways.product_code,
-        pairs_both_ways.partner_product_code,
-        products.product_name,
-        partner_products.product_name as partner_product_name,
-        pairs_both_ways.pair_order_count,
-        product_orders.order_count,
-        partners.order_count as partner_order_count,
-        {{ cosine_millionths(
-            'pairs_both_ways.pair_order_count', 'product_orders.order_count', 'partners.order_count'
-        ) }} as cosine_millionths
-
-    from pairs_both_ways
-    left join product_orders on pairs_both_ways.product_code = product_orders.product_code
-    left join product_orders as partners
-        on pairs_both_ways.partner_product_code = partners.product_code
-    left join products on pairs_both_ways.product_code = products.product_code
-    left join products as partner_products
-        on pairs_both_ways.partner_product_code = partner_products.product_code
 
 ),
 
@@ -80,10 +82,10 @@ ranked as (
     select
         *,
         row_number() over (
-            partition by product_key
-            order by cosine_millionths desc, pair_order_count desc, partner_product_key asc
+            partition by product_number
+            order by cosine_millionths desc, pair_order_count desc, partner_number asc
         ) as partner_rank
-    from pair_measures
+    from pairs_both_ways
 
 ),
 
@@ -91,25 +93,27 @@ final as (
 
     select
         -- keys
-        {{ entity_key(['product_key', 'partner_product_key']) }} as product_pair_key,
-        product_key,
-        partner_product_key,
-        product_code,
-        partner_product_code,
+        {{ entity_key(['products.product_key', 'partners.product_key']) }} as product_pair_key,
+        products.product_key,
+        partners.product_key as partner_product_key,
+        products.product_code,
+        partners.product_code as partner_product_code,
 
         -- attributes
-        product_name,
-        partner_product_name,
+        products.product_name,
+        partners.product_name as partner_product_name,
 
         -- numbers
-        cast(partner_rank as integer) as partner_rank,
-        cast(pair_order_count as bigint) as pair_order_count,
-        cast(order_count as bigint) as order_count,
-        cast(partner_order_count as bigint) as partner_order_count,
-        cast(cosine_millionths * 0.000001 as numeric(18, 6)) as cosine
+        cast(ranked.partner_rank as integer) as partner_rank,
+        cast(ranked.pair_order_count as bigint) as pair_order_count,
+        cast(products.order_count as bigint) as order_count,
+        cast(partners.order_count as bigint) as partner_order_count,
+        cast(ranked.cosine_millionths * 0.000001 as numeric(18, 6)) as cosine
 
     from ranked
-    where partner_rank <= 10
+    left join numbered_products as products on ranked.product_number = products.product_number
+    left join numbered_products as partners on ranked.partner_number = partners.product_number
+    where ranked.partner_rank <= 10
 
 )
 
