@@ -36,6 +36,6 @@ where
 
 {#- Most loads bring no version: then no row of the fact has to be looked at. -#}
 {% macro has_news(dimension, since) -%}
-    {%- set query = 'select 1 from ' ~ dimension ~ ' where _loaded_at >= ' ~ since ~ ' limit 1' -%}
+    {%- set query = 'select 1 from ' ~ dimension ~ ' where ' ~ is_new_version(since) ~ ' limit 1' -%}
     {{ return(not execute or run_query(query).rows | length > 0) }}
 {%- endmacro %}

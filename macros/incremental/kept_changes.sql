@@ -33,7 +33,9 @@ which then need not calculate again what hangs on other rows. -#}
             {%- set kept = changes_of(api.Relation.create(
                 database=node.database, schema=node.schema, identifier=node.alias
             )) -%}
-            {%- if adapter.check_schema_exists(kept.database, kept.schema) -%}
+            {#- dbt knows without asking; what it still knew of would be read. -#}
+            {%- if load_cached_relation(kept) -%}
+                {%- do adapter.cache_dropped(kept) -%}
     drop table if exists {{ kept }};
             {% endif -%}
         {%- endfor -%}

@@ -31,7 +31,7 @@ new_customers as (
         valid_from,
         valid_to
     from {{ ref('dim_customers') }}
-    where _loaded_at >= {{ since }}
+    where {{ is_new_version(since) }}
 
 ),
 

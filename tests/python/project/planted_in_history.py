@@ -44,7 +44,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         "    or known._loaded_at < {{ new }}._loaded_at\n",
         "",
     ),
-    "versions of the newest load": (NEW, ">= {{ since }}", "> {{ since }}"),
+    "versions of the newest load": (NEW, "'_loaded_at >= ' ~ since", "'_loaded_at > ' ~ since"),
     "gone lines": (ORDERS, "['order_number', 'product_code']", "['product_code', 'product_code']"),
     "gone payments": (
         PAYMENTS,
@@ -113,7 +113,11 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         "                or known.location_key <> new_customers.location_key\n",
         "",
     ),
-    "customers of the newest load": (LIFE, "_loaded_at >= {{ since }}", "_loaded_at > {{ since }}"),
+    "customers of the newest load": (
+        LIFE,
+        "where {{ is_new_version(since) }}",
+        "where _loaded_at > {{ since }}",
+    ),
     "changed orders, lives": (
         LIFE,
         "where dbt_valid_from > {{ since }}\n",
