@@ -22,6 +22,7 @@ help: ## show this list
 	@echo '      DUCKDB_PATH  the file of the DuckDB warehouse (default: warehouse.duckdb)'
 	@echo '      BUILD        all: build and test everything (default: what has changed since the last green build)'
 	@echo '      DUCKDB_MEMORY_LIMIT  memory of DuckDB in a build, such as 1GB (default: 2500MB; larger data goes to disk)'
+	@echo '      POSTGRES_WORK_MEM  memory of each sort and hash of a build in PostgreSQL (default: 32MB; larger data goes to disk)'
 	@echo '      TESTS        all: test all rows; new: in large tables, test only rows that no green build has'
 	@echo '                   tested (default for a shop with a million rows)'
 	@echo '      WAIT         seconds to wait for another run into the same warehouse (default: none, exit code 75)'

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 from loader import LoadError, UsageError
 from loader.destinations import Destination, open_destination
 from loader.destinations.redshift.settings import driver_parameters, redshift_destination
+from pipeline.postgres_session import session_settings
 from pipeline.profile import Output
 from pipeline.project import MADE, PROJECT, schema_name
 
@@ -262,7 +263,11 @@ class Postgres(Warehouse):
     def connect(self) -> Any:
         import psycopg
 
-        return psycopg.connect(**self.connection, connect_timeout=10)
+        connection = psycopg.connect(**self.connection, connect_timeout=10, autocommit=True)
+        for setting in session_settings(self.kind):
+            connection.execute(setting.encode())
+        connection.autocommit = False
+        return connection
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[Ask]:

@@ -4,7 +4,7 @@
         without_accepted_rows(main_sql), fail_calc, warn_if, error_if, limit
     ) -%}
     {#- In one statement with the query, because dbt runs no hooks of a test. -#}
-    {{ return([without_jit(), query] | select | join(';\n')) }}
+    {{ return([session_settings(), query] | select | join(';\n')) }}
 {%- endmacro %}
 
 {% macro without_accepted_rows(main_sql) -%}

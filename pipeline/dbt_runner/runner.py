@@ -31,6 +31,7 @@ from pipeline.dbt_runner.rows import (
     Run,
 )
 from pipeline.dbt_runner.speed import lasting, made, speed_up
+from pipeline.postgres_session import session_settings
 
 # The tag of the nodes that a build has chosen.
 CHOSEN = "chosen_by_make_build"
@@ -141,6 +142,8 @@ class Dbt:
         warehouse = adapter(self._manifest.metadata.adapter_type)
         try:
             with opening(self._file), warehouse.connection_named("findings"):
+                for setting in session_settings(warehouse.type()):
+                    warehouse.execute(setting)
                 _, table = warehouse.execute(sql, fetch=True)
         except DbtBaseException:
             return [], []

@@ -3,7 +3,7 @@
     incremental_strategy='whole',
     unique_key=['product_code', 'partner_product_code'],
     on_schema_change='append_new_columns',
-    pre_hook="{{ without_jit() }}",
+    pre_hook="{{ session_settings() }}",
     meta={'goes_on': {'without': 'order_count = 0'}}
 ) }}
 {%- set by_changes = goes_on() %}

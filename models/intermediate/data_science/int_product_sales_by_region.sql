@@ -3,7 +3,7 @@
     incremental_strategy='whole',
     unique_key=['region', 'product_key'],
     on_schema_change='append_new_columns',
-    pre_hook="{{ without_jit() }}",
+    pre_hook="{{ session_settings() }}",
     meta={
         'keeps_changes': true,
         'goes_on': {

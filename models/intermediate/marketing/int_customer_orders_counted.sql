@@ -3,7 +3,7 @@
     incremental_strategy='whole',
     unique_key='customer_key',
     on_schema_change='append_new_columns',
-    pre_hook="{{ without_jit() }}",
+    pre_hook="{{ session_settings() }}",
     meta={'limited_to': {'column': 'customer_key', 'changed_in': ['fact_orders']}}
 ) }}
 {%- set changed_customers = changed_keys('customer_key', ['fact_orders']) %}

@@ -443,5 +443,7 @@ def test_only_postgres_gets_what_it_alone_has(
     target: str, expected: tuple[int, str], project: Project, three: Three
 ) -> None:
     warehouse = next(w for w in (three.redshift, *three.others) if w.target == target)
-    macros = "{{ index_on(['one', 'two']) | length }} as indexes, '{{ without_jit() }}' as hook"
+    macros = (
+        "{{ index_on(['one', 'two']) | length }} as indexes, '{{ session_settings() }}' as hook"
+    )
     assert project.shown(warehouse, f"select {macros}") == [expected]
