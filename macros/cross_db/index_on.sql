@@ -9,7 +9,7 @@
 {% macro postgres__index_on(columns) -%}
     {%- set indexes = [] -%}
     {%- for column in columns -%}
-        {%- do indexes.append({'columns': [column]}) -%}
+        {%- do indexes.append({'columns': [column] if column is string else column}) -%}
     {%- endfor -%}
     {{ return(indexes) }}
 {%- endmacro %}

@@ -5,7 +5,7 @@
 {%- endmacro %}
 
 {% macro report_outcome() -%}
-    {%- set changed = load_result('rows_changed') -%}
+    {%- set changed = kept_result('rows_changed') -%}
     {%- set removed = load_result('rows_removed') -%}
     {%- if changed -%}
         {%- set counts = [changed, removed] | select | map(attribute='data') | sum(start=[]) -%}

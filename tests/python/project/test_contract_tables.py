@@ -44,8 +44,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = project_without_models(tmp_path_factory.mktemp("contract"))
     folder = project.folder / "tests" / "singular"
     folder.mkdir()
-    for name, sign in (("compiled", "<>"), ("not_compiled", "=")):
-        query = f"select 1 as found where current_setting('jit') {sign} 'off'"
+    for name, setting, sign in (
+        ("compiled", "jit", "<> 'off'"),
+        ("not_compiled", "jit", "= 'off'"),
+        ("other_memory", "work_mem", "<> '16MB'"),
+        ("same_memory", "work_mem", "= '16MB'"),
+    ):
+        query = f"select 1 as found where current_setting('{setting}') {sign}"
         (folder / f"{name}.sql").write_text(query, "utf-8")
     return project
 
@@ -113,11 +118,32 @@ def test_it_is_filled_in_parallel_and_is_as_the_contract_says(
     )
 
 
-def test_the_query_of_a_data_test_is_not_compiled_by_the_server(
+def test_a_new_table_is_vacuumed_and_one_that_is_there_is_not(
     project: Project, warehouse: PostgresWarehouse
 ) -> None:
-    assert warehouse.query("select current_setting('jit')") == [("on",)]
-    assert project.dbt(warehouse, "test").failed == {"not_compiled"}
+    model = project.folder / "models" / "marts" / "vacuumed.sql"
+    hook = "{{ config(unique_key='id', post_hook=vacuum_when_made()) }}"
+    (model.with_suffix(".yml")).write_text(
+        "models: [{name: vacuumed, columns: [{name: id, data_type: integer}]}]", "utf-8"
+    )
+    count = "select vacuum_count from pg_stat_user_tables where relname = 'vacuumed'"
+    rows = "{{ 3 if is_incremental() else 2 }}"
+    model.write_text(f"{hook} select id from public.lots where id <= {rows}", "utf-8")
+    for outcome in ("ANALYZE", "1 rows written"):
+        said = project.dbt(warehouse, "run", "--select", "vacuumed").messages["vacuumed"]
+        assert said == outcome
+        assert warehouse.query(count) == [(1,)]
+    model.unlink()
+    model.with_suffix(".yml").unlink()
+
+
+def test_the_query_of_a_data_test_is_not_compiled_and_has_its_memory(
+    project: Project, warehouse: PostgresWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = "select current_setting('jit'), current_setting('work_mem')"
+    assert warehouse.query(settings) == [("on", "4MB")]
+    monkeypatch.setenv("POSTGRES_WORK_MEM", "16MB")
+    assert project.dbt(warehouse, "test").failed == {"not_compiled", "same_memory"}
 
 
 # By the mart that breaks the contract: a word, a number, and what is said of it.
