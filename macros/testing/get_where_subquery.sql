@@ -1,15 +1,18 @@
 {#- In place of dbt's default__get_where_subquery; relies on generic tests reading through it. -#}
 {% macro default__get_where_subquery(relation) -%}
     {%- set where = config.get('where') or '' -%}
+    {%- set parent = modules.re.search('untested_while_same\\((\\w+)\\)', where) -%}
+    {%- if parent -%}
+        {%- set condition = 'untested()' if is_same_as_tested(parent.group(1)) else '1 = 1' -%}
+        {%- set where = where.replace(parent.group(), condition) -%}
+    {%- endif -%}
     {%- set word = modules.re.search('untested\\((\\w*)\\)', where) -%}
     {%- set key = word.group(1) if word -%}
     {%- set parts = [untested()] if word else [] -%}
     {%- if key and tested_through() -%}
         {#- Two parts, because PostgreSQL can go through the keys once per row for an `or`. -#}
-        {%- set parts = [
-            key ~ ' in (select ' ~ key ~ ' from ' ~ relation ~ ' where ' ~ untested() ~ ')',
-            key ~ ' is null'
-        ] -%}
+        {%- set keys = 'select ' ~ key ~ ' from ' ~ relation ~ ' where ' ~ untested() -%}
+        {%- set parts = [has_untested_value(relation, key) or key ~ ' in (' ~ keys ~ ')', key ~ ' is null'] -%}
     {%- endif -%}
     {%- set conditions = [where] if where and not word else [] -%}
     {%- for part in parts -%}
@@ -36,4 +39,18 @@
         {{- ' union all ' if not loop.last }}
     {%- endfor -%}
     ) as rows_under_test
+{%- endmacro %}
+
+{#- Whether no row of a table of the shop is new, changed or gone since it was tested. -#}
+{% macro is_same_as_tested(table) -%}
+    {%- if not tested_through() -%}
+        {{ return(false) }}
+    {%- endif -%}
+    {%- set raw = graph.sources.values() | selectattr('name', 'equalto', table) | first -%}
+    {#- A row that is gone has the time of the load that missed it; an empty table has lost all without a trace. -#}
+    {%- set query -%}
+        select 1 as same from {{ raw.relation_name }}
+        having max(_loaded_at) <= cast('{{ tested_through() }}' as timestamp)
+    {%- endset -%}
+    {{ return(run_query(query).rows | length > 0) }}
 {%- endmacro %}

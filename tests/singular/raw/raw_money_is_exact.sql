@@ -13,6 +13,7 @@ with compared as (
     from {{ source('classicmodels', table_name) }}
     where
         _deleted_at is null
+        and {{ untested() }}
         and cast(cast({{ column_name }} as numeric(12, 2)) as double precision)
         <> cast({{ column_name }} as double precision)
     {{ 'union all' if not loop.last }}

@@ -1,6 +1,18 @@
 {{ config(severity='warn') }}
 
 {%- set in_question = customers_of_orders_that_may_be_twice() or '1 = 1' %}
+{%- set of_one_day -%}
+    select order_number from (
+        select
+            order_number,
+            count(*) over (partition by customer_number, order_date) as day_order_count
+        from {{ ref('stg_classicmodels__orders') }}
+        where order_status <> 'Cancelled' and {{ in_question }}
+    ) as counted
+    where day_order_count > 1
+{%- endset %}
+{#- By number too where there are few: PostgreSQL carries no subquery into a view. #}
+{%- set lines_in_question = is_one_of('order_number', of_one_day) if tested_through() else '' %}
 
 -- Before the join: most customers order once a day.
 with orders as (
@@ -19,7 +31,8 @@ order_lines as (
 
     select * from {{ ref('stg_classicmodels__order_details') }}
     where
-        order_number in (
+        {{ lines_in_question or '1 = 1' }}
+        and order_number in (
             select orders.order_number from orders
             where orders.day_order_count > 1
         )

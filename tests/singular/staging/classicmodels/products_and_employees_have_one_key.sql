@@ -9,13 +9,19 @@ with named_products as (
 
 ),
 
--- Before the join: only of those that look alike are the order lines looked up.
-products as (
+counted_products as (
 
     select
         *,
         count(*) over (partition by comparable_name, product_vendor, product_scale) as alike_count
     from named_products
+
+),
+
+products as (
+
+    select * from counted_products
+    where alike_count > 1
 
 ),
 
@@ -28,9 +34,15 @@ employees as (
 
 ),
 
-order_lines as (
+-- Before the join: only of those that look alike, and one row each.
+amounts as (
 
-    select * from {{ ref('stg_classicmodels__order_details') }}
+    select
+        product_code,
+        sum(quantity_ordered * price_each) as amount
+    from {{ ref('stg_classicmodels__order_details') }}
+    where product_code in (select products.product_code from products)
+    group by product_code
 
 )
 
@@ -39,11 +51,10 @@ select
     min(products.product_code) as first_key,
     max(products.product_code) as other_key,
     count(distinct products.product_code) as key_count,
-    coalesce(sum(order_lines.quantity_ordered * order_lines.price_each), 0) as amount
+    coalesce(sum(amounts.amount), 0) as amount
 
 from products
-left join order_lines on products.product_code = order_lines.product_code
-where products.alike_count > 1
+left join amounts on products.product_code = amounts.product_code
 group by
     products.comparable_name,
     products.product_vendor,
