@@ -315,6 +315,17 @@ def test_new_rows_are_always_tested(small: Path) -> None:
 
 
 @pytest.mark.long
+def test_old_rows_whose_parent_is_gone_are_found(small: Path) -> None:
+    with sqlite3.connect(small / "shop.sqlite") as shop:
+        shop.execute(
+            "delete from products where productCode = (select min(productCode) from orderdetails)"
+        )
+    done = script(small, "build", TESTS="new")
+    assert done.status != 0
+    assert "FAILED  test order_lines_have_a_known_product" in done.out
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(
     "reason",
     ["other code", "a failure", "dbt alone"],
