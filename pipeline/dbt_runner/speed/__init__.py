@@ -41,6 +41,7 @@ def speed_up(*, in_duckdb: bool = False) -> None:
     project.keep_schemas()
     events.write_events()
     project.copy_macros()
+    project.add_ctes()
     project.summarise_graph()
     project.write_json()
     adapters.keep_columns(in_duckdb=in_duckdb)

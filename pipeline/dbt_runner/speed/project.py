@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import CodeType, SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,11 @@ from pipeline.dbt_runner.speed.patch import patch
 
 # Templates by the class of their environment and their text.
 TEMPLATES: dict[tuple[str, str], CodeType] = {}
+# Blanks and comments, and the word after which a query names its steps.
+_BEGINS_WITH = re.compile(
+    r"(?:\s|--[^\n]*\n|/\*(?:(?!\*/|/\*).)*\*/)*with\b(?!\s+recursive\b)\s*",
+    re.IGNORECASE | re.DOTALL,
+)
 # Schemas of settings by the name of their class.
 SCHEMAS: dict[str, Any] = {}
 
@@ -89,6 +95,26 @@ def found_macros(namespace: Any) -> dict[str, Any]:
     for place in reversed(list(namespace._search_order())):
         found.update(place)
     return found
+
+
+def add_ctes() -> None:
+    """Let the rows of a unit test be put before its model without parsing the SQL."""
+    patch("dbt.compilation", "inject_ctes_into_sql", _added_after_with)
+
+
+def _added_after_with(dbts_own: Any) -> Any:
+    """Relies on CTEs being added right after a `with` with which the one statement begins.
+
+    dbt parses all of the SQL to find that word: a third of the time of unit tests.
+    """
+
+    def inject_ctes_into_sql(sql: str, ctes: Any) -> Any:
+        found = None if ";" in sql else _BEGINS_WITH.match(sql)
+        if not (ctes and found):
+            return dbts_own(sql, ctes)
+        return f"{found[0]}{', '.join(cte.sql for cte in ctes)}, {sql[found.end() :]}"
+
+    return inject_ctes_into_sql
 
 
 def summarise_graph() -> None:

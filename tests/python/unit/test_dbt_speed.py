@@ -14,6 +14,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from dbt import compilation
 from dbt.adapters.events import adapter_types_pb2
 from dbt.adapters.events.types import SQLQuery
 from dbt.artifacts.resources import ExposureType, FileHash, Owner
@@ -21,7 +22,7 @@ from dbt.compilation import Linker
 from dbt.context.macros import MacroNamespace
 from dbt.context.manifest import ManifestContext
 from dbt.contracts.graph.manifest import Manifest
-from dbt.contracts.graph.nodes import Exposure, ModelNode
+from dbt.contracts.graph.nodes import Exposure, InjectedCTE, ModelNode
 from dbt.contracts.project import Project
 from dbt.events import logging
 from dbt.node_types import NodeType
@@ -163,6 +164,28 @@ def test_the_same_macro_is_found() -> None:
     speed_up()
     speed_up()
     assert not hasattr(ManifestContext.to_dict.original, "original")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "with a as (select 1) select * from a",
+        "\n-- with b\n/* a with */ WITH\na as (select 1)\nselect * from a\n",
+        "with recursive a as (select 1) select * from a",
+        "select * from (with a as (select 1) select * from a) as b",
+        "without as (select 1)",
+        "with a as (select ';') select * from a",
+        "with a as (select 1) select 1; with b as (select 1) select 2",
+        "/* a /* b */ with */ with a as (select 1) select * from a",
+        "-- with",
+    ],
+)
+def test_the_rows_of_a_unit_test_are_put_in_the_same_place(sql: str) -> None:
+    speed_up()
+    given = [InjectedCTE("1", " x as (\nselect 1\n)"), InjectedCTE("2", " y as (select 2)")]
+    inject = compilation.inject_ctes_into_sql
+    for ctes in (given, given[:1], []):
+        assert inject(sql, ctes) == inject.original(sql, ctes)
 
 
 def test_a_template_is_compiled_once_for_each_kind_of_environment() -> None:
