@@ -18,16 +18,27 @@
     {%- set key = key_columns(arg_dict) -%}
     {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
     {%- set changes = make_temp_relation(target, '__changes') -%}
+    {%- set known -%}
+        select {{ columns }} from {{ target }}
+        where {{ key }} in (select {{ key_columns(arg_dict, bare=true) }} from {{ source }})
+        {{- and_predicates(arg_dict) }}
+    {%- endset -%}
+    {#- Where they are needed again: to look them up goes through a whole table on DuckDB. -#}
+    {%- set before = make_temp_relation(target, '__before') if is_keeping_changes() -%}
+    {%- if before -%}
+        {%- do run_query('create temporary table ' ~ before ~ ' as ' ~ known) -%}
+    {%- endif -%}
     {%- do run_query(
         'create temporary table ' ~ changes ~ ' as'
         ~ ' select ' ~ columns ~ ' from ' ~ source ~ (' where not (' ~ without ~ ')' if without else '')
-        ~ ' except'
-        ~ ' select ' ~ columns ~ ' from ' ~ target
-        ~ ' where ' ~ key ~ ' in (select ' ~ key_columns(arg_dict, bare=true) ~ ' from ' ~ source ~ ')'
-        ~ and_predicates(arg_dict)
+        ~ ' except '
+        ~ ('select ' ~ columns ~ ' from ' ~ before if before else known)
     ) -%}
     {%- do count_rows('rows_changed', 'from ' ~ changes) -%}
-    {%- do keep_changes(arg_dict, changes, gone) -%}
+    {%- if before -%}
+        {%- do keep_changes(arg_dict, before, changes, gone) -%}
+        {%- do run_query('drop table ' ~ before) -%}
+    {%- endif -%}
 
     delete from {{ target }}
     where {{ key }} in (select {{ key_columns(arg_dict, bare=true) }} from {{ changes }})

@@ -8,23 +8,27 @@ which then need not calculate again what hangs on other rows. -#}
     )) }}
 {%- endmacro %}
 
-{% macro keep_changes(arg_dict, changes, gone) -%}
-    {%- if config.get('meta', {}).get('keeps_changes') and built_through() -%}
-        {%- set target, kept = arg_dict['target_relation'], changes_of(this) -%}
-        {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
-        {%- set changed = key_columns(arg_dict) ~ ' in ('
-            ~ 'select ' ~ key_columns(arg_dict, bare=true) ~ ' from ' ~ changes ~ ')' -%}
-        {%- set before = 'select ' ~ columns ~ ', -1 as change from ' ~ target ~ ' where ' -%}
-        {%- set removed = kept_result('rows_removed') -%}
-        {%- set gone = gone if removed and removed.data[0][0] else none -%}
-        {%- do run_query(
-            'create table ' ~ kept ~ ' as'
-            ~ ' select ' ~ columns ~ ', 1 as change from ' ~ changes
-            ~ ' union all (' ~ before ~ changed ~ and_predicates(arg_dict)
-            ~ (' union ' ~ before ~ gone ~ and_predicates(arg_dict) if gone else '') ~ ')'
-        ) -%}
-        {%- do adapter.cache_added(kept) -%}
-    {%- endif -%}
+{% macro is_keeping_changes() -%}
+    {{ return(config.get('meta', {}).get('keeps_changes') and built_through() != '') }}
+{%- endmacro %}
+
+{% macro keep_changes(arg_dict, before, changes, gone) -%}
+    {%- set kept = changes_of(this) -%}
+    {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
+    {%- set changed = key_columns(arg_dict) ~ ' in ('
+        ~ 'select ' ~ key_columns(arg_dict, bare=true) ~ ' from ' ~ changes ~ ')' -%}
+    {%- set taken_out = 'select ' ~ columns ~ ', -1 as change from ' -%}
+    {%- set removed = kept_result('rows_removed') -%}
+    {%- set gone = gone if removed and removed.data[0][0] else none -%}
+    {%- do run_query(
+        'create table ' ~ kept ~ ' as'
+        ~ ' select ' ~ columns ~ ', 1 as change from ' ~ changes
+        ~ ' union all (' ~ taken_out ~ before ~ ' where ' ~ changed
+        ~ (' union ' ~ taken_out ~ arg_dict['target_relation'] ~ ' where ' ~ gone ~ and_predicates(arg_dict)
+            if gone else '')
+        ~ ')'
+    ) -%}
+    {%- do adapter.cache_added(kept) -%}
 {%- endmacro %}
 
 {% macro forget_changes() -%}

@@ -38,7 +38,7 @@
             'product_version_key': [ref('dim_products'), 'product_code'],
         }
     ) -%}
-    {#- By number where there are few: PostgreSQL carries no subquery into a view, and goes through all rows. -#}
+    {#- By number where there are few: no warehouse carries a subquery into the views, and all rows are gone through. -#}
     {%- set has_changed = is_one_of('order_number', changed_orders) if built_through() else '' -%}
 {%- endif %}
 
