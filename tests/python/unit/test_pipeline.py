@@ -27,6 +27,7 @@ from pipeline.summary import (
     accepted_rows,
     count_line,
     failure_paragraphs,
+    figures_query,
     freshness_line,
     rebuilt_lines,
     written_line,
@@ -328,3 +329,13 @@ def test_accepted_rows_are_listed() -> None:
     ]
     assert accepted_lines(accepted_rows(figures))[1:] == ["    t, order_number=1: known"]
     assert accepted_lines([]) == []
+
+
+@pytest.mark.parametrize(("is_proven", "counted"), [(True, "fact_orders"), (False, "orders_obt")])
+def test_a_view_is_counted_by_its_table_where_tests_have_passed(
+    is_proven: bool, counted: str
+) -> None:
+    schemas = {"marts": "m", "seeds": "s"}
+    query = figures_query(["fact_orders", "orders_obt"], schemas, is_proven=is_proven)
+    for name, table in (("fact_orders", "fact_orders"), ("orders_obt", counted)):
+        assert f"'{name}' as name, count(*) as figure from m.{table}\n" in query
