@@ -13,7 +13,7 @@
     {{ write_changed_rows(arg_dict, condition) }}
 {%- endmacro %}
 
-{% macro write_changed_rows(arg_dict, gone, without=none) -%}
+{% macro write_changed_rows(arg_dict, gone, without=none, before=none) -%}
     {%- set target, source = arg_dict['target_relation'], arg_dict['temp_relation'] -%}
     {%- set key = key_columns(arg_dict) -%}
     {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
@@ -24,9 +24,8 @@
         {{- and_predicates(arg_dict) }}
     {%- endset -%}
     {#- Where they are needed again: to look them up goes through a whole table on DuckDB. -#}
-    {%- set before = make_temp_relation(target, '__before') if is_keeping_changes() -%}
-    {%- if before -%}
-        {%- do run_query('create temporary table ' ~ before ~ ' as ' ~ known) -%}
+    {%- if not before and is_keeping_changes() -%}
+        {%- set before = rows_before(arg_dict, known) -%}
     {%- endif -%}
     {%- do run_query(
         'create temporary table ' ~ changes ~ ' as'
@@ -35,9 +34,8 @@
         ~ ('select ' ~ columns ~ ' from ' ~ before if before else known)
     ) -%}
     {%- do count_rows('rows_changed', 'from ' ~ changes) -%}
-    {%- if before -%}
+    {%- if is_keeping_changes() -%}
         {%- do keep_changes(arg_dict, before, changes, gone) -%}
-        {%- do run_query('drop table ' ~ before) -%}
     {%- endif -%}
 
     delete from {{ target }}
@@ -48,14 +46,24 @@
     select {{ columns }} from {{ changes }};
 
     drop table {{ changes }}
+    {%- if before %};
+
+    drop table {{ before }}
+    {%- endif -%}
 {%- endmacro %}
 
-{% macro remove_rows(arg_dict, condition) -%}
+{% macro rows_before(arg_dict, query) -%}
+    {%- set before = make_temp_relation(arg_dict['target_relation'], '__before') -%}
+    {%- do run_query('create temporary table ' ~ before ~ ' as ' ~ query) -%}
+    {{ return(before) }}
+{%- endmacro %}
+
+{% macro remove_rows(arg_dict, condition, before=none) -%}
     {%- set gone -%}
         from {{ arg_dict['target_relation'] }}
         where {{ condition }}{{ and_predicates(arg_dict) }}
     {%- endset -%}
-    {%- do count_rows('rows_removed', gone) -%}
+    {%- do count_rows('rows_removed', 'from ' ~ before ~ ' where ' ~ condition if before else gone) -%}
     {%- if kept_result('rows_removed').data[0][0] %}
     delete {{ gone }};
 

@@ -7,12 +7,18 @@
     {%- if limit and is_limited() -%}
         {%- set limited = limit['column'] ~ ' in (' ~ changed_keys(limit['column'], limit['changed_in']) ~ ')' -%}
         {%- do arg_dict.update(incremental_predicates=(arg_dict['incremental_predicates'] or []) + [limited]) -%}
+        {#- Once: each look at them goes through the whole table on DuckDB. -#}
+        {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
+        {%- set before = rows_before(
+            arg_dict,
+            'select ' ~ columns ~ ' from ' ~ arg_dict['target_relation'] ~ ' where 1 = 1' ~ and_predicates(arg_dict)
+        ) -%}
     {%- endif -%}
     {%- set over -%}
         {%- if without -%}
         select {{ key }} from {{ calculated }} where {{ without }}
         {%- else -%}
-        select {{ key }} from {{ arg_dict['target_relation'] }}
+        select {{ key }} from {{ before or arg_dict['target_relation'] }}
         where 1 = 1
         {%- if entity and built_through() %} and {{ entity }} in (select {{ entity }} from {{ calculated }}){% endif %}
         {{- and_predicates(arg_dict) }}
@@ -22,6 +28,6 @@
     {%- endset -%}
     {#- Not `not in`: where PostgreSQL cannot keep the keys in memory, it goes through all of them for each row. -#}
     {%- set condition = key_columns(arg_dict) ~ ' in (' ~ over ~ ')' -%}
-    {{ remove_rows(arg_dict, condition) }}
-    {{ write_changed_rows(arg_dict, condition, without) }}
+    {{ remove_rows(arg_dict, condition, before) }}
+    {{ write_changed_rows(arg_dict, condition, without, before) }}
 {%- endmacro %}

@@ -54,7 +54,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     "gone lines of the newest load": (CHANGED_ROWS, ">= {{ watermark() }}", "> {{ watermark() }}"),
     "gone rows of a table that is calculated as a whole": (
         WHOLE,
-        "    {{ remove_rows(arg_dict, condition) }}\n",
+        "    {{ remove_rows(arg_dict, condition, before) }}\n",
         "",
     ),
     # How new a row is
