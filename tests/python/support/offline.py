@@ -60,6 +60,7 @@ class Nowhere:
         if "actual_or_expected" in code:
             return ["actual_or_expected"], []
         for mark, names, row in (
+            (" limit 5000", ["value"], (10100,)),  # what has changed, by name
             ("as failures", ["failures", "should_warn", "should_error"], (0, False, False)),
             ("as loaded_at", ["loaded_at"], (MOMENT,)),
             ("as row_count", ["row_count"], (1,)),
