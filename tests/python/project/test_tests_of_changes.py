@@ -34,7 +34,7 @@ PLANTED = {
     "rows that are over stay": (
         (
             "macros/incremental/get_incremental_whole_sql.sql",
-            "    {{ remove_rows(arg_dict, condition) }}\n",
+            "    {{ remove_rows(arg_dict, condition, before) }}\n",
             "",
         ),
         "payment_matches_reconcile_with_the_facts_per_customer",
