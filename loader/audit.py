@@ -65,6 +65,11 @@ STATE_TABLES: dict[str, dict[str, Type]] = {
     "_load_blocks": {"table_name": TEXT, "number": BIGINT, "row_count": BIGINT, "digest": TEXT},
 }
 
+# How far a watcher has read the log of a source; one row, in the transaction of the rows.
+POSITION_TABLES: dict[str, dict[str, Type]] = {
+    "_load_position": {"source": TEXT, "position": TEXT, "saved_at": TIMESTAMP},
+}
+
 
 @dataclass(frozen=True)
 class Record:

@@ -61,11 +61,17 @@ examples
   python -m loader --source sqlite:///shop.sqlite --target duckdb
   SOURCE=mysql://reader:secret@shop.example/classicmodels python -m loader
   python -m loader --source postgresql://reader@shop.example/shop --select 'order*,customers'
+  python -m loader watch --help                 follow a source second by second
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one load from the command line; returns the exit code."""
+    """Run one load from the command line, or a watch; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] == "watch":
+        from .watch.cli import main as watch
+
+        return watch(arguments[1:])
     given = _parser().parse_args(arguments)
     say = _say_json if given.log_format == "json" else _say
     try:
@@ -73,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         source = with_password(given.source or config.source or "")
         if not source:
             raise UsageError("No source: give --source URL, or set SOURCE in the environment.")
-        options = _options(given, config.options)
-        warehouse = _destination(given, config)
+        options = options_of(given, config.options)
+        warehouse = destination_of(given, config)
         as_json = given.log_format == "json"
         if given.plan:
             preview = plan_load(source, warehouse, options)
@@ -237,11 +243,12 @@ def _log_result(result: LoadResult) -> None:
     print(json.dumps(run | {"left_out": result.left_out}))
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser_of(program: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
+    """What every command asks: from where, to where, and which tables."""
     parser = argparse.ArgumentParser(
-        prog="python -m loader",
-        description=__doc__,
-        epilog=EPILOG,
+        prog=program,
+        description=description,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     environment = os.environ
@@ -293,6 +300,12 @@ def _parser() -> argparse.ArgumentParser:
         help="fail unless the source has what is declared here: models/ of a dbt project, a YAML"
         " file of dbt's sources, a table, or table.column",
     )
+    parser.add_argument("--log-format", choices=("text", "json"), default="text")
+    return parser
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = parser_of("python -m loader", __doc__ or "", EPILOG)
     how = parser.add_argument_group("how it is loaded")
     add = how.add_argument
     add(
@@ -324,7 +337,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="compare source and warehouse as they are now; exit 1 when they differ",
     )
-    parser.add_argument("--log-format", choices=("text", "json"), default="text")
     return parser
 
 
@@ -342,7 +354,7 @@ def _names(given: Sequence[str] | None) -> list[str]:
     return [name.strip() for part in given or () for name in part.split(",") if name.strip()]
 
 
-def _options(given: argparse.Namespace, config: Options) -> Options:
+def options_of(given: argparse.Namespace, config: Options) -> Options:
     """The options of the configuration, overridden by those of the command line."""
     # The command line also overrides the mode and policy that the file gives a single table.
     now = {name: value for name in ("mode", "policy") if (value := getattr(given, name))}
@@ -364,7 +376,8 @@ def _options(given: argparse.Namespace, config: Options) -> Options:
     )
 
 
-def _destination(given: argparse.Namespace, config: Config) -> Destination:
+def destination_of(given: argparse.Namespace, config: Config) -> Destination:
+    """The warehouse that the command line, the environment and the configuration name."""
     schema = given.raw_schema or config.raw_schema or "raw_classicmodels"
     target = given.target or config.target or "duckdb"
     connection: dict[str, Any] = {}  # for PostgreSQL: the libpq variables say everything

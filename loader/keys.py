@@ -22,8 +22,8 @@ def has_key(
         return False
     named, again = ", ".join(table.key), f"--full-refresh --select {table.name}"
     if fault is None:
-        # What a diff compares with was published by this key.
-        known = entry.is_new or entry.plan.mode == "diff"
+        # What a diff compares with was published by this key; so were rows that a watcher reads.
+        known = entry.is_new or entry.plan.mode in ("diff", "keys")
         fault = None if known else destination.key_fault(table, Rows.PUBLISHED)
         if fault is None:
             return True
@@ -53,7 +53,7 @@ def _was_key(entry: TableResult, destination: Destination) -> bool:
     """Whether the published rows are matched by the key."""
     if entry.is_new:
         return False
-    if entry.plan.mode == "diff":
+    if entry.plan.mode in ("diff", "keys"):
         return True
     name = entry.table.raw_name
     return destination.live_rows(name) > 0 and destination.key_fault(entry.table, Rows.LIVE) is None

@@ -1,12 +1,22 @@
 """How each table will be read, and why."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from .destinations import Destination, Within
 from .errors import UsageError
 from .options import Options
-from .ranges import FEWEST_ROWS, Digests, Partition, Scope, State, changed, fingerprint
+from .ranges import (
+    FEWEST_ROWS,
+    Digests,
+    Key,
+    Partition,
+    Scope,
+    State,
+    changed,
+    fingerprint,
+    without_keys,
+)
 from .schema import TEXT, Table
 from .sources import Source
 from .wire import HASH_LENGTH
@@ -34,6 +44,8 @@ class Plan:
     numbers: frozenset[int] = frozenset()
     after: str | None = None
     cursor: str | None = None
+    # The keys to read, and whether the source must have each of them.
+    keys: Mapping[Key, bool] | None = None
 
     @property
     def reads_nothing(self) -> bool:
@@ -45,11 +57,15 @@ class Plan:
         """Rows that will be read, as far as the source knows before."""
         if self.mode == "diff":
             return sum(self.now[number].rows for number in self.numbers if number in self.now)
+        if self.keys is not None:
+            return sum(self.keys.values())
         return None if self.after is not None else self.source_table.estimated_rows
 
     @property
     def scope(self) -> Scope:
         """The rows to ask for."""
+        if self.keys is not None:
+            return Scope(keys=sorted(self.keys))
         if self.mode == "append" and self.after is not None:
             column = next(c for c in self.source_table.columns if c.name == self.cursor)
             return Scope(after=(column, self.after))
@@ -63,10 +79,15 @@ class Plan:
         """The part of the published table that the staged rows replace."""
         if self.mode == "diff":
             return Within(self.partition, self.numbers)
+        if self.keys is not None:
+            return Within(keys=sorted(self.keys))
         return Within() if self.mode == "append" and self.after is not None else None
 
     def state(self, read: Digests) -> State | None:
         """What to store for the next run; `read` are the digests of a full read."""
+        if self.keys is not None and self.before is not None:
+            known = Partition(self.source_table.key_columns[0], self.before.width)
+            return without_keys(self.before, known, self.keys)
         if self.partition is None:
             return None
         digests = self.now if self.mode == "diff" else read
@@ -92,6 +113,13 @@ def refuse_unfit(plans: Iterable[Plan]) -> None:
         raise UsageError(
             "; ".join(f"{', '.join(names)}: {reason}" for reason, names in refused.items()) + "."
         )
+
+
+def plan_of_keys(table: Table, keys: Mapping[Key, bool], destination: Destination) -> Plan:
+    """To read the rows of these keys only, which a watcher has heard of."""
+    before = destination.state(table.raw_name)
+    reason = f"{len(keys)} keys changed"
+    return Plan(table, arriving(table), "keys", reason, fingerprint(table), before, keys=keys)
 
 
 def make_plan(table: Table, source: Source, destination: Destination, options: Options) -> Plan:

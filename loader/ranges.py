@@ -9,7 +9,8 @@ a block that changed does it look for the ranges.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .schema import Column, Table
@@ -20,6 +21,9 @@ ROWS_PER_RANGE = 300
 FEWEST_ROWS = 5_000
 # Fewer make more queries, more make a change dearer.
 ROWS_PER_BLOCK = 10_000
+
+# A row's key: its fields as they travel, in the order of the key's columns.
+Key = tuple[bytes, ...]
 
 # A new number when the meaning of a digest changes: then everything is read once more.
 _DIGEST_VERSION = 1
@@ -153,7 +157,8 @@ def digests_of(lines: bytes, position: int, partition: Partition) -> Digests:
 
 @dataclass
 class Scope:
-    """Which rows of a table are asked for: all, some key ranges, or those after a cursor's value.
+    """Which rows of a table are asked for: all, some key ranges, those after a cursor's value, or
+    those with one of some keys.
 
     A source that digests ranges while it reads them puts the digests here.
     """
@@ -161,6 +166,7 @@ class Scope:
     partition: Partition | None = None
     numbers: frozenset[int] | None = None
     after: tuple[Column, str] | None = None
+    keys: Sequence[Key] | None = None
     digests: Digests = field(default_factory=Digests)
 
 
@@ -171,6 +177,23 @@ class State:
     fingerprint: str
     width: int
     digests: Digests = field(default_factory=Digests)
+
+
+def without_keys(state: State, partition: Partition, keys: Iterable[Key]) -> State:
+    """The state of which the ranges of these keys match nothing, so that they are read again.
+
+    What was read by its key has no digest: a row that goes back to an old value would else be
+    taken for one that never changed.
+    """
+    now = Digests(state.digests, state.digests.blocks)
+    firsts = sorted(now.blocks)
+    for number in {partition.number(int(key[0])) for key in keys}:
+        if number in now:
+            now[number] = Digest(now[number].rows, "")
+        if firsts:
+            first = firsts[max(0, bisect_right(firsts, number) - 1)]
+            now.blocks[first] = Digest(now.blocks[first].rows, "")
+    return State(state.fingerprint, state.width, now)
 
 
 def difference(

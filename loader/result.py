@@ -29,6 +29,8 @@ class TableResult:
     is_new: bool = False
     # Why the key of the staged rows is not one.
     key_fault: KeyFault | None = None
+    # Its rows were matched by its key.
+    keyed: bool = False
     # Why its rows could not be found again by its key, where that is a new one.
     rekeyed: str = ""
     # What the source gave while it was read: digests, and at the end its own count of rows.

@@ -4,7 +4,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -15,7 +15,8 @@ from .errors import LoadError, UsageError
 from .fitting import fitting
 from .keys import has_key
 from .options import Options
-from .plan import Plan, arriving, make_plan, refuse_unfit
+from .part import Part, check_keys, save_position
+from .plan import Plan, arriving, make_plan, plan_of_keys, refuse_unfit
 from .prefetch import Prefetch
 from .progress import Progress, Silent
 from .result import LoadResult, TableResult, audit_records
@@ -77,8 +78,9 @@ def load(
     options: Options = DEFAULTS,
     *,
     progress: Progress | None = None,
+    part: Part | None = None,
 ) -> LoadResult:
-    """Replicate the tables of a source into the raw schema of a destination.
+    """Replicate the tables of a source, or the part that a watcher asks for, into the raw schema.
 
     Raises LoadError (UsageError for a wrong request); the warehouse is then as it was, except that
     the audit records the failure.
@@ -96,7 +98,7 @@ def load(
         # The destination first, so that the audit records an unreachable source.
         destination.open()
         result.target = destination.description
-        source = open_source(source_url)
+        source = part.source if part else open_source(source_url)
         last = destination.last_loaded_at()
         if last is not None and result.started_at <= last:
             # If the clock was set back, new rows must still be newer than what readers have seen.
@@ -110,6 +112,8 @@ def load(
         checker = _checker(source, destination, options, known, result.started_at)
         tables = checker.check(tables, unread)
         tables, changes = follow_policies(tables, options, known)
+        if part is not None:
+            tables, changes = part.chosen(tables, changes, destination)
         result.schema_changes = [*gone, *changes]
         for table in tables:
             existing = destination.columns(table.raw_name)
@@ -117,7 +121,14 @@ def load(
                 # Before rows are read: a type that the warehouse cannot hold fails early.
                 widened_types(arriving(table), existing)
         progress.begin(tables)
-        plans = [make_plan(table, source, destination, options) for table in tables]
+        plans = []
+        for table in tables:
+            keys = part.keys(table, changes, destination) if part else None
+            plans.append(
+                make_plan(table, source, destination, options)
+                if keys is None
+                else plan_of_keys(table, keys, destination)
+            )
         refuse_unfit(plans)
         for table, plan in zip(tables, plans, strict=True):
             hides_key = plan.table.key_columns != table.key_columns
@@ -134,8 +145,11 @@ def load(
         if options.strict and result.issue_count:
             raise LoadError(_strict_message(result))
         destination.begin_publish()
+        # What a log tells is deleted is no mistake.
+        most = options.max_delete_share if part is None or part.tables is None else 1.0
         for entry in result.tables:
-            _publish(entry, destination, stamp, options, result)
+            _publish(entry, destination, stamp, replace(options, max_delete_share=most), result)
+        save_position(destination, part, result, source.url)
         result.finished_at = _now()
         destination.commit(audit_records(result, "succeeded", None))
     except UsageError:
@@ -232,6 +246,7 @@ def _stage(
         if table.key:
             entry.key_fault = destination.key_fault(table, Rows.STAGED)
         check_count(source_table, entry.counted, _rows_at_source(entry))
+        check_keys(entry)
     except LoadError as error:
         entry.status, entry.error = "failed", str(error)
         raise
@@ -302,6 +317,7 @@ def _publish(
             for unknown, kind in entry.table.unknown:
                 if unknown not in held:
                     destination.evolve(name, [Column(unknown, unknown, "unknown", kind)], {})
+        entry.keyed = keyed
         changes = entry.changes
         expected = _expected_rows(entry)
         if expected is not None and changes.live != expected:
@@ -341,8 +357,9 @@ def _rows_at_source(entry: TableResult) -> int:
 
 
 def _expected_rows(entry: TableResult) -> int | None:
-    """How many live rows the table must have now, or None where only new rows were read."""
-    return None if entry.plan.after is not None else _rows_at_source(entry)
+    """How many live rows the table must have now, or None where only some rows were read."""
+    plan = entry.plan
+    return None if plan.after is not None or plan.keys is not None else _rows_at_source(entry)
 
 
 def _strict_message(result: LoadResult) -> str:

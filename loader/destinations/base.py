@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import Enum
 
 from ..audit import Record
-from ..ranges import Partition, State
+from ..ranges import Key, Partition, State
 from ..schema import Column, Kind, Table, Type
 from ..wire import Block, Tally
 
@@ -34,10 +34,18 @@ class Changes:
 
 @dataclass(frozen=True)
 class Within:
-    """The part of a table that was staged: some key ranges, or (without numbers) only new rows."""
+    """The part of a table that was staged: some key ranges, some keys, or (without any of these)
+    only new rows.
+    """
 
     partition: Partition | None = None
     numbers: frozenset[int] = frozenset()
+    keys: Sequence[Key] | None = None
+
+    @property
+    def shows_deleted(self) -> bool:
+        """Whether a row of the part that was not staged is gone."""
+        return self.partition is not None or self.keys is not None
 
 
 class Rows(Enum):
@@ -174,6 +182,14 @@ class Destination(ABC):
     @abstractmethod
     def save_state(self, raw_table: str, before: State | None, now: State | None) -> None:
         """Store what the next run compares with, in the same transaction."""
+
+    @abstractmethod
+    def position(self, source: str) -> str | None:
+        """How far a watcher has read the log of a source, as of `open`; None for another source."""
+
+    @abstractmethod
+    def save_position(self, source: str, position: str | None) -> None:
+        """Store that, in the same transaction; None forgets it."""
 
     @abstractmethod
     def commit(self, records: Sequence[Record]) -> None:

@@ -71,6 +71,7 @@ class DuckDBDestination(SqlDestination):
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._existing: dict[str, dict[str, Type | None]] = {}
         self._schemas: dict[str, dict[str, str]] = {}
+        self._positions: dict[str, str] = {}
         self._last: datetime | None = None
         # There is no warehouse yet: the staging file is attached in its place.
         self._is_new = False
@@ -118,6 +119,9 @@ class DuckDBDestination(SqlDestination):
 
     def last_loaded_at(self) -> datetime | None:
         return self._last
+
+    def position(self, source: str) -> str | None:
+        return self._positions.get(source)
 
     def columns(self, raw_table: str) -> dict[str, Type | None] | None:
         return self._existing.get(raw_table)
@@ -329,6 +333,7 @@ class DuckDBDestination(SqlDestination):
         if "_load_runs" in self._existing:
             ((self._last,),) = self._rows(f"select max(started_at) from {self._name('_load_runs')}")
         self._states = self._read_states()
+        self._positions = self._read_positions()
         if "_load_schema_changes" in self._existing:
             self._schemas = self._read_schemas()
 
@@ -350,6 +355,9 @@ class DuckDBDestination(SqlDestination):
     def _create_temporary(self, name: str, query: str) -> str:
         self._run(f"create temporary table {name} as {query}")
         return f"temp.{name}"
+
+    def _bytes(self, digits: str) -> str:
+        return f"from_hex('{digits}')"
 
     def _range_number(self, key: str, kind: Type | None, width: int) -> str:
         return f"cast({key} as hugeint) // {width}"

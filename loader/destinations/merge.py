@@ -1,8 +1,10 @@
 """The statements that bring a published table to the staged state."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..dialects.standard import literal, quote
+from ..ranges import Key
 from ..schema import METADATA_COLUMNS, Table
 from .base import Stamp, Within
 
@@ -38,9 +40,12 @@ class Merge:
         self._key = [column.raw_name for column in table.key_columns]
         self._row_ids = warehouse._row_id(table, "t"), warehouse._row_id(table, "s")
         self._kinds = {name: held[name] or kinds[name] for name in self._values}
+        self._sent = [kinds[name] for name in self._key]
         self._match = " and ".join(
             warehouse._equal(f"t.{quote(n)}", self._values[n], self._kinds[n]) for n in self._key
         )
+        # The name of the table of the keys that were read, where these are the part.
+        self._keys = ""
         self._names = ", ".join(map(quote, self._values))
         self._offered = ", ".join(self._values.values())
 
@@ -56,8 +61,9 @@ class Merge:
         )
         # Appended rows do not tell which rows are gone.
         gone = "t._deleted_at is null"
-        if self._within is not None and self._within.partition is None:
+        if self._within is not None and not self._within.shows_deleted:
             gone = "false"
+        inside = self._inside()
         target, staged = self._row_ids
         differences = self._warehouse._create_temporary(
             "_load_differences",
@@ -65,7 +71,7 @@ class Merge:
             " when s._load_staged_row is null then 'delete' when t._load_row is null then 'insert'"
             " when t._deleted_at is not null then 'revive' else 'update' end as _load_action"
             f" from (select *, {target} as _load_row from {self._target} as t"
-            f" where {self._inside()}) as t"
+            f" where {inside}) as t"
             f" full join (select *, {staged} as _load_staged_row from {self._staged} as s) as s"
             f" on {self._match} where t._load_row is null or"
             f" case when s._load_staged_row is null then {gone}"
@@ -92,6 +98,8 @@ class Merge:
             " and _load_action = 'insert'"
         )
         self._run(f"drop table {differences}")
+        if self._keys:
+            self._run(f"drop table {self._keys}")
         return inserted + revived, updated, deleted
 
     def by_whole_rows(self) -> tuple[int, int, int]:
@@ -132,9 +140,35 @@ class Merge:
 
     def _inside(self) -> str:
         """SQL for whether a published row lies in the part that was staged."""
+        if self._within is not None and self._within.keys is not None:
+            self._keys = self._create_keys(self._within.keys)
+            return f"exists (select 1 from {self._keys} as k where {self._matching('k')})"
         if self._within is None or self._within.partition is None:
             return "true"
         name, width = self._within.partition.column.raw_name, self._within.partition.width
         number = self._warehouse._range_number(f"t.{quote(name)}", self._held[name], width)
         numbers = ", ".join(map(str, sorted(self._within.numbers))) or "null"
         return f"{number} in ({numbers})"
+
+    def _matching(self, alias: str) -> str:
+        """SQL for whether a published row has the key that a row of `_load_keys` has."""
+        return " and ".join(
+            self._warehouse._equal(f"t.{quote(name)}", f"{alias}.k{n}", self._kinds[name])
+            for n, name in enumerate(self._key)
+        )
+
+    def _create_keys(self, keys: Sequence[Key]) -> str:
+        """Store the keys that were read, in the types of the published table."""
+        cast, kinds = self._warehouse._cast, [self._kinds[name] for name in self._key]
+        columns = [
+            cast(f"v.k{n}", sent, kind)
+            for n, (sent, kind) in enumerate(zip(self._sent, kinds, strict=True))
+        ]
+        named = ", ".join(f"{value} as k{n}" for n, value in enumerate(columns))
+        rows = ", ".join(
+            f"({', '.join(map(self._warehouse._value, key, self._sent))})" for key in keys
+        )
+        names = ", ".join(f"k{n}" for n in range(len(self._key)))
+        return self._warehouse._create_temporary(
+            "_load_keys", f"select {named} from (values {rows}) as v ({names})"
+        )

@@ -88,9 +88,10 @@ class PostgresDestination(SqlDestination):
         """A lock of a session that does nothing else, by the raw schema."""
         info = self._options
         place = f"{self.schema} of {info.get('dbname') or os.environ.get('PGDATABASE', 'postgres')}"
-        return holding(SessionLock(self._connect, self.schema), place, command, say)
+        return holding(SessionLock(self.connect, self.schema), place, command, say)
 
-    def _connect(self) -> psycopg.Connection:
+    def connect(self) -> psycopg.Connection:
+        """A connection of its own to the warehouse."""
         options = {
             "host": os.environ.get("PGHOST", "localhost"),
             "connect_timeout": "10",
@@ -106,7 +107,7 @@ class PostgresDestination(SqlDestination):
 
     def open(self) -> None:
         """Connect, take the lock, and begin the transaction."""
-        connection = self._connect()
+        connection = self.connect()
         self._connection = connection
         info = connection.info
         self.description = f"postgres {info.host}:{info.port}/{info.dbname}"
@@ -307,7 +308,7 @@ class PostgresDestination(SqlDestination):
         with contextlib.suppress(psycopg.Error, LoadError), ThreadPoolExecutor(1) as aside:
             first = aside.submit(work, self._open())
             if several:
-                with self._connect() as second:
+                with self.connect() as second:
                     work(second)
             first.result()
 

@@ -7,13 +7,14 @@ statement, what its types are called and where its rows are staged.
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from ..audit import STATE_TABLES, TABLES, Record
+from ..audit import POSITION_TABLES, STATE_TABLES, TABLES, Record
 from ..dialects.standard import literal, quote
 from ..ranges import Digest, Digests, State, difference
 from ..schema import TEXT, Column, Kind, Table, Type
+from ..wire import unescape
 from .base import Changes, Destination, KeyFault, Rows, Stamp, Within
 from .merge import Merge
 
@@ -211,6 +212,23 @@ class SqlDestination(Destination):
             self._save_digests("_load_ranges", raw_table, old, new)
             self._save_digests("_load_blocks", raw_table, old.blocks, new.blocks)
 
+    def position(self, source: str) -> str | None:
+        return self._read_positions().get(source)
+
+    def save_position(self, source: str, position: str | None) -> None:
+        with self._doing("storing the position of the log"):
+            self._create_tables(POSITION_TABLES)
+            self._run(f"delete from {self._name('_load_position')}")
+            if position is not None:
+                row = (source, position, datetime.now(UTC).replace(tzinfo=None))
+                self._insert("_load_position", POSITION_TABLES["_load_position"], [row])
+
+    def _read_positions(self) -> dict[str, str]:
+        """By source; there is one at most."""
+        if not self.columns("_load_position"):
+            return {}
+        return dict(self._rows(f"select source, position from {self._name('_load_position')}"))
+
     def _save_digests(
         self, name: str, raw_table: str, old: Mapping[int, Digest], new: Mapping[int, Digest]
     ) -> None:
@@ -295,6 +313,16 @@ class SqlDestination(Destination):
     def _cast(self, value: str, before: Type, after: Type) -> str:
         """SQL of a value in another type."""
         return value if before == after else f"cast({value} as {self.type_name(after)})"
+
+    def _value(self, field: bytes, kind: Type) -> str:
+        """SQL of a value that travels as this field; it is not null."""
+        if kind.kind is Kind.BINARY:
+            return self._bytes(field.removeprefix(b"\\x5Cx").decode())
+        return f"cast({literal(unescape(field).decode())} as {self.type_name(kind)})"
+
+    def _bytes(self, digits: str) -> str:
+        """SQL of bytes, from their hexadecimal digits."""
+        return f"decode('{digits}', 'hex')"
 
     def _equal(self, left: str, right: str, kind: Type) -> str:
         """SQL for whether two values are the same; neither is null."""

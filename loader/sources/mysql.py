@@ -32,6 +32,7 @@ from ..wire import BLOCK_BYTES, Block, Issues
 from .base import Source, Wanted
 from .mysql_catalog import read_tables
 from .mysql_connection import GONE, check_url, connect, settle
+from .mysql_keys import conditions
 from .mysql_values import (
     as_bytes,
     detail_of,
@@ -76,9 +77,9 @@ class MySQLSource(Source):
         self.left_out: dict[str, str] = {}
         # By table; each costs a scan, and nothing changes in the snapshot.
         self._long_text: dict[str, bool] = {}
-        if not is_local(url.host) and not self._rows("show status like 'Ssl_cipher'")[0][1]:
+        if not is_local(url.host) and not self.rows("show status like 'Ssl_cipher'")[0][1]:
             self.warnings.append(unencrypted("source", url.host))
-        settle(self._rows)
+        settle(self.rows)
         self._run("set session transaction isolation level repeatable read")
         self._run("start transaction with consistent snapshot, read only")
 
@@ -87,7 +88,7 @@ class MySQLSource(Source):
         self._connection._force_close()  # type: ignore[attr-defined]
 
     def tables(self, wanted: Wanted) -> list[Table]:
-        return read_tables(self._rows, wanted, self.warnings, self.left_out)
+        return read_tables(self.rows, wanted, self.warnings, self.left_out)
 
     def why_hidden(self, name: str) -> str | None:
         """A user without a right on a table does not see it, and is not told whether it exists."""
@@ -98,7 +99,22 @@ class MySQLSource(Source):
                 return f"the user {self.url.user} may not read it, so grant SELECT on it"
         return None
 
+    def log_position(self) -> tuple[str, int] | None:
+        """The file and the place in the binary log up to which the snapshot shows the changes.
+
+        None where there is no log, or the server cannot tell (MySQL).
+        """
+        found = dict(self.rows("show status like 'binlog_snapshot_%'"))
+        name = found.get("Binlog_snapshot_file") or ""
+        return (name, int(found["Binlog_snapshot_position"])) if name else None
+
     def count(self, table: Table, scope: Scope) -> int:
+        if scope.keys is not None:
+            counts = (
+                self._row(f"select count(*) from {quote(table.name)} {where}")[0]
+                for where in conditions(table, scope.keys)
+            )
+            return sum(map(int, counts))
         where = self._after(scope)
         return int(self._row(f"select count(*) from {quote(table.name)} {where}")[0])
 
@@ -178,7 +194,10 @@ class MySQLSource(Source):
     def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
         """The rows of a table, by key range where the key allows it."""
         try:
-            if scope.after is not None:
+            if scope.keys is not None:
+                for where in conditions(table, scope.keys):
+                    yield from self._read_rows(table, where)
+            elif scope.after is not None:
                 yield from self._read_rows(table, self._after(scope))
             elif scope.partition is not None:
                 yield from self._read_ranges(table, scope, scope.partition)
@@ -260,7 +279,7 @@ class MySQLSource(Source):
         """Whether the server said that the last group_concat lost something."""
         if not self._cursor.warning_count:
             return False
-        shown = self._rows("show warnings")
+        shown = self.rows("show warnings")
         # The server shows only the first warnings; a hidden one may be such a loss.
         return len(shown) < self._cursor.warning_count or any(
             code in (1260, 1301) for _, code, _ in shown
@@ -344,7 +363,8 @@ class MySQLSource(Source):
         except pymysql.MySQLError as error:
             raise self._failed("preparing the source's snapshot", error) from None
 
-    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run a query in the snapshot."""
         with self._connection.cursor() as cursor:
             try:
                 cursor.execute(sql)
@@ -353,7 +373,7 @@ class MySQLSource(Source):
                 raise self._failed("reading the source's catalog", error) from None
 
     def _row(self, sql: str) -> tuple[Any, ...]:
-        return self._rows(sql)[0]
+        return self.rows(sql)[0]
 
     def _failed(self, doing: str, error: pymysql.MySQLError) -> LoadError:
         code, text = (*error.args, "")[:2] if error.args else (0, str(error))

@@ -136,7 +136,7 @@ def test_no_setting_of_a_mysql_session_changes_what_is_read(
     assert rows(mysql_shop) == expected
     with closing(open_source(mysql_shop)) as source:
         names = ", ".join(map(repr, mysql_connection.SESSION))
-        settings: Any = source._rows(  # type: ignore[attr-defined]
+        settings: Any = source.rows(  # type: ignore[attr-defined]
             f"show session variables where variable_name in ({names})"
         )
     assert len(settings) > 15

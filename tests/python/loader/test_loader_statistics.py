@@ -16,7 +16,7 @@ def test_each_table_is_analysed(
     sessions: int, postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the server gives the load no second session."""
-    connect, opened = PostgresDestination._connect, []
+    connect, opened = PostgresDestination.connect, []
 
     def counted(self: PostgresDestination) -> psycopg.Connection:
         opened.append(1)
@@ -24,7 +24,7 @@ def test_each_table_is_analysed(
             raise LoadError("too many connections")
         return connect(self)
 
-    monkeypatch.setattr(PostgresDestination, "_connect", counted)
+    monkeypatch.setattr(PostgresDestination, "connect", counted)
     with sqlite3.connect(tmp_path / "shop.sqlite") as shop:
         for name in "abc":
             shop.execute(f"create table {name} (id integer primary key, v text)")

@@ -1,0 +1,114 @@
+"""Where a watcher says how it is, and how it keeps a second one away."""
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
+
+from ..destinations import Destination
+from ..destinations.duckdb import DuckDBDestination
+from ..destinations.postgres import PostgresDestination
+from ..destinations.postgres_lock import SessionLock
+from ..dialects.standard import literal, quote
+from ..errors import LoadError, UsageError
+from ..lock import FileLock, Lock
+
+Status = dict[str, Any]
+
+
+class Board(Protocol):
+    """Beside one warehouse."""
+
+    def lock(self) -> Lock:
+        """The lock of the warehouse's one watcher."""
+
+    def write(self, status: Status) -> None:
+        """Say how it is; never an error, which would end a watch."""
+
+    def read(self) -> Status | None:
+        """What was said last."""
+
+    def remove(self) -> None:
+        """Forget it."""
+
+
+def board_of(destination: Destination) -> Board:
+    """Raises UsageError for a warehouse that cannot be watched into."""
+    if isinstance(destination, DuckDBDestination):
+        return FileBoard(destination.path)
+    if isinstance(destination, PostgresDestination):
+        return TableBoard(destination.connect, destination.schema)
+    raise UsageError("watch writes into duckdb and postgres: load into Redshift with make build.")
+
+
+class FileBoard:
+    """A file beside the one of DuckDB, which only one process can open."""
+
+    def __init__(self, warehouse: Path) -> None:
+        file = warehouse.resolve()
+        self._file = file.with_name(f"{file.name}.watch.json")
+        self._lock = file.with_name(f"{file.name}.watch.lock")
+
+    def lock(self) -> Lock:
+        return FileLock(self._lock)
+
+    def write(self, status: Status) -> None:
+        new = self._file.with_name(f"{self._file.name}.new")
+        with contextlib.suppress(OSError):
+            new.write_text(json.dumps(status), encoding="utf-8")
+            new.replace(self._file)
+
+    def read(self) -> Status | None:
+        try:
+            found: Status = json.loads(self._file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found
+
+    def remove(self) -> None:
+        self._file.unlink(missing_ok=True)
+
+
+class TableBoard:
+    """A table of one row in the raw schema."""
+
+    def __init__(self, connect: Callable[[], psycopg.Connection], schema: str) -> None:
+        self._connect, self._schema = connect, schema
+        self._table = f"{quote(schema)}._load_watch"
+        self._connection: psycopg.Connection | None = None
+
+    def lock(self) -> Lock:
+        return SessionLock(self._connect, f"{self._schema} watch")
+
+    def _ask(self, sql: str) -> list[tuple[Any, ...]]:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+            self._connection.autocommit = True
+        cursor = self._connection.execute(sql.encode())
+        return cursor.fetchall() if cursor.description else []
+
+    def write(self, status: Status) -> None:
+        text = literal(json.dumps(status).replace("\\u0000", ""))
+        try:
+            if not self._ask(f"select to_regnamespace({literal(quote(self._schema))})")[0][0]:
+                return  # the first load makes it
+            self._ask(f"create table if not exists {self._table} (status text)")
+            with_one = f"update {self._table} set status = {text} returning 1"
+            if not self._ask(with_one):
+                self._ask(f"insert into {self._table} values ({text})")
+        except (psycopg.Error, LoadError):
+            self._connection = None
+
+    def read(self) -> Status | None:
+        try:
+            rows = self._ask(f"select status from {self._table}")
+        except psycopg.Error:
+            return None
+        return json.loads(rows[0][0]) if rows else None
+
+    def remove(self) -> None:
+        with contextlib.suppress(psycopg.Error):
+            self._ask(f"drop table if exists {self._table}")

@@ -1,0 +1,131 @@
+"""What was heard of a source's log: keys by table, until a batch has read them."""
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import LoadError
+from ..ranges import Key
+
+# Changed keys of one table from which on it is compared as a whole, which takes no memory.
+MOST_KEYS = 20_000
+# Changed keys that may wait while a batch is written; then the log is not read on.
+MOST_WAITING = 40_000
+
+# A place in a log; later ones are greater.
+Place = tuple[Any, ...]
+
+
+class LogLostError(LoadError):
+    """The log cannot be read on from the place that was stored; the text says why."""
+
+
+@dataclass
+class Heard:
+    """The changes of one transaction, or of several that follow each other."""
+
+    # Where the log is read on after them.
+    place: Place | None = None
+    # By raw table, the keys and whether there is a row with it; None: compare the table.
+    tables: dict[str, dict[Key, bool] | None] = field(default_factory=dict)
+    # Why tables are compared as a whole: a reason for each.
+    reasons: dict[str, str] = field(default_factory=dict)
+    # The source's tables or columns may be others now.
+    reshaped: bool = False
+    # All tables are compared, and why.
+    everything: str = ""
+    # Seconds since the epoch, by the source's clock.
+    at: float = 0.0
+    # The transaction's number, where a snapshot says which of them it shows.
+    xid: int | None = None
+
+    @property
+    def says_something(self) -> bool:
+        """Whether there is anything to read."""
+        return bool(self.tables or self.reshaped or self.everything)
+
+    @property
+    def size(self) -> int:
+        """How many keys."""
+        return sum(len(keys or ()) for keys in self.tables.values())
+
+    def row(self, table: str, key: Key, *, exists: bool) -> None:
+        """A row with this key was written, or is gone."""
+        keys = self.tables.setdefault(table, {})
+        if keys is not None:
+            keys[key] = exists
+            if len(keys) > MOST_KEYS:
+                self.whole(table, f"more than {MOST_KEYS:,} of its rows changed at once")
+
+    def whole(self, table: str, why: str) -> None:
+        """Something happened to a table of which the log does not tell every row."""
+        self.tables[table] = None
+        self.reasons.setdefault(table, why)
+
+    def add(self, later: "Heard") -> None:
+        """Add what followed."""
+        for table, keys in later.tables.items():
+            if keys is None:
+                self.whole(table, later.reasons.get(table, ""))
+            elif table not in self.tables:
+                self.tables[table] = dict(keys)
+            elif (held := self.tables[table]) is not None:
+                held.update(keys)
+                if len(held) > MOST_KEYS:
+                    self.whole(table, f"more than {MOST_KEYS:,} of its rows changed at once")
+        self.reshaped |= later.reshaped
+        self.everything = self.everything or later.everything
+        self.place, self.at = later.place or self.place, later.at or self.at
+
+
+class Channel:
+    """What one thread hears, for another to read; it waits when too much is waiting."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Heard | BaseException] = deque()
+        self._keys = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def put(self, heard: Heard | BaseException) -> bool:
+        """Hand over; whether anybody still wants it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._keys < MOST_WAITING)
+            last = self._waiting[-1] if self._waiting else None
+            if isinstance(heard, Heard):
+                self._keys += heard.size
+                if isinstance(last, Heard) and not last.says_something:
+                    self._waiting.pop()  # the later place says it too
+            self._waiting.append(heard)
+            self._changed.notify_all()
+            return not self._closed
+
+    def get(self, seconds: float) -> Heard | None:
+        """The next, or None when there was none for some time. Raises what ended the thread."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting, seconds)
+            if not self._waiting:
+                return None
+            heard = self._waiting.popleft()
+            if isinstance(heard, BaseException):
+                self._waiting.append(heard)  # for whoever asks again
+                raise heard
+            self._keys -= heard.size
+            self._changed.notify_all()
+            return heard
+
+    def close(self) -> None:
+        """Nobody reads any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+def compared(tables: Iterable[str], why: str) -> Heard:
+    """What says that tables are to be compared as a whole."""
+    heard = Heard()
+    for table in tables:
+        heard.whole(table, why)
+    return heard

@@ -1,0 +1,192 @@
+"""Follow a shop into the raw schema, second by second, until it is stopped.
+
+python -m loader watch            follow the source's log, or compare it every few seconds
+python -m loader watch status     how the watch is (--json for programs)
+python -m loader watch unwatch    forget the position, and drop what the source keeps for the watch
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ..cli import DONE, FAILED, USAGE, destination_of, options_of, parser_of
+from ..config import Config, find_config
+from ..destinations import Destination
+from ..errors import BusyError, LoadError, UsageError
+from ..lock import BUSY, holding
+from ..part import place_of
+from ..sources import MODULES
+from ..urls import parse_url, with_password
+from .board import Board, board_of
+from .log import Log
+from .poll import PollLog
+from .status import Figures, is_alive, shown
+from .watcher import COMMAND, Watch, Watcher
+
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+# Seconds that a stopped watch has to end at a whole state.
+GRACE = 4.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one of the commands; returns the exit code."""
+    given = _parser().parse_args(arguments)
+    say = _say_json if given.log_format == "json" else _say
+    try:
+        config = find_config(given.config)
+        destination = destination_of(given, config)
+        board = board_of(destination)
+        if given.command == "status":
+            return _status(board, as_json=given.json)
+        url = with_password(given.source or config.source or "")
+        if not url:
+            raise UsageError("No source: give --source URL, or set SOURCE in the environment.")
+        with holding(board.lock(), destination.description, COMMAND, say):
+            if given.command == "unwatch":
+                return _unwatch(url, destination, board, say)
+            return _watch(url, given, config, board, say)
+    except BusyError as error:
+        say(f"watch: {error}")
+        return BUSY
+    except UsageError as error:
+        say(f"watch: {error}")
+        return USAGE
+    except LoadError as error:
+        say(f"watch: {error}")
+        return FAILED
+
+
+def _watch(url: str, given: argparse.Namespace, config: Config, board: Board, say: Any) -> int:
+    options = options_of(given, config.options)
+    destination = destination_of(given, config)
+    log, mode, reason = _log(url, given)
+    say(f"watch: {mode}: {reason}")
+    figures = Figures(str(parse_url(url)), destination.description, mode, reason)
+    watch = Watch(
+        url, lambda: destination_of(given, config), options, say, audit=seconds_of(given.audit)
+    )
+    _end_on_signals(watch.stop)
+    Watcher(watch, log, board, figures).run()
+    say("watch: stopped; what was published is whole, and the next watch reads on from there.")
+    return DONE
+
+
+def _log(url: str, given: argparse.Namespace) -> tuple[Log, str, str]:
+    """How to hear of changes, its name, and why."""
+    every = seconds_of(given.every)
+    parsed = parse_url(url)
+    module = MODULES.get(parsed.scheme)
+    why = ""
+    if given.way == "poll":
+        why = "asked for"
+    elif module == "mysql":
+        from .mysql import MySQLLog, why_not
+
+        why = why_not(url)
+        if not why:
+            return MySQLLog(url), "log", "it follows the binary log of the server"
+    else:
+        why = "a file has no log" if module in ("sqlite", "files") else "this source has no log"
+    if given.way == "log":
+        raise UsageError(f"--mode log is not possible: {why}.")
+    return PollLog(url, every), "poll", f"compares all tables every {every:g} s, because: {why}"
+
+
+def _end_on_signals(stop: threading.Event) -> None:
+    """End at a whole state: after the batch, or in the middle of one that takes too long."""
+
+    def end(*_: object) -> None:
+        if not stop.is_set():
+            stop.set()
+            # What a killed batch wrote is not committed, so the state is whole then too.
+            timer = threading.Timer(GRACE, os._exit, [FAILED])
+            timer.daemon = True
+            timer.start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+
+
+def _status(board: Board, *, as_json: bool) -> int:
+    status = board.read()
+    if status is None:
+        print("{}" if as_json else "watch: nothing has been watched into this warehouse.")
+        return FAILED
+    if as_json:
+        print(json.dumps(status | {"alive": is_alive(status)}))
+    else:
+        print(shown(status))
+    return DONE if is_alive(status) else FAILED
+
+
+def _unwatch(url: str, destination: Destination, board: Board, say: Any) -> int:
+    place = place_of(parse_url(url))
+    with destination.alone(f"{COMMAND} unwatch", say):
+        try:
+            destination.open()
+            if destination.columns("_load_position"):
+                destination.begin_publish()
+                destination.save_position(place, None)
+                destination.commit([])
+        finally:
+            destination.close()
+    board.remove()
+    say("watch: the position is forgotten; the next watch compares all tables first.")
+    return DONE
+
+
+def seconds_of(text: str) -> float:
+    """A time such as 30s or 15m, in seconds. Raises UsageError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if found is None:
+        raise UsageError(f"{text} is not a time: write 30s, 15m or 1h.")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = parser_of("python -m loader watch", __doc__ or "")
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=("follow", "status", "unwatch"),
+        default="follow",
+        help="what to do [follow]",
+    )
+    how = parser.add_argument_group("how it is watched")
+    how.add_argument(
+        "--mode",
+        dest="way",
+        choices=("log", "poll"),
+        help="follow the log, or compare by digests [the log, where it can be read]",
+    )
+    how.add_argument(
+        "--every", default="10s", metavar="TIME", help="how often it compares without a log [10s]"
+    )
+    how.add_argument(
+        "--audit",
+        default="15m",
+        metavar="TIME",
+        help="how often all tables are compared beside the log; 0 for never [15m]",
+    )
+    how.add_argument("--json", action="store_true", help="status as JSON")
+    parser.set_defaults(mode=None, policy=None, full_refresh=False, strict=False)
+    parser.set_defaults(max_delete_share=None)
+    return parser
+
+
+def _say(text: str) -> None:
+    moment = datetime.now(UTC).strftime("%H:%M:%S")
+    print(f"{moment} {text}", file=sys.stderr, flush=True)
+
+
+def _say_json(text: str) -> None:
+    moment = datetime.now(UTC).isoformat(timespec="milliseconds")
+    message = {"at": moment, "message": text.removeprefix("watch: ")}
+    print(json.dumps(message), file=sys.stderr, flush=True)

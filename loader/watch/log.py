@@ -1,0 +1,63 @@
+"""The contract of a source's log: what the watcher asks of it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..schema import Table
+from ..sources import Source
+from .changes import Channel, Heard, Place
+
+
+class Log(ABC):
+    """Hears in a thread of its own what changes, and hands it over in the order of the log.
+
+    What raises does so with a LoadError in one sentence; LogLostError where the log is gone.
+    """
+
+    # Where it hands over; a new one with each start.
+    channel: Channel
+
+    @abstractmethod
+    def start(self, saved: Any) -> None:
+        """Read on from a stored position, or (None) from now."""
+
+    @abstractmethod
+    def snapshot(self) -> Source:
+        """The source in a new snapshot; `ends` and `shows` speak of the newest."""
+
+    @abstractmethod
+    def ends(self, place: Place | None) -> bool:
+        """Whether everything that the snapshot shows has been heard at this place."""
+
+    @abstractmethod
+    def shows(self, heard: Heard) -> bool:
+        """Whether the snapshot shows these changes."""
+
+    @abstractmethod
+    def learn(self, source: Source, tables: Sequence[Table]) -> None:
+        """Look at the tables that are to be heard of: their keys, and what hangs on them."""
+
+    @abstractmethod
+    def key_columns(self) -> Mapping[str, tuple[str, ...]]:
+        """By raw table, the columns of the keys that are heard."""
+
+    @abstractmethod
+    def confirm(self, place: Place) -> None:
+        """Everything up to here is in the warehouse: the source need not keep it."""
+
+    @abstractmethod
+    def behind(self, published: Place | None) -> int | None:
+        """Bytes of the log that were heard and are not in the warehouse."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop reading; safe to call twice."""
+
+    def kept(self) -> int | None:
+        """Bytes of log that the source keeps for this watcher; None where it keeps none for it."""
+        return None
+
+    def unheard(self) -> dict[str, str]:
+        """Raw tables that the log says nothing of, and why."""
+        return {}

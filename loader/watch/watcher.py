@@ -1,0 +1,312 @@
+"""The watch: hear what changed, read it in one snapshot, publish it with the position."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..destinations import Destination
+from ..errors import BusyError, LoadError, UsageError
+from ..lock import this_run
+from ..options import Options
+from ..part import KeysDifferError, Part, place_of
+from ..result import LoadResult
+from ..run import load
+from ..selection import chosen_tables
+from ..sources import Source
+from ..urls import parse_url
+from .board import Board
+from .changes import Heard, LogLostError, Place
+from .log import Log
+from .poll import POLLED
+from .status import Figures
+
+COMMAND = "python -m loader watch"
+# Seconds after which a position is stored although nothing changed, so that no log piles up.
+IDLE_SAVE = 60.0
+# Seconds between two words about how it is.
+STATUS_EVERY = 2.0
+# Seconds before the next attempt after an error: the first time, and at most.
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+# Seconds to wait for the log to say what a snapshot shows.
+PATIENCE = 60.0
+
+
+@dataclass
+class Watch:
+    """What a person asked for."""
+
+    source_url: str
+    open_destination: Callable[[], Destination]
+    options: Options
+    say: Callable[[str], None]
+    # Seconds between two comparisons of all tables; 0 for none.
+    audit: float = 900.0
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+class Watcher:
+    """Follows one source's log into one warehouse until it is stopped."""
+
+    def __init__(self, watch: Watch, log: Log, board: Board, figures: Figures) -> None:
+        self._watch, self._log, self._board, self.figures = watch, log, board, figures
+        self._say = watch.say
+        self._place_name = place_of(parse_url(watch.source_url))
+        # What was heard and is to be read; and what no snapshot has shown yet.
+        self._pending, self._rest = Heard(), list[Heard]()
+        # The position in the warehouse.
+        self._published: Place | None = None
+        # The stored position leads nowhere.
+        self._forget = False
+        # Raw tables whose rows are matched by their key.
+        self._keyed: dict[str, bool] = {}
+        self._saved_at = self._audited_at = self._told_at = 0.0
+        self._pause, self._last_error, self._warned = FIRST_PAUSE, "", set[str]()
+
+    def run(self) -> None:
+        """Until `stop` is set. Raises UsageError, which no second attempt would help."""
+        connected = False
+        while not self._watch.stop.is_set():
+            try:
+                if not connected:
+                    self._connect()
+                    connected = True
+                self._step()
+                if self._last_error and not self._pending.says_something:
+                    self._say("watch: it goes on")
+                    self._last_error = ""
+                if not self._pending.says_something:
+                    self._pause = FIRST_PAUSE
+            except BusyError as error:
+                self._trouble(error, quiet=True)
+            except UsageError:
+                raise
+            except KeysDifferError as error:
+                # The log did not tell all: the table is compared at once.
+                why = f"{error}, so the table is compared as a whole"
+                self._say(f"watch: {why}")
+                self._pending.whole(error.table, "its log did not tell everything")
+            except LogLostError as error:
+                connected = False
+                self._lost(str(error))
+            except LoadError as error:
+                self._trouble(error)
+                connected = connected and "connection to the log" not in str(error)
+        self._log.close()
+        self._tell(running=False)
+
+    def _trouble(self, error: LoadError, *, quiet: bool = False) -> None:
+        """Say what happened, once, and wait before the next attempt."""
+        if str(error) != self._last_error:
+            self._say(f"watch: {error} It tries again.")
+        self._last_error = str(error)
+        self.figures.failed(str(error))
+        self._tell()
+        self._watch.stop.wait(FIRST_PAUSE if quiet else self._pause)
+        self._pause = min(LONGEST_PAUSE, self._pause * 2)
+
+    def _connect(self) -> None:
+        """Read on from the stored position; without one, load everything first."""
+        self._pending, self._rest = Heard(), []
+        destination = self._watch.open_destination()
+        with destination.alone(COMMAND, self._say):
+            saved = None if self._forget else self._stored(destination)
+            self._learn()
+        self._log.start(saved and saved["log"])
+        self._audited_at = self._saved_at = time.monotonic()
+        if saved is None:
+            self._pending.everything = (
+                "the log was lost" if self._forget else "no position is stored yet"
+            )
+        else:
+            self._keyed = dict(saved["keyed"])
+            self._published = self._pending.place = tuple(saved["log"])
+            self._say(f"watch: it reads on from {_shown(self._published)}")
+
+    def _stored(self, destination: Destination) -> dict[str, Any] | None:
+        try:
+            destination.open()
+            text = destination.position(self._place_name)
+        finally:
+            destination.close()
+        found: dict[str, Any] | None = json.loads(text) if text else None
+        return found if found and found["log"] else None
+
+    def _learn(self, snapshot: Source | None = None) -> None:
+        """Look at the source's tables, so that keys in the log can be read."""
+        destination, source = self._watch.open_destination(), snapshot or self._log.snapshot()
+        try:
+            destination.open()
+            tables, _, _ = chosen_tables(
+                source, self._watch.options, destination, destination.schemas()
+            )
+            self._log.learn(source, tables)
+        finally:
+            destination.close()
+            if snapshot is None:
+                source.close()
+        for table, why in sorted(self._log.unheard().items()):
+            self._once(f"watch: {table} is compared as a whole when it changes: {why}")
+
+    def _lost(self, why: str) -> None:
+        """The log cannot be read on: everything is compared, from a new place on."""
+        self._say(f"watch: {why}, so all tables are compared and the watch goes on from now")
+        self.figures.failed(why)
+        self._log.close()
+        self._pending, self._rest = Heard(), []
+        self._forget = True
+
+    def _step(self) -> None:
+        """Hear something, and read what was heard."""
+        if not self._pending.says_something:
+            heard = self._rest.pop(0) if self._rest else self._log.channel.get(0.5)
+            if heard is not None and heard.says_something:
+                self._rest.insert(0, heard)
+                self._batch()
+            elif heard is not None:
+                self._pending.place = heard.place
+        else:
+            self._batch()
+        now = time.monotonic()
+        idle_place = self._pending.place
+        if self._watch.audit and now - self._audited_at > self._watch.audit:
+            self._batch(audit=True)
+        elif now - self._saved_at > IDLE_SAVE and idle_place != self._published:
+            self._batch()
+        if now - self._told_at > STATUS_EVERY:
+            self._tell()
+
+    def _batch(self, *, audit: bool = False) -> None:
+        """Read and publish what was heard, up to one snapshot."""
+        destination = self._watch.open_destination()
+        with destination.alone(COMMAND, self._say):
+            if not audit or self._pending.says_something:
+                self._publish(destination)
+            if audit:
+                self._audit(destination)
+        self._pause = FIRST_PAUSE
+
+    def _catch_up(self) -> None:
+        """Hear everything that the snapshot shows, and put the rest aside."""
+        waiting, self._rest = self._rest, []
+        deadline = time.monotonic() + PATIENCE
+        place = self._pending.place
+        while True:
+            while waiting:
+                heard = waiting.pop(0)
+                place = heard.place or place
+                if self._log.shows(heard) and not self._rest:
+                    self._pending.add(heard)
+                elif self._log.shows(heard):
+                    # Its place is behind one that is not shown: it will be heard again.
+                    ahead = replace(heard, place=None)
+                    self._pending.add(ahead)
+                else:
+                    self._rest.append(heard)
+            if self._log.ends(place):
+                return
+            found = self._log.channel.get(1.0)
+            if found is not None:
+                waiting.append(found)
+            if self._watch.stop.is_set():
+                raise LoadError("The watch was stopped.")
+            if time.monotonic() > deadline:
+                raise LoadError(
+                    "The connection to the log seems to be dead: it does not say what the source"
+                    " has."
+                )
+
+    def _publish(self, destination: Destination, *, everything: bool = False) -> LoadResult:
+        """Take a snapshot, hear what it shows, read that and publish it with its place.
+
+        The caller has the lock: else an older state could follow a newer one.
+        """
+        started = time.monotonic()
+        source = self._log.snapshot()
+        try:
+            self._catch_up()
+            if self._pending.reshaped:
+                self._learn(source)
+            part = self._part(source, everything=everything)
+            result = load(self._watch.source_url, destination, self._watch.options, part=part)
+        finally:
+            source.close()
+        done, self._pending = self._pending, Heard(place=self._pending.place)
+        self._keyed |= {entry.table.raw_name: entry.keyed for entry in result.tables}
+        self._published, self._saved_at, self._forget = done.place, time.monotonic(), False
+        if done.place is not None:
+            self._log.confirm(done.place)
+        for warning in result.warnings:
+            self._once(f"watch: {warning}")
+        if done.everything and done.everything != POLLED:
+            rows = sum(entry.changes.live for entry in result.tables)
+            self._say(f"watch: {len(result.tables)} tables with {rows:,} rows are as the source")
+        if done.says_something:
+            self.figures.batch(result, done, time.monotonic() - started)
+        self._tell()
+        return result
+
+    def _part(self, source: Source, *, everything: bool) -> Part:
+        """What of the snapshot is read."""
+        pending = self._pending
+        tables: dict[str, Any] | None = {
+            table: keys if self._keyed.get(table) else None
+            for table, keys in pending.tables.items()
+        }
+        if everything or pending.everything:
+            tables = None
+        if pending.everything and pending.everything != POLLED:
+            self._say(f"watch: all tables are compared: {pending.everything}")
+        else:
+            for table, why in pending.reasons.items():
+                if table not in self._log.unheard():
+                    self._say(f"watch: {table} is compared as a whole: {why}")
+
+        def position(now: Mapping[str, bool]) -> str:
+            return json.dumps({"log": pending.place, "keyed": self._keyed | dict(now)})
+
+        return Part(source, self._place_name, tables, self._log.key_columns(), position)
+
+    def _audit(self, destination: Destination) -> None:
+        """Compare all tables: more differences than were heard of are a fault of the watching."""
+        self._audited_at = time.monotonic()
+        told = self._pending
+        result = self._publish(destination, everything=True)
+        faults = []
+        for entry in result.tables:
+            name, changes = entry.table.raw_name, entry.changes
+            found = changes.inserted + changes.updated + changes.deleted
+            heard = told.tables.get(name, {})
+            if not told.everything and heard is not None and found > len(heard):
+                faults.append(f"{name} ({found - len(heard)} rows)")
+        self.figures.audited(faults)
+        if faults:
+            self._say(
+                f"watch: the audit found differences, and mended them: {', '.join(faults)}. This is"
+                " a fault of the watching: the log did not lead to these rows."
+            )
+        self._tell()
+
+    def _once(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            self._say(text)
+
+    def _tell(self, *, running: bool = True) -> None:
+        """Say how it is where `status` finds it."""
+        self._told_at = time.monotonic()
+        figures = self.figures
+        figures.running, figures.who = running, this_run(COMMAND)
+        figures.position = _shown(self._published)
+        figures.bytes_behind = self._log.behind(self._published)
+        figures.bytes_kept = self._log.kept() if running else None
+        self._board.write(figures.as_json(self._pending, self._rest))
+
+
+def _shown(place: Place | None) -> str:
+    """A place as a person reads it."""
+    if place is None:
+        return ""
+    return f"{place[2]}:{place[1]}" if len(place) > 2 else str(place[0])
