@@ -159,7 +159,8 @@ def _datetime(stored: Stored) -> str:
     day, clock = number >> 17, number & 0x1FFFF
     month = day >> 5
     text = _day(month // 13, month % 13, day & 31)
-    return f"{text} {_clock(clock)}{_fraction(stored.data[5:], stored.meta[0]).rstrip('0').rstrip('.')}"
+    fraction = _fraction(stored.data[5:], stored.meta[0]).rstrip("0").rstrip(".")
+    return f"{text} {_clock(clock)}{fraction}"
 
 
 def _timestamp(stored: Stored) -> str:
