@@ -37,6 +37,7 @@ from ..schema import (
 from ..urls import SourceUrl
 from ..wire import Block, Issues, double_sql
 from .base import Source, Wanted
+from .postgres_keys import conditions
 from .postgres_relations import chosen_relations
 from .postgres_session import settle
 from .postgres_text import decoded, text_encoding
@@ -125,7 +126,7 @@ class PostgresSource(Source):
     def __init__(self, url: SourceUrl) -> None:
         self.url = url
         self.schema = url.options.get("schema", "public")
-        self._connection = _connect(url)
+        self._connection = connect(url)
         self._encoding = text_encoding(self._connection, url)
         self.warnings = connection_warnings(self._connection, "source")
         self.left_out: dict[str, str] = {}
@@ -206,7 +207,21 @@ class PostgresSource(Source):
         row = self._connection.execute(PARTITION_OF, [self.schema, name]).fetchone()
         return f"it is a partition of {row[0]} now, with which its rows are loaded" if row else None
 
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Run a query in the snapshot."""
+        try:
+            return self._connection.execute(query.encode(), values or None).fetchall()
+        except psycopg.Error as error:
+            raise self._failed("reading the source's catalog", error) from None
+
     def count(self, table: Table, scope: Scope) -> int:
+        if scope.keys is not None:
+            doing, query = f"counting {table.name}", sql.SQL("select count(*) from {}{}")
+            counts = (
+                self._row(query.format(self._name(table), where), doing)[0]
+                for where in conditions(table, scope.keys)
+            )
+            return sum(map(int, counts))
         if scope.after is None and table.name in self._counts:
             return self._counts[table.name]
         query = sql.SQL("select count(*) from {}{}").format(self._name(table), _after(scope))
@@ -256,6 +271,10 @@ class PostgresSource(Source):
 
     def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
         """The rows of a table from the server's COPY, respelled for the wire."""
+        if scope.keys is not None:
+            for where in conditions(table, scope.keys):
+                yield from self._copied(table, where)
+            return
         where = _after(scope)
         if scope.partition is not None and scope.numbers is not None:
             where = sql.SQL(" where {}::bigint / {} = any({}::bigint[])").format(
@@ -265,6 +284,10 @@ class PostgresSource(Source):
             )
         elif scope.partition is not None and scope.after is None:
             scope.digests.update(self.digests(table, scope.partition, Digests()) or {})
+        yield from self._copied(table, where)
+
+    def _copied(self, table: Table, where: sql.Composable) -> Iterator[Block]:
+        """The rows of which a condition holds."""
         fields = sql.SQL(", ").join(_field(column, table) for column in table.columns)
         query = sql.SQL("copy (select {} from {}{}) to stdout").format(
             fields, self._name(table), where
@@ -321,8 +344,9 @@ def _after(scope: Scope) -> sql.Composable:
     )
 
 
-def _connect(url: SourceUrl) -> psycopg.Connection:
-    options = {"connect_timeout": "10"} | url.options | {"client_encoding": "utf8"}
+def connect(url: SourceUrl, **more: str) -> psycopg.Connection:
+    """Log in, with more parameters of libpq. Raises LoadError that says what to check."""
+    options = {"connect_timeout": "10"} | url.options | {"client_encoding": "utf8"} | more
     options.pop("schema", None)
     login: dict[str, str | None] = {
         "host": url.host,

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +22,9 @@ Status = dict[str, Any]
 
 class Board(Protocol):
     """Beside one warehouse."""
+
+    def name(self) -> str:
+        """Tells this warehouse from others, for what the source keeps for it."""
 
     def lock(self) -> Lock:
         """The lock of the warehouse's one watcher."""
@@ -52,6 +56,9 @@ class FileBoard:
         self._file = file.with_name(f"{file.name}.watch.json")
         self._lock = file.with_name(f"{file.name}.watch.lock")
 
+    def name(self) -> str:
+        return f"{socket.gethostname()} {self._file}"
+
     def lock(self) -> Lock:
         return FileLock(self._lock)
 
@@ -79,6 +86,12 @@ class TableBoard:
         self._connect, self._schema = connect, schema
         self._table = f"{quote(schema)}._load_watch"
         self._connection: psycopg.Connection | None = None
+
+    def name(self) -> str:
+        self._ask("select 1")
+        assert self._connection is not None
+        info = self._connection.info
+        return f"{info.host}:{info.port}/{info.dbname} {self._schema}"
 
     def lock(self) -> Lock:
         return SessionLock(self._connect, f"{self._schema} watch")

@@ -66,11 +66,16 @@ def main(arguments: Sequence[str]) -> int:
 def _watch(url: str, given: argparse.Namespace, config: Config, board: Board, say: Any) -> int:
     options = options_of(given, config.options)
     destination = destination_of(given, config)
-    log, mode, reason = _log(url, given)
+    log, mode, reason = _log(url, given, board)
     say(f"watch: {mode}: {reason}")
     figures = Figures(str(parse_url(url)), destination.description, mode, reason)
     watch = Watch(
-        url, lambda: destination_of(given, config), options, say, audit=seconds_of(given.audit)
+        url,
+        lambda: destination_of(given, config),
+        options,
+        say,
+        audit=seconds_of(given.audit),
+        every=seconds_of(given.every),
     )
     _end_on_signals(watch.stop)
     Watcher(watch, log, board, figures).run()
@@ -78,7 +83,7 @@ def _watch(url: str, given: argparse.Namespace, config: Config, board: Board, sa
     return DONE
 
 
-def _log(url: str, given: argparse.Namespace) -> tuple[Log, str, str]:
+def _log(url: str, given: argparse.Namespace, board: Board) -> tuple[Log, str, str]:
     """How to hear of changes, its name, and why."""
     every = seconds_of(given.every)
     parsed = parse_url(url)
@@ -92,8 +97,16 @@ def _log(url: str, given: argparse.Namespace) -> tuple[Log, str, str]:
         why = why_not(url)
         if not why:
             return MySQLLog(url), "log", "it follows the binary log of the server"
+    elif module == "postgres":
+        from .postgres import PostgresLog
+        from .postgres import why_not as why_not_postgres
+
+        why = why_not_postgres(url)
+        if not why:
+            log = PostgresLog(url, board.name())
+            return log, "log", f"it follows the server's log through the slot {log.slot}"
     else:
-        why = "a file has no log" if module in ("sqlite", "files") else "this source has no log"
+        why = "a file has no log"
     if given.way == "log":
         raise UsageError(f"--mode log is not possible: {why}.")
     return PollLog(url, every), "poll", f"compares all tables every {every:g} s, because: {why}"
@@ -128,9 +141,13 @@ def _status(board: Board, *, as_json: bool) -> int:
 
 def _unwatch(url: str, destination: Destination, board: Board, say: Any) -> int:
     place = place_of(parse_url(url))
+    dropped = ""
     with destination.alone(f"{COMMAND} unwatch", say):
         try:
             destination.open()
+            saved = destination.position(place)
+            if MODULES.get(parse_url(url).scheme) == "postgres":
+                dropped = _drop_slot(url, board, saved)
             if destination.columns("_load_position"):
                 destination.begin_publish()
                 destination.save_position(place, None)
@@ -138,8 +155,18 @@ def _unwatch(url: str, destination: Destination, board: Board, say: Any) -> int:
         finally:
             destination.close()
     board.remove()
-    say("watch: the position is forgotten; the next watch compares all tables first.")
+    say(f"watch: the position is forgotten{dropped}; the next watch compares all tables first.")
     return DONE
+
+
+def _drop_slot(url: str, board: Board, saved: str | None) -> str:
+    from .postgres import PostgresLog
+
+    log = PostgresLog(url, board.name())
+    place = json.loads(saved)["log"] if saved else None
+    if place:
+        log.slot = place[1]
+    return f", and the slot {log.slot} is dropped" if log.drop() else ""
 
 
 def seconds_of(text: str) -> float:

@@ -17,6 +17,8 @@ class Log(ABC):
 
     # Where it hands over; a new one with each start.
     channel: Channel
+    # The tables have to be looked at now and then: the log does not tell of statements.
+    looks = False
 
     @abstractmethod
     def start(self, saved: Any) -> None:
@@ -58,6 +60,14 @@ class Log(ABC):
         """Bytes of log that the source keeps for this watcher; None where it keeps none for it."""
         return None
 
+    def reshaped(self, source: Source) -> Heard:
+        """What of the tables changed that the log does not tell, as the snapshot has it."""
+        return Heard()
+
+    def silent(self) -> dict[str, str]:
+        """Raw tables of whose changes the log says nothing at all, and why."""
+        return {}
+
     def unheard(self) -> dict[str, str]:
-        """Raw tables that the log says nothing of, and why."""
+        """Raw tables that change in the log without their keys, and why."""
         return {}

@@ -28,8 +28,12 @@ COMMAND = "python -m loader watch"
 IDLE_SAVE = 60.0
 # Seconds between two words about how it is.
 STATUS_EVERY = 2.0
+# Seconds between two looks at the source's tables, where the log does not tell of statements.
+LOOK_EVERY = 2.0
 # Seconds before the next attempt after an error: the first time, and at most.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+# Seconds after which the same sentence is said again.
+REPEAT = 600.0
 # Seconds to wait for the log to say what a snapshot shows.
 PATIENCE = 60.0
 
@@ -44,6 +48,8 @@ class Watch:
     say: Callable[[str], None]
     # Seconds between two comparisons of all tables; 0 for none.
     audit: float = 900.0
+    # Seconds between two comparisons of what no log tells.
+    every: float = 10.0
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -63,7 +69,8 @@ class Watcher:
         # Raw tables whose rows are matched by their key.
         self._keyed: dict[str, bool] = {}
         self._saved_at = self._audited_at = self._told_at = 0.0
-        self._pause, self._last_error, self._warned = FIRST_PAUSE, "", set[str]()
+        self._looked_at = self._compared_at = 0.0
+        self._pause, self._last_error, self._warned = FIRST_PAUSE, "", dict[str, float]()
 
     def run(self) -> None:
         """Until `stop` is set. Raises UsageError, which no second attempt would help."""
@@ -149,6 +156,10 @@ class Watcher:
                 source.close()
         for table, why in sorted(self._log.unheard().items()):
             self._once(f"watch: {table} is compared as a whole when it changes: {why}")
+        for table, why in sorted(self._log.silent().items()):
+            self._once(
+                f"watch: {table} is compared as a whole every {self._watch.every:g} s: {why}"
+            )
 
     def _lost(self, why: str) -> None:
         """The log cannot be read on: everything is compared, from a new place on."""
@@ -175,8 +186,24 @@ class Watcher:
             self._batch(audit=True)
         elif now - self._saved_at > IDLE_SAVE and idle_place != self._published:
             self._batch()
+        self._look(now)
         if now - self._told_at > STATUS_EVERY:
             self._tell()
+
+    def _look(self, now: float) -> None:
+        """Look for changes that no log tells, as often as they are worth it."""
+        silent = self._log.silent()
+        if silent and now - self._compared_at > self._watch.every:
+            self._compared_at = now
+            for table in silent:
+                self._pending.whole(table, "")
+        if self._log.looks and now - self._looked_at > LOOK_EVERY:
+            self._looked_at = now
+            source = self._log.snapshot()
+            try:
+                self._pending.add(self._log.reshaped(source))
+            finally:
+                source.close()
 
     def _batch(self, *, audit: bool = False) -> None:
         """Read and publish what was heard, up to one snapshot."""
@@ -227,6 +254,7 @@ class Watcher:
         source = self._log.snapshot()
         try:
             self._catch_up()
+            self._pending.add(self._log.reshaped(source))
             if self._pending.reshaped:
                 self._learn(source)
             part = self._part(source, everything=everything)
@@ -261,8 +289,8 @@ class Watcher:
             self._say(f"watch: all tables are compared: {pending.everything}")
         else:
             for table, why in pending.reasons.items():
-                if table not in self._log.unheard():
-                    self._say(f"watch: {table} is compared as a whole: {why}")
+                if why and table not in self._log.unheard():
+                    self._once(f"watch: {table} is compared as a whole: {why}")
 
         def position(now: Mapping[str, bool]) -> str:
             return json.dumps({"log": pending.place, "keyed": self._keyed | dict(now)})
@@ -290,8 +318,10 @@ class Watcher:
         self._tell()
 
     def _once(self, text: str) -> None:
-        if text not in self._warned:
-            self._warned.add(text)
+        """Say it, unless it was said a moment ago."""
+        now = time.monotonic()
+        if now - self._warned.get(text, -REPEAT) >= REPEAT:
+            self._warned[text] = now
             self._say(text)
 
     def _tell(self, *, running: bool = True) -> None:

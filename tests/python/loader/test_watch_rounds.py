@@ -11,7 +11,15 @@ import pytest
 from loader import DuckDBDestination, PostgresDestination
 from loader.destinations import Destination
 from support.one_run import own
-from support.watched import MARIADB_TABLES, Watched, Writer, differences, ended, settled, write
+from support.watched import (
+    MARIADB_TABLES,
+    POSTGRES_TABLES,
+    Watched,
+    Writer,
+    ended,
+    settled,
+    write,
+)
 from tools.servers import MariaDBServer, PostgresServer
 
 LONG = pytest.mark.long
@@ -25,6 +33,14 @@ def shop_server() -> Iterator[MariaDBServer]:
     """A MariaDB server that writes a log."""
     with MariaDBServer(settings=MARIADB) as server:
         server.execute(f"grant replication slave on *.* to {server.user}@'127.0.0.1'")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def logical_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that writes a logical log."""
+    with PostgresServer(settings={"wal_level": "logical"}) as server:
+        server.execute(f"alter role {server.user} replication")
         yield server
 
 
@@ -55,9 +71,7 @@ def target(
     )
 
 
-def rounds(
-    server: Any, tables: str, target: Any, folder: Path, number: int, events: int
-) -> None:
+def rounds(server: Any, tables: str, target: Any, folder: Path, number: int, events: int) -> None:
     arguments, environment, opened, ask = target
     name = own("shop")
     url = server.create_database(name)
@@ -84,7 +98,12 @@ def rounds(
 
 
 @pytest.mark.parametrize("target", TARGETS, indirect=True)
-def test_random_rounds_of_mariadb(
-    shop_server: MariaDBServer, target: Any, tmp_path: Path
-) -> None:
+def test_random_rounds_of_mariadb(shop_server: MariaDBServer, target: Any, tmp_path: Path) -> None:
     rounds(shop_server, MARIADB_TABLES, target, tmp_path, 3, 12)
+
+
+@pytest.mark.parametrize("target", TARGETS, indirect=True)
+def test_random_rounds_of_postgres(
+    logical_postgres: PostgresServer, target: Any, tmp_path: Path
+) -> None:
+    rounds(logical_postgres, POSTGRES_TABLES, target, tmp_path, 3, 12)

@@ -100,14 +100,20 @@ class Writer:
 
     def _lines(self) -> str:
         o = self._id()
-        return "begin; " + "".join(
-            f"delete from l where o_id = {o} and n = {n};"
-            f"insert into l values ({o}, {n}, {self._text_value()});"
-            for n in range(self._id(5))
-        ) + "commit"
+        return (
+            "begin; "
+            + "".join(
+                f"delete from l where o_id = {o} and n = {n};"
+                f"insert into l values ({o}, {n}, {self._text_value()});"
+                for n in range(self._id(5))
+            )
+            + "commit"
+        )
 
     def _update(self) -> str:
-        return f"update o set note = {self._text_value()}, amount = amount + 1 where id < {self._id()}"
+        return (
+            f"update o set note = {self._text_value()}, amount = amount + 1 where id < {self._id()}"
+        )
 
     def _text(self) -> str:
         k = self._text_value()
