@@ -8,7 +8,7 @@ PYTHON_IN_VENV = "$(VENV)/bin/python"
 export VENV BI_VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help build report undo-load roles test test-long redshift-check metrics docs bi lint bench bench-loader clean requirements runtime-environment docs-environment metrics-environment dev-environment bi-environment
+.PHONY: help build report watch undo-load roles test test-long redshift-check metrics docs bi lint bench bench-loader clean requirements runtime-environment docs-environment metrics-environment dev-environment bi-environment
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,9 @@ help: ## show this list
 
 build: runtime-environment ## load the shop, build and test what has changed, write the pages in target/site
 	@$(PYTHON_IN_VENV) scripts/build.py
+
+watch: runtime-environment ## follow the shop's log into the raw tables, second by second (WATCH=status, WATCH=unwatch)
+	@exec $(PYTHON_IN_VENV) -m loader watch $(if $(filter status unwatch,$(firstword $(WATCH))),,--require models/) $(WATCH)
 
 roles: runtime-environment ## print who may see what as SQL: roles and their rights (APPLY=1 runs it)
 	@$(PYTHON_IN_VENV) scripts/roles.py $(if $(filter-out 0,$(APPLY)),--apply)

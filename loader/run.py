@@ -151,7 +151,8 @@ def load(
             _publish(entry, destination, stamp, replace(options, max_delete_share=most), result)
         save_position(destination, part, result, source.url)
         result.finished_at = _now()
-        destination.commit(audit_records(result, "succeeded", None))
+        is_run = part is None or result.tables or result.schema_changes or result.gone
+        destination.commit(audit_records(result, "succeeded", None) if is_run else [])
     except UsageError:
         raise
     except LoadError as error:

@@ -32,7 +32,7 @@ from ..wire import BLOCK_BYTES, Block, Issues
 from .base import Source, Wanted
 from .mysql_catalog import read_tables
 from .mysql_connection import GONE, check_url, connect, settle
-from .mysql_keys import conditions
+from .mysql_keys import conditions, in_order, within
 from .mysql_values import (
     as_bytes,
     detail_of,
@@ -153,7 +153,7 @@ class MySQLSource(Source):
                     now.update({number: before[number] for number in numbers[low:high]})
                     now.blocks[first] = digest
                 elif digest.rows:
-                    where = _within(partition, first if first != firsts[0] else None, after)
+                    where = within(partition, first if first != firsts[0] else None, after)
                     ranges = self._digests_of_ranges(table, partition, where)
                     ranges.make_block(first, digest)
                     now.add(ranges)
@@ -165,9 +165,9 @@ class MySQLSource(Source):
         self, table: Table, partition: Partition, firsts: list[int]
     ) -> list[Digest]:
         """For each of the blocks that together are the table; some in one query."""
-        digest = f"count(*), md5({unsorted_lines_sql(table)}) {_in_order(table)}"
+        digest = f"count(*), md5({unsorted_lines_sql(table)}) {in_order(table)}"
         queries = [
-            f"select {n}, {digest}{_within(partition, first if n else None, after)}"
+            f"select {n}, {digest}{within(partition, first if n else None, after)}"
             for n, (first, after) in enumerate(zip(firsts, [*firsts[1:], None], strict=True))
         ]
         digests: dict[int, Digest] = {}
@@ -245,7 +245,7 @@ class MySQLSource(Source):
         where = f"where {key} between {low} and {high}"
         # Not grouped by range: the server would sort the rows, which come in the key's order.
         self._cursor.execute(
-            f"select count(*), {unsorted_lines_sql(table)} {_in_order(table)} {where}"
+            f"select count(*), {unsorted_lines_sql(table)} {in_order(table)} {where}"
         )
         ((rows, text),) = self._cursor.fetchall()
         if not rows:
@@ -386,18 +386,3 @@ class MySQLSource(Source):
         elif code in BROKEN_TABLE:
             text = f"{text.rstrip('.')}; repair it, or leave it out with --exclude"
         return LoadError(f"MySQL source, {doing}: {text}.")
-
-
-def _in_order(table: Table) -> str:
-    """SQL that reads a table in the order of its key."""
-    return f"from {quote(table.name)} force index ({quote(str(table.detail['key']))})"
-
-
-def _within(partition: Partition, first: int | None, after: int | None) -> str:
-    """The condition for keys from one range on, and before another one."""
-    key = quote(partition.column.name)
-    bounds = [
-        *([f"{key} >= {partition.bounds(first)[0]}"] if first is not None else []),
-        *([f"{key} < {partition.bounds(after)[0]}"] if after is not None else []),
-    ]
-    return f" where {' and '.join(bounds)}" if bounds else ""

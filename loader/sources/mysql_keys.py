@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from ..ranges import Key
+from ..ranges import Key, Partition
 from ..schema import BINARY, TEXT, Column, Kind, Table
 from ..wire import unescape
 from .mysql_values import detail_of, quote
@@ -54,3 +54,18 @@ def _literal(column: Column, field: bytes) -> str:
 
 def _hex(value: bytes) -> str:
     return f"x'{value.hex()}'"
+
+
+def in_order(table: Table) -> str:
+    """SQL that reads a table in the order of its key."""
+    return f"from {quote(table.name)} force index ({quote(str(table.detail['key']))})"
+
+
+def within(partition: Partition, first: int | None, after: int | None) -> str:
+    """The condition for keys from one range on, and before another one."""
+    key = quote(partition.column.name)
+    bounds = [
+        *([f"{key} >= {partition.bounds(first)[0]}"] if first is not None else []),
+        *([f"{key} < {partition.bounds(after)[0]}"] if after is not None else []),
+    ]
+    return f" where {' and '.join(bounds)}" if bounds else ""

@@ -8,7 +8,6 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from ..dialects.postgres import (
-    SPLIT,
     blocks_of_copy,
     connection_problem,
     connection_warnings,
@@ -18,45 +17,15 @@ from ..dialects.postgres import (
 )
 from ..errors import LoadError, UsageError
 from ..ranges import Digest, Digests, Partition, Scope, cut
-from ..schema import (
-    BIGINT,
-    BINARY,
-    BOOLEAN,
-    DATE,
-    DOUBLE,
-    INTEGER,
-    SMALLINT,
-    TEXT,
-    TIMESTAMP,
-    Column,
-    Table,
-    Type,
-    decimal_type,
-    integer_type,
-)
+from ..schema import BIGINT, INTEGER, SMALLINT, TEXT, Column, Table
 from ..urls import SourceUrl
-from ..wire import Block, Issues, double_sql
+from ..wire import Block, Issues
 from .base import Source, Wanted
 from .postgres_keys import conditions
 from .postgres_relations import chosen_relations
 from .postgres_session import settle
 from .postgres_text import decoded, text_encoding
-
-TYPES = {
-    "bool": BOOLEAN,
-    "int2": SMALLINT,
-    "int4": INTEGER,
-    "int8": BIGINT,
-    "oid": BIGINT,
-    "float4": DOUBLE,
-    "float8": DOUBLE,
-    "date": DATE,
-    "timestamp": TIMESTAMP,
-    "timestamptz": TIMESTAMP,
-    "bytea": BINARY,
-    # Two decimals, whatever the currency; its text depends on the locale, its value does not.
-    "money": Type(decimal_type(19, 2).kind, 19, 2),
-}
+from .postgres_values import SIZED, field, type_of
 
 # One row per column of the schema's relations, with its base type and modifier: those behind a
 # domain, which may be a domain over another domain.
@@ -89,8 +58,6 @@ inner join pg_inherits as i on c.oid = i.inhrelid
 inner join pg_class as p on i.inhparent = p.oid
 where n.nspname = %s and lower(c.relname) = %s and c.relispartition
 """
-
-SIZED = ("varchar", "bpchar")
 
 # Unique, immediate, whole indexes over columns that are never null; the primary key first.
 KEYS = """
@@ -169,7 +136,7 @@ class PostgresSource(Source):
         estimates: dict[str, int | None] = {}
         details: dict[str, dict[str, object]] = {}
         for name, _, estimate, column, nullable, base, declared, modifier in columns:
-            kind = _type_of(base, modifier)
+            kind = type_of(base, modifier)
             note = None
             if base == "numeric" and kind is TEXT:
                 note = f"{declared} loaded as text: no precision of at most 38 digits"
@@ -216,12 +183,11 @@ class PostgresSource(Source):
 
     def count(self, table: Table, scope: Scope) -> int:
         if scope.keys is not None:
-            doing, query = f"counting {table.name}", sql.SQL("select count(*) from {}{}")
-            counts = (
-                self._row(query.format(self._name(table), where), doing)[0]
-                for where in conditions(table, scope.keys)
+            plain = sql.SQL("select count(*) from {}{}")
+            queries = (
+                plain.format(self._name(table), where) for where in conditions(table, scope.keys)
             )
-            return sum(map(int, counts))
+            return sum(int(self._row(query, f"counting {table.name}")[0]) for query in queries)
         if scope.after is None and table.name in self._counts:
             return self._counts[table.name]
         query = sql.SQL("select count(*) from {}{}").format(self._name(table), _after(scope))
@@ -248,7 +214,7 @@ class PostgresSource(Source):
         # Each field with its length, so that no two rows give one line.
         line = sql.SQL(" || ").join(
             sql.SQL("coalesce(length({0}::text) || ':' || {0}::text, '-')").format(
-                _field(column, table)
+                field(column, table)
             )
             for column in table.columns
         )
@@ -288,7 +254,7 @@ class PostgresSource(Source):
 
     def _copied(self, table: Table, where: sql.Composable) -> Iterator[Block]:
         """The rows of which a condition holds."""
-        fields = sql.SQL(", ").join(_field(column, table) for column in table.columns)
+        fields = sql.SQL(", ").join(field(column, table) for column in table.columns)
         query = sql.SQL("copy (select {} from {}{}) to stdout").format(
             fields, self._name(table), where
         )
@@ -367,47 +333,3 @@ def connect(url: SourceUrl, **more: str) -> psycopg.Connection:
         raise LoadError(
             f"The PostgreSQL source at {url.address} cannot be opened: {connection_problem(error)}"
         ) from None
-
-
-def _type_of(base: str, modifier: int | None) -> Type:
-    """The warehouse type of a base type; unknown types arrive as the server prints them."""
-    if base == "numeric":
-        if modifier is None or modifier < 4:
-            return TEXT
-        precision = ((modifier - 4) >> 16) & 0xFFFF
-        # Since 15 the scale is a signed 11-bit number.
-        scale = (((modifier - 4) & 0x7FF) ^ 1024) - 1024
-        return decimal_type(precision, scale)
-    if base == "bit":
-        bits = modifier or 1
-        if bits == 1:
-            return BOOLEAN
-        return integer_type(bits, unsigned=True) if bits <= 64 else TEXT
-    return TYPES.get(base, TEXT)
-
-
-def _field(column: Column, table: Table) -> sql.Composable:
-    """SQL for the spelling of a value; COPY escapes it."""
-    name = sql.Identifier(column.name)
-    base = table.detail[column.name]
-    if base in ("float4", "float8"):
-        spelled = double_sql("abs(cast({0} as float8))::text", split=SPLIT, integer="integer")
-        return sql.SQL(
-            "case when {0} is null then null"
-            " when {0} in ('NaN', 'Infinity', '-Infinity') then {0}::text"
-            f" else (case when {{0}}::text like '-%' then '-' else '' end) || {spelled} end"
-        ).format(name)
-    if base == "timestamptz":
-        return sql.SQL("{} at time zone 'UTC'").format(name)
-    if base == "money":
-        return sql.SQL("{}::numeric(19, 2)").format(name)
-    if base == "bit" and column.type is BOOLEAN:
-        return sql.SQL("{} = b'1'").format(name)
-    if base == "bit" and column.type is not TEXT:
-        if column.type.precision:  # 64 bits: the top one would read as a sign
-            return sql.SQL(
-                "case when {0}::bigint < 0 then {0}::bigint::numeric + 18446744073709551616"
-                " else {0}::bigint end"
-            ).format(name)
-        return sql.SQL("{}::bigint").format(name)
-    return name

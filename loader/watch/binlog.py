@@ -32,6 +32,7 @@ COMPRESSED_ROWS = {166, 167, 168, 169, 170, 171}
 WITH_EXTRA = {30, 31, 32, 169, 170, 171}
 # Seconds after which a server with nothing to tell says where its log is.
 HEARTBEAT_SECONDS = 1
+DEAD_SECONDS = 30
 # What the server says when it does not have the place that it is asked for.
 LOST = 1236
 
@@ -63,6 +64,8 @@ class Binlog:
     def __init__(self, url: SourceUrl, file: str, place: int) -> None:
         self._url = url
         self._connection = connect(url)
+        # Far longer than between two heartbeats: a network that was cut ends the connection.
+        self._connection._read_timeout = DEAD_SECONDS  # type: ignore[attr-defined]
         self._file, self._place = file, place
         # When the file was begun; and when it was that was read before, where that is known.
         self.begun = self.expected_begun = 0

@@ -65,8 +65,9 @@ def why_not(url_text: str) -> str:
         return "the database's encoding is SQL_ASCII, so its log has no characters"
     if not has_publication and not may_create:
         return (
-            f"the user {user} may not create a publication: let the tables' owner create publication"
-            f" {PUBLICATION} for table (each of them) with (publish_via_partition_root = true)"
+            f"the user {user} may not create a publication: let the tables' owner run create"
+            f" publication {PUBLICATION} for table (each of them) with"
+            " (publish_via_partition_root = true)"
         )
     return ""
 
@@ -234,7 +235,7 @@ class PostgresLog(Log):
         for gone in self._shapes.keys() - shapes.keys():
             del self._shapes[gone]
         # A table that was just published is compared once more: its changes are heard from now on.
-        fresh = {name: "" for name in self._fresh}
+        fresh = dict.fromkeys(self._fresh, "")
         self._marks = self._shape_marks(source) | fresh
         self._fresh = set()
 

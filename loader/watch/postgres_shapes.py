@@ -1,4 +1,4 @@
-"""What has to be known of PostgreSQL's tables to read keys in its log, and to see that they change."""
+"""What has to be known of PostgreSQL's tables to read keys in its log, and to see changes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,8 @@ where n.nspname = %s and c.relkind in ('r', 'p')
 # By table, what is another when its columns, its key, its partitions or its file are others.
 SHAPES = """
 select c.relname::text, md5(concat_ws(' ', c.oid, c.relkind, c.relreplident, c.relfilenode, (
-    select string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull), ','
+    select string_agg(
+        concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull), ','
         order by a.attnum)
     from pg_attribute as a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 ), (

@@ -19,6 +19,8 @@ from .pgoutput import Change, Relation
 
 # Seconds between two words to the server, which else takes the reader for dead.
 WORD_EVERY = 5.0
+# Seconds without an answer after which the connection is dead.
+DEAD = 30.0
 # Seconds to wait for a message before looking at what was asked for.
 TURN = 0.5
 Row = Callable[[Heard, Relation, Change], None]
@@ -104,9 +106,13 @@ class Stream:
 
     def _read(self) -> None:
         heard, inside, next_word = Heard(), False, 0.0
+        last = time.monotonic()
         while not self._stopped:
             now = time.monotonic()
+            if now - last > DEAD:
+                raise psycopg.OperationalError(f"nothing was heard for {DEAD:g} s")
             if self._asks or now > next_word:
+                self._asks |= now - last > WORD_EVERY
                 self._say()
                 next_word = now + WORD_EVERY
             size, data = self._pgconn.get_copy_data(1)
@@ -122,7 +128,7 @@ class Stream:
                 result = self._pgconn.get_result()
                 said_ = result.error_message.decode().strip() if result else ""
                 raise psycopg.OperationalError(said_ or "the server ended it")
-            message = bytes(data)
+            message, last = bytes(data), now
             if message[:1] == b"k":
                 end, _, wants = struct.unpack_from(">QQB", message, 1)
                 if wants:

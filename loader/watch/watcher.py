@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import psycopg
+import pymysql
+
 from ..destinations import Destination
 from ..errors import BusyError, LoadError, UsageError
 from ..lock import this_run
@@ -101,11 +104,17 @@ class Watcher:
             except LoadError as error:
                 self._trouble(error)
                 connected = connected and "connection to the log" not in str(error)
+            except (psycopg.Error, pymysql.MySQLError, OSError) as error:
+                text = " ".join(str(error).split())
+                self._trouble(LoadError(f"The connection to the log was lost: {text}."))
+                connected = False
         self._log.close()
         self._tell(running=False)
 
     def _trouble(self, error: LoadError, *, quiet: bool = False) -> None:
         """Say what happened, once, and wait before the next attempt."""
+        if self._watch.stop.is_set():
+            return
         if str(error) != self._last_error:
             self._say(f"watch: {error} It tries again.")
         self._last_error = str(error)

@@ -24,7 +24,7 @@ from tools.servers import MariaDBServer, PostgresServer
 
 LONG = pytest.mark.long
 TARGETS = ["duckdb", "postgres"]
-MARIADB = {"log-bin": "binlog", "binlog-format": "ROW", "server-id": 1}
+MARIADB: dict[str, str | int] = {"log-bin": "binlog", "binlog-format": "ROW", "server-id": 1}
 Opened = Callable[[], Destination]
 
 
@@ -78,7 +78,7 @@ def rounds(server: Any, tables: str, target: Any, folder: Path, number: int, eve
     server.execute(tables, name)
     watched = Watched(url, arguments, environment, folder / "log")
     with ended(watched):
-        watched.start()
+        watched.start("--every", "1s")
         write(server, name, 1, events)
         shaper = Writer(server, name, 7)
         for n in range(number):

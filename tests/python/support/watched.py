@@ -93,7 +93,8 @@ class Writer:
     def _order(self) -> str:
         p, o = self._id(20), self._id()
         return (
-            f"begin; delete from p where id = {p}; insert into p values ({p}, {self._text_value()});"
+            f"begin; delete from p where id = {p};"
+            f"insert into p values ({p}, {self._text_value()});"
             f"delete from o where id = {o}; insert into o values"
             f" ({o}, {p}, {o}.{self._id(89) + 10}, {self._text_value()}); commit"
         )
