@@ -35,6 +35,8 @@ STATUS_EVERY = 2.0
 LOOK_EVERY = 2.0
 # Seconds before the next attempt after an error: the first time, and at most.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+# Seconds for which the warehouse's lock is free at least once in so many seconds.
+GAP, FREE_EVERY = 0.25, 5.0
 # Seconds after which the same sentence is said again.
 REPEAT = 600.0
 # Seconds to wait for the log to say what a snapshot shows.
@@ -73,6 +75,7 @@ class Watcher:
         self._keyed: dict[str, bool] = {}
         self._saved_at = self._audited_at = self._told_at = 0.0
         self._looked_at = self._compared_at = 0.0
+        self._ended_at = self._free_at = 0.0
         self._pause, self._last_error, self._warned = FIRST_PAUSE, "", dict[str, float]()
 
     def run(self) -> None:
@@ -216,13 +219,22 @@ class Watcher:
 
     def _batch(self, *, audit: bool = False) -> None:
         """Read and publish what was heard, up to one snapshot."""
+        self._give_way()
         destination = self._watch.open_destination()
         with destination.alone(COMMAND, self._say):
             if not audit or self._pending.says_something:
                 self._publish(destination)
             if audit:
                 self._audit(destination)
-        self._pause = FIRST_PAUSE
+        self._pause, self._ended_at = FIRST_PAUSE, time.monotonic()
+
+    def _give_way(self) -> None:
+        """Leave the lock free for a moment now and then, for whoever waits for it."""
+        now = time.monotonic()
+        if now - self._ended_at < GAP and now - self._free_at > FREE_EVERY:
+            self._watch.stop.wait(GAP)
+        if time.monotonic() - self._ended_at >= GAP:
+            self._free_at = time.monotonic()
 
     def _catch_up(self) -> None:
         """Hear everything that the snapshot shows, and put the rest aside."""

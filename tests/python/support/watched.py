@@ -17,6 +17,7 @@ from loader import LoadError, Options
 from loader.destinations import Destination
 from loader.verify import verify
 from support.clone import REPO
+from support.one_run import own
 from tools.servers import Server
 
 # Seconds within which raw tables must be as the source.
@@ -225,6 +226,61 @@ def write(server: Server, database: str, seed: int, rounds: int, writers: int = 
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def rounds(server: Server, tables: str, target: Any, folder: Path, number: int, events: int) -> str:
+    """Events and pauses; after each pause raw must be as the source. Returns what was said."""
+    name = own("shop")
+    url = server.create_database(name)
+    server.execute(tables, name)
+    watched = Watched(url, target.arguments, target.environment, folder / "log")
+    with ended(watched):
+        # The first load runs while the shop is busy.
+        watched.start("--every", "1s")
+        shaper = Writer(server, name, 7)
+        for n in range(number):
+            write(server, name, n + 2, events)
+            if n % 2:
+                for _ in range(3):
+                    shaper.event(shaping=True)
+                    shaper.event()
+            settled(watched, target.opened)
+        code, seconds = watched.end()
+    assert (code, seconds < 5) == (0, True)
+    assert "fault" not in watched.said
+    assert "Traceback" not in watched.said
+    return watched.said
+
+
+def killed(server: Server, tables: str, target: Any, folder: Path, kills: int) -> None:
+    """Kill the watcher at random while the shop is busy; raw is as the source afterwards."""
+    name, choose = own("shop"), random.Random(3)
+    url = server.create_database(name)
+    server.execute(tables, name)
+    watched = Watched(url, target.arguments, target.environment, folder / "log")
+    done = threading.Event()
+
+    def work() -> None:
+        writer = Writer(server, name, 5)
+        while not done.is_set():
+            writer.event()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    with ended(watched):
+        try:
+            for _ in range(kills):
+                watched.start("--every", "1s")
+                time.sleep(choose.uniform(0.3, 4.0))
+                assert watched.alive, watched.said
+                watched.kill()
+        finally:
+            done.set()
+            thread.join()
+        watched.start("--every", "1s")
+        settled(watched, target.opened)
+    assert "fault" not in watched.said
+    assert watched.said.count("all tables are compared") <= 2, watched.said
 
 
 class Watched:
