@@ -98,7 +98,7 @@ def attach(
                     f"The warehouse {place} is open in another program"
                     f"{_holder(str(error))}: close it there and run the load again."
                 ) from None
-            time.sleep(0.2)
+            time.sleep(0.02)
 
 
 def _holder(message: str) -> str:

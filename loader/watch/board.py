@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,9 @@ class Board(Protocol):
     def remove(self) -> None:
         """Forget it."""
 
+    def copy(self) -> None:
+        """Give readers a new copy of the warehouse. Raises UsageError where none is needed."""
+
 
 def board_of(destination: Destination) -> Board:
     """Raises UsageError for a warehouse that cannot be watched into."""
@@ -52,7 +56,8 @@ class FileBoard:
     """A file beside the one of DuckDB, which only one process can open."""
 
     def __init__(self, warehouse: Path) -> None:
-        file = warehouse.resolve()
+        self._warehouse = file = warehouse.resolve()
+        self._log_of_changes = file.with_name(f"{file.name}.wal")
         self._file = file.with_name(f"{file.name}.watch.json")
         self._lock = file.with_name(f"{file.name}.watch.lock")
 
@@ -77,6 +82,19 @@ class FileBoard:
 
     def remove(self) -> None:
         self._file.unlink(missing_ok=True)
+
+    def copy(self) -> None:
+        """Of the same name in a folder beside it: views name the file that they are in."""
+        if self._log_of_changes.exists() or not self._warehouse.exists():
+            return  # what is not yet in the file itself would be missing
+        folder = self._warehouse.with_name(f"{self._warehouse.name}.readers")
+        try:
+            folder.mkdir(exist_ok=True)
+            new = folder / f"{self._warehouse.name}.new"
+            shutil.copyfile(self._warehouse, new)
+            new.replace(folder / self._warehouse.name)
+        except OSError as error:
+            raise LoadError(f"The copy in {folder} cannot be written: {error.strerror}.") from None
 
 
 class TableBoard:
@@ -125,3 +143,6 @@ class TableBoard:
     def remove(self) -> None:
         with contextlib.suppress(psycopg.Error):
             self._ask(f"drop table if exists {self._table}")
+
+    def copy(self) -> None:
+        raise UsageError("--copy is for DuckDB: everybody can read PostgreSQL while it is written.")

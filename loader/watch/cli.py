@@ -24,7 +24,7 @@ from ..lock import BUSY, holding
 from ..part import place_of
 from ..sources import MODULES
 from ..urls import parse_url, with_password
-from .board import Board, board_of
+from .board import Board, TableBoard, board_of
 from .log import Log
 from .poll import PollLog
 from .status import Figures, is_alive, shown
@@ -76,7 +76,10 @@ def _watch(url: str, given: argparse.Namespace, config: Config, board: Board, sa
         say,
         audit=seconds_of(given.audit),
         every=seconds_of(given.every),
+        copy=seconds_of(given.copy),
     )
+    if watch.copy and isinstance(board, TableBoard):
+        board.copy()
     _end_on_signals(watch.stop)
     Watcher(watch, log, board, figures).run()
     say("watch: stopped; what was published is whole, and the next watch reads on from there.")
@@ -201,6 +204,12 @@ def _parser() -> argparse.ArgumentParser:
         default="15m",
         metavar="TIME",
         help="how often all tables are compared beside the log; 0 for never [15m]",
+    )
+    how.add_argument(
+        "--copy",
+        default="0",
+        metavar="TIME",
+        help="how often readers get a copy of the DuckDB file, in a folder beside it [never]",
     )
     how.add_argument("--json", action="store_true", help="status as JSON")
     parser.set_defaults(mode=None, policy=None, full_refresh=False, strict=False)

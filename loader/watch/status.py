@@ -1,5 +1,6 @@
 """How a watch is: its figures, and how a person reads them."""
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -56,7 +57,7 @@ class Figures:
         """All figures; the lag is how long the oldest change waits that is not published."""
         waiting = [heard.at for heard in (pending, *rest) if heard.says_something and heard.at]
         lag = max(0.0, round(time.time() - min(waiting), 1)) if waiting else 0.0
-        return {"at": now(), **vars(self), "lag_seconds": lag}
+        return {"at": now(), "process": os.getpid(), **vars(self), "lag_seconds": lag}
 
 
 def now() -> str:

@@ -55,6 +55,8 @@ class Watch:
     audit: float = 900.0
     # Seconds between two comparisons of what no log tells.
     every: float = 10.0
+    # Seconds between two copies for readers; 0 for none.
+    copy: float = 0.0
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -76,6 +78,7 @@ class Watcher:
         self._saved_at = self._audited_at = self._told_at = 0.0
         self._looked_at = self._compared_at = 0.0
         self._ended_at = self._free_at = 0.0
+        self._copied_at, self._copied_batches = 0.0, 0
         self._pause, self._last_error, self._warned = FIRST_PAUSE, "", dict[str, float]()
 
     def run(self) -> None:
@@ -199,6 +202,9 @@ class Watcher:
         elif now - self._saved_at > IDLE_SAVE and idle_place != self._published:
             self._batch()
         self._look(now)
+        if self._watch.copy and self._copied_batches != self.figures.batches:
+            with self._watch.open_destination().alone(COMMAND, self._say):
+                self._copy()
         if now - self._told_at > STATUS_EVERY:
             self._tell()
 
@@ -226,7 +232,15 @@ class Watcher:
                 self._publish(destination)
             if audit:
                 self._audit(destination)
+            self._copy()
         self._pause, self._ended_at = FIRST_PAUSE, time.monotonic()
+
+    def _copy(self) -> None:
+        """Give readers a new copy, where one is wanted and something has changed."""
+        due = self._watch.copy and time.monotonic() - self._copied_at > self._watch.copy
+        if due and self._copied_batches != self.figures.batches:
+            self._board.copy()
+            self._copied_at, self._copied_batches = time.monotonic(), self.figures.batches
 
     def _give_way(self) -> None:
         """Leave the lock free for a moment now and then, for whoever waits for it."""

@@ -82,6 +82,14 @@ ELSEWHERE = {
     "PGSSLMODE=verify-full PGSSLROOTCERT=/etc/ssl/dwh-ca.pem python -m loader --target postgres": (
         "test_loader_cli.py::test_tls_to_a_postgres_source_and_warehouse"
     ),
+    **dict.fromkeys(
+        (
+            "make watch SOURCE=mysql://watcher:secret@shop.example/classicmodels TARGET=postgres",
+            "make watch WATCH=status",
+            "make watch WATCH=unwatch",
+        ),
+        "test_watch.py::test_make_watches",
+    ),
     "python -m tools.redshift_smoke": "test_redshift_smoke.py::test_the_smoke_script",
     "python -m tools.redshift_smoke copy lock": "test_redshift_smoke.py::test_the_smoke_script",
 }

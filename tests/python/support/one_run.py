@@ -54,6 +54,8 @@ SECONDS = {
     "test_loader_changes": 70,
     "test_history": 60,
     "test_loader_crashes": 60,
+    "test_watch": 90,
+    "test_watch_rounds": 240,
     "test_real_input": 60,
     "test_report": 50,
     "test_build_faults": 50,

@@ -26,6 +26,7 @@ MADE = {
     *("marts.duckdb", "warehouse.duckdb.loading", "logs/dbt.log", "ca.pem", "pg_hba.conf"),
     *(f"warehouse.duckdb.{what}/warehouse.duckdb" for what in ("building", "failed")),
     *("target/", "target/build.json", "target/compiled/", "target/screenshots/", "target/site/"),
+    "warehouse.duckdb.readers/",
     "target/own-duckdb-1a2b3c4d/site/",
     *(
         "target/site/report.html",
