@@ -36,7 +36,7 @@ class Heard:
     reshaped: bool = False
     # All tables are compared, and why.
     everything: str = ""
-    # Seconds since the epoch, by the source's clock.
+    # When the oldest of them was committed: seconds since the epoch, by the source's clock.
     at: float = 0.0
     # The transaction's number, where a snapshot says which of them it shows.
     xid: int | None = None
@@ -77,7 +77,7 @@ class Heard:
                     self.whole(table, f"more than {MOST_KEYS:,} of its rows changed at once")
         self.reshaped |= later.reshaped
         self.everything = self.everything or later.everything
-        self.place, self.at = later.place or self.place, later.at or self.at
+        self.place, self.at = later.place or self.place, self.at or later.at
 
 
 class Channel:

@@ -9,7 +9,7 @@ from ..errors import LoadError
 from ..schema import Table
 from ..sources import Source, open_source
 from ..sources.mysql import MySQLSource
-from ..urls import SourceUrl, parse_url
+from ..urls import parse_url
 from . import binlog
 from .binlog import Binlog, Event, query_of
 from .binlog_rows import Image, TableMap, images, number_of, table_of
@@ -48,6 +48,7 @@ def why_not(url_text: str) -> str:
         if "mariadb" not in version.lower():
             return "a MySQL server does not say which place of its log a snapshot shows"
         place = source.log_position() if on else None
+        unlogged = _is_left_out(source, url.database)
     finally:
         source.close()
     if place is None:
@@ -56,6 +57,8 @@ def why_not(url_text: str) -> str:
         return f"the server's binlog_format is {form}: set global binlog_format = 'ROW'"
     if image != "FULL":
         return f"the server's binlog_row_image is {image}: set global binlog_row_image = 'FULL'"
+    if unlogged:
+        return "the server's binlog_do_db or binlog_ignore_db leaves the database out of its log"
     log = Binlog(url, *place)
     try:
         next(iter(log.events()), None)
@@ -73,15 +76,26 @@ def why_not(url_text: str) -> str:
     return ""
 
 
+def _is_left_out(source: MySQLSource, database: str) -> bool:
+    """Whether the server is known to log nothing of a database; not every user may ask."""
+    try:
+        ((_, _, only, without, *_),) = source.rows("show master status")
+    except (LoadError, ValueError):
+        return False
+    return (bool(only) and database not in only.split(",")) or database in without.split(",")
+
+
 class MySQLLog(Log):
     """`places` in this log are those of its files."""
 
     def __init__(self, url_text: str) -> None:
-        self._text, self._url = url_text, parse_url(url_text)
+        self._text, self.url = url_text, parse_url(url_text)
         self.channel = Channel()
         self._binlog: Binlog | None = None
-        self._shapes: dict[tuple[str, str], Shape] = {}
+        self.shapes: dict[tuple[str, str], Shape] = {}
         self._snapshot: Place = ()
+        # The place as of which the tables are known.
+        self.learned: Place = ()
         self._heard: Place | None = None
 
     def start(self, saved: Any) -> None:
@@ -92,8 +106,8 @@ class MySQLLog(Log):
             number, place = self._snapshot
             saved = [number, place, self._file, place, "", 0]
         self.channel = Channel()
-        self._binlog = Binlog(self._url, saved[2], saved[START] if saved[MARK] else saved[1])
-        reader = Reader(self._url, self._binlog, self.channel, self._shapes, tuple(saved))
+        self._binlog = Binlog(self.url, saved[2], saved[START] if saved[MARK] else saved[1])
+        reader = Reader(self, self._binlog, tuple(saved))
         threading.Thread(target=reader.run, daemon=True).start()
 
     def snapshot(self) -> Source:
@@ -115,14 +129,15 @@ class MySQLLog(Log):
 
     def learn(self, source: Source, tables: Sequence[Table]) -> None:
         assert isinstance(source, MySQLSource)
-        shapes = read_shapes(source.rows, tables, self._url.database)
+        shapes = read_shapes(source.rows, tables, self.url.database)
+        self.learned = self._snapshot
         # The thread looks only into the dictionary that it was given.
-        self._shapes |= shapes
-        for gone in self._shapes.keys() - shapes.keys():
-            del self._shapes[gone]
+        self.shapes |= shapes
+        for gone in self.shapes.keys() - shapes.keys():
+            del self.shapes[gone]
 
     def key_columns(self) -> Mapping[str, tuple[str, ...]]:
-        return {shape.raw_name: shape.key for shape in self._shapes.values() if shape.raw_name}
+        return {shape.raw_name: shape.key for shape in self.shapes.values() if shape.raw_name}
 
     def confirm(self, place: Place) -> None:
         """A server keeps its log for as long as it is set to, whoever reads it."""
@@ -139,22 +154,24 @@ class MySQLLog(Log):
             self._binlog.close()
 
     def unheard(self) -> dict[str, str]:
-        return {s.raw_name: s.why for s in self._shapes.values() if s.why and s.raw_name}
+        return {
+            s.raw_name: s.why
+            for s in self.shapes.values()
+            if s.why and s.raw_name and not s.is_silent
+        }
+
+    def silent(self) -> dict[str, str]:
+        return {s.raw_name: s.why for s in self.shapes.values() if s.is_silent}
 
 
 class Reader:
     """Turns events into what was heard, in a thread."""
 
-    def __init__(
-        self,
-        url: SourceUrl,
-        log: Binlog,
-        channel: Channel,
-        shapes: dict[tuple[str, str], Shape],
-        saved: tuple[Any, ...],
-    ) -> None:
-        self._url, self._log, self._channel = url, log, channel
-        self._shapes, self._saved = shapes, saved
+    def __init__(self, owner: MySQLLog, log: Binlog, saved: tuple[Any, ...]) -> None:
+        self._owner, self._log, self._saved = owner, log, saved
+        self._url, self._channel, self._shapes = owner.url, owner.channel, owner.shapes
+        # By raw table, where its columns changed: rows after that fit to what is learned later.
+        self._changed: dict[str, Place] = {}
         self._maps: dict[int, TableMap] = {}
         # Changes of transactions that were prepared and not yet committed.
         self._prepared: dict[str, Heard] = {}
@@ -201,7 +218,7 @@ class Reader:
         elif kind in binlog.ROWS:
             self._rows(event)
         elif kind in (binlog.QUERY, binlog.QUERY_COMPRESSED):
-            ends = self._statement(*query_of(event)) or ends
+            ends = self._statement(event, *query_of(event)) or ends
         elif kind == binlog.XID:
             ends = True
         elif kind == binlog.XA_PREPARE:
@@ -239,7 +256,7 @@ class Reader:
         self._heard = Heard()
         return self._channel.put(heard)
 
-    def _statement(self, database: str, text: str) -> bool:
+    def _statement(self, event: Event, database: str, text: str) -> bool:
         """What a statement changed; whether it ends its transaction."""
         while found := COMMENT.match(text):
             text = text[found.end() :]
@@ -269,6 +286,7 @@ class Reader:
             said = " ".join(text.split()[:2]).lower()
             for raw_name in named:
                 self._heard.whole(raw_name, f"the source ran {said}")
+                self._changed[raw_name] = (number_of_file(event.file), event.end)
         else:
             self._heard.everything = STATEMENT
         return False
@@ -302,6 +320,10 @@ class Reader:
             return
         if not shape.key:
             self._heard.whole(shape.raw_name, shape.why)
+            return
+        if self._changed.get(shape.raw_name, ()) > self._owner.learned:
+            self._heard.whole(shape.raw_name, "its columns have just changed")
+            self._children(shape.after_update, shape)
             return
         if self._heard.tables.get(shape.raw_name, {}) is None and not shape.after_update:
             return

@@ -13,6 +13,10 @@ select
     character_octet_length
 from information_schema.columns where table_schema = database()
 """
+VIEWS = """
+select table_name from information_schema.tables
+where table_schema = database() and table_type not in ('BASE TABLE', 'SYSTEM VERSIONED')
+"""
 # Rows that these change are not in the log.
 CASCADES = """
 select
@@ -41,6 +45,8 @@ class Shape:
     key: tuple[str, ...] = ()
     columns: tuple[KeyColumn, ...] = ()
     why: str = ""
+    # The log says nothing of it at all.
+    is_silent: bool = False
     # Raw tables whose rows change with a row of this one that is deleted, or whose key changes.
     after_delete: set[str] = field(default_factory=set)
     after_update: set[str] = field(default_factory=set)
@@ -57,6 +63,10 @@ def read_shapes(rows: Rows, tables: Sequence[Table], database: str) -> dict[tupl
         )
         columns.setdefault(name, {})[column] = found
     shapes = {(database, table.name): _shape(table, columns[table.name]) for table in tables}
+    for (name,) in rows(VIEWS):
+        if (database, name) in shapes:
+            shapes[database, name].is_silent = True
+            shapes[database, name].why = "it is a view"
     raw_names = {table.name: table.raw_name for table in tables}
     cascades = rows(CASCADES)
     for schema, parent, child, on_delete, on_update, referenced in cascades:

@@ -8,7 +8,7 @@ from ..sources.postgres import PostgresSource
 
 # By table, its columns of the key that the log has with each change: those of its replica identity.
 IDENTITIES = """
-select c.relname, c.relkind::text, c.relreplident::text, array(
+select c.relname, c.relpersistence::text, c.relreplident::text, array(
     select a.attname::text from pg_index as i
     inner join pg_attribute as a on a.attrelid = c.oid and a.attnum = any(i.indkey::smallint [])
     where i.indrelid = c.oid
@@ -68,10 +68,12 @@ def _shape(table: Table, identity: Sequence[object] | None) -> Shape:
     if identity is None:
         shape.why = "it is no table"
         return shape
-    _, kind, columns = identity
+    persistence, kind, columns = identity
     bases = tuple(str(table.detail[name]) for name in table.key)
     if not table.key:
         shape.why = "it has no key"
+    elif persistence != "p":
+        shape.why = "it is unlogged"
     elif any(column.hashed for column in table.key_columns):
         shape.why = "its key is hashed"
     elif kind == "n" or (kind != "f" and set(columns) != set(table.key)):  # type: ignore[call-overload]
