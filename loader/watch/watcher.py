@@ -126,8 +126,9 @@ class Watcher:
         self._last_error = str(error)
         self.figures.failed(str(error))
         self._tell()
-        self._watch.stop.wait(FIRST_PAUSE if quiet else self._pause)
-        self._pause = min(LONGEST_PAUSE, self._pause * 2)
+        self._watch.stop.wait(GAP if quiet else self._pause)
+        if not quiet:
+            self._pause = min(LONGEST_PAUSE, self._pause * 2)
 
     def _connect(self) -> None:
         """Read on from the stored position; without one, load everything first."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import time
@@ -210,6 +211,27 @@ def test_logs_that_are_lost(shop: Watching) -> None:
     shop.settle()
 
 
+def test_a_server_that_was_restored(shop: Watching) -> None:
+    """Complaint 4: its log has the same files and places as before, and other rows."""
+    server, begun = shop.server, shop.server.folder / "data"
+    server.stop()
+    shutil.copytree(begun, begun.with_name("backup"))
+    server.start()
+    shop.begin()
+    shop.run("insert into t values (3, 'lost with the server')")
+    shop.settle()
+    shop.watched.end()
+    server.stop()
+    shutil.rmtree(begun)
+    begun.with_name("backup").rename(begun)
+    server.start()
+    for n in range(4, 12):
+        shop.run(f"insert into t values ({n}, 'other history')")
+    shop.watched.start()
+    shop.watched.wait_for("goes on from now")
+    shop.settle()
+
+
 def test_a_row_that_goes_back_is_seen_by_the_next_load(shop: Watching) -> None:
     shop.run("insert into t select seq, 'old' from seq_3_to_9000")
     load(shop.url, shop.target.opened(), Options())
@@ -372,7 +394,7 @@ def test_make_watches(tmp_path: Path) -> None:
             text=True,
         )
 
-    watching = make("WATCH=--every 1s")
+    watching = make("WATCH=--every 60s")
     deadline = time.monotonic() + 60
     while make("WATCH=status").communicate()[0].find("batches     1 ") < 0:
         assert time.monotonic() < deadline and watching.poll() is None
