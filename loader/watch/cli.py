@@ -74,7 +74,8 @@ def _watch(url: str, given: argparse.Namespace, config: Config, board: Board, sa
         lambda: destination_of(given, config),
         options,
         say,
-        audit=seconds_of(given.audit),
+        # Without a log, each comparison is one of all tables.
+        audit=0.0 if mode == "poll" else seconds_of(given.audit),
         every=seconds_of(given.every),
         copy=seconds_of(given.copy),
     )

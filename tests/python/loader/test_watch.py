@@ -89,7 +89,7 @@ def test_random_rounds_of_mariadb(
 ) -> None:
     said = rounds(logging_mariadb, MARIADB_TABLES, into_duckdb, tmp_path, 2, 10)
     assert "(cascade)" in said
-    assert len(into_duckdb.ask(KEYS)) > 3
+    assert len(into_duckdb.ask(KEYS)) > 1
 
 
 @pytest.mark.long
@@ -97,7 +97,7 @@ def test_random_rounds_of_postgres(
     logging_postgres: PostgresServer, into_postgres: Any, tmp_path: Path
 ) -> None:
     rounds(logging_postgres, POSTGRES_TABLES, into_postgres, tmp_path, 2, 10)
-    assert len(into_postgres.ask(KEYS)) > 3
+    assert len(into_postgres.ask(KEYS)) > 1
 
 
 DIFFICULT = {
@@ -284,11 +284,11 @@ def test_without_the_right_or_a_log_it_polls(
         connection.execute("create table t (id integer primary key, v text)")
     shop.watched.url = f"sqlite:///{tmp_path / 'shop.sqlite'}"
     with ended(shop.watched):
-        shop.watched.start("--every", "0.5s")
+        shop.watched.start("--every", "0.5s", "--audit", "0.2s")
         shop.watched.wait_for("poll: compares all tables every 0.5 s, because: a file has no log")
         with sqlite3.connect(tmp_path / "shop.sqlite") as connection:
             connection.execute("insert into t values (1, 'polled')")
-        shop.settle()
+        assert "fault" not in shop.settle()
 
 
 def test_rights_are_asked_for(

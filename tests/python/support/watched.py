@@ -236,7 +236,7 @@ def rounds(server: Server, tables: str, target: Any, folder: Path, number: int, 
     watched = Watched(url, target.arguments, target.environment, folder / "log")
     with ended(watched):
         # The first load runs while the shop is busy.
-        watched.start("--every", "1s")
+        watched.start("--every", "1s", "--audit", "3s")
         shaper = Writer(server, name, 7)
         for n in range(number):
             write(server, name, n + 2, events)
