@@ -129,12 +129,14 @@ def test_a_new_table_is_vacuumed_and_one_that_is_there_is_not(
     count = "select vacuum_count from pg_stat_user_tables where relname = 'vacuumed'"
     rows = "{{ 3 if is_incremental() else 2 }}"
     model.write_text(f"{hook} select id from public.lots where id <= {rows}", "utf-8")
+    project.forget()
     for outcome in ("ANALYZE", "1 rows written"):
         said = project.dbt(warehouse, "run", "--select", "vacuumed").messages["vacuumed"]
         assert said == outcome
         assert warehouse.query(count) == [(1,)]
     model.unlink()
     model.with_suffix(".yml").unlink()
+    project.forget()
 
 
 def test_the_query_of_a_data_test_is_not_compiled_and_has_its_memory(
