@@ -229,10 +229,7 @@ class Watcher:
         self._give_way()
         destination = self._watch.open_destination()
         with destination.alone(COMMAND, self._say):
-            if not audit or self._pending.says_something:
-                self._publish(destination)
-            if audit:
-                self._audit(destination)
+            self._publish(destination, audit=audit)
             self._copy()
         self._pause, self._ended_at = FIRST_PAUSE, time.monotonic()
 
@@ -281,35 +278,47 @@ class Watcher:
                     " has."
                 )
 
-    def _publish(self, destination: Destination, *, everything: bool = False) -> LoadResult:
+    def _publish(self, destination: Destination, *, audit: bool = False) -> None:
         """Take a snapshot, hear what it shows, read that and publish it with its place.
 
-        The caller has the lock: else an older state could follow a newer one.
+        The caller has the lock: else an older state could follow a newer one. `audit`: then compare
+        all tables with the same snapshot, in which nothing is left that was not heard of.
         """
         started = time.monotonic()
         source = self._log.snapshot()
+        result = found = None
         try:
             self._catch_up()
             self._pending.add(self._log.reshaped(source))
             if self._pending.reshaped:
                 self._learn(source)
-            part = self._part(source, everything=everything)
-            result = load(self._watch.source_url, destination, self._watch.options, part=part)
+            if not audit or self._pending.says_something:
+                result = self._load(source, destination)
+            if audit:
+                found = self._load(source, destination, everything=True)
         finally:
             source.close()
         done, self._pending = self._pending, Heard(place=self._pending.place)
-        self._keyed |= {entry.table.raw_name: entry.keyed for entry in result.tables}
         self._published, self._saved_at, self._forget = done.place, time.monotonic(), False
         if done.place is not None:
             self._log.confirm(done.place)
-        for warning in result.warnings:
-            self._once(f"watch: {warning}")
-        if done.everything and done.everything != POLLED:
+        if result is not None and done.everything and done.everything != POLLED:
             rows = sum(entry.changes.live for entry in result.tables)
             self._say(f"watch: {len(result.tables)} tables with {rows:,} rows are as the source")
-        if done.says_something:
+        if result is not None and done.says_something:
             self.figures.batch(result, done, time.monotonic() - started)
+        if found is not None:
+            self._judge(found)
         self._tell()
+
+    def _load(
+        self, source: Source, destination: Destination, *, everything: bool = False
+    ) -> LoadResult:
+        part = self._part(source, everything=everything)
+        result = load(self._watch.source_url, destination, self._watch.options, part=part)
+        self._keyed |= {entry.table.raw_name: entry.keyed for entry in result.tables}
+        for warning in result.warnings:
+            self._once(f"watch: {warning}")
         return result
 
     def _part(self, source: Source, *, everything: bool) -> Part:
@@ -321,7 +330,7 @@ class Watcher:
         }
         if everything or pending.everything:
             tables = None
-        if pending.everything and pending.everything != POLLED:
+        if pending.everything and not everything and pending.everything != POLLED:
             self._say(f"watch: all tables are compared: {pending.everything}")
         else:
             for table, why in pending.reasons.items():
@@ -333,27 +342,22 @@ class Watcher:
 
         return Part(source, self._place_name, tables, self._log.key_columns(), position)
 
-    def _audit(self, destination: Destination) -> None:
-        """Compare all tables: more differences than were heard of are a fault of the watching."""
+    def _judge(self, found: LoadResult) -> None:
+        """What an audit found: a difference is a fault of the watching."""
         self._audited_at = time.monotonic()
-        told = self._pending
-        result = self._publish(destination, everything=True)
         faults = []
-        for entry in result.tables:
+        for entry in found.tables:
             name, changes = entry.table.raw_name, entry.changes
-            found = changes.inserted + changes.updated + changes.deleted
-            heard = told.tables.get(name, {})
-            # What is compared now and then anyway may have changed since.
-            is_known = told.everything or entry.is_new or name in self._log.silent()
-            if not is_known and heard is not None and found > len(heard):
-                faults.append(f"{name} ({found - len(heard)} rows)")
+            rows = changes.inserted + changes.updated + changes.deleted
+            # What no log tells of may have changed since it was compared.
+            if rows and name not in self._log.silent():
+                faults.append(f"{name} ({rows} rows)")
         self.figures.audited(faults)
         if faults:
             self._say(
                 f"watch: the audit found differences, and mended them: {', '.join(faults)}. This is"
                 " a fault of the watching: the log did not lead to these rows."
             )
-        self._tell()
 
     def _once(self, text: str) -> None:
         """Say it, unless it was said a moment ago."""
