@@ -41,7 +41,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     "new versions of employees, payments": (PAYMENTS, EMPLOYEE_VERSIONS, ""),
     "a version that is newer under its key": (
         CHANGED,
-        "    or known._loaded_at < {{ new }}._loaded_at\n",
+        "    or known._loaded_at {{ is_before }} {{ new }}._loaded_at\n",
         "",
     ),
     "versions of the newest load": (NEW, "'_loaded_at >= ' ~ since", "'_loaded_at > ' ~ since"),
