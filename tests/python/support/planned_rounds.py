@@ -108,6 +108,23 @@ def the_office_changes(story: Story) -> list[str]:
     return [f"{OFFICE}, the office of {REPRESENTATIVE}, is of another territory"]
 
 
+def a_version_is_left_halfway(story: Story) -> list[str]:
+    """Facts have the old price of a product's version, which gets the new one under its key."""
+    shop = story.shop
+    product, line = shop.run(
+        'select "productCode", "productLine" from products where "productCode" in'
+        ' (select "productCode" from orderdetails where "orderNumber" = ?) order by 1 limit 1',
+        ORDER,
+    )[0]
+    shop.run('update products set "MSRP" = 77.77 where "productCode" = ?', product)
+    described = 'update productlines set "textDescription" = ? where "productLine" = ?'
+    shop.run(described, "Described anew", line)
+    story.load()
+    story.build_part(["productlines"])
+    story.build_facts()
+    return [f"the line of {product} is snapshot before its price"]
+
+
 PLANNED: Sequence[Callable[[Story], list[str]]] = (
     columns_change_and_somebody_is_awaited,
     somebody_comes_and_others_go,
@@ -116,6 +133,7 @@ PLANNED: Sequence[Callable[[Story], list[str]]] = (
     the_manager_changes,
     only_chance,
     the_office_changes,
+    a_version_is_left_halfway,
 )
 
 
