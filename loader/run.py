@@ -140,7 +140,7 @@ def load(
             for entry in result.tables:
                 _stage(entry, reading, source, destination, stamp, progress, options)
         source.close()
-        result.warnings = [*source.warnings, *destination.warnings]
+        result.warnings = list(source.warnings)
         result.left_out = source.left_out
         if options.strict and result.issue_count:
             raise LoadError(_strict_message(result))
@@ -149,6 +149,7 @@ def load(
         most = options.max_delete_share if part is None or part.tables is None else 1.0
         for entry in result.tables:
             _publish(entry, destination, stamp, replace(options, max_delete_share=most), result)
+        result.warnings += destination.warnings
         save_position(destination, part, result, source.url)
         result.finished_at = _now()
         is_run = part is None or result.tables or result.schema_changes or result.gone

@@ -157,7 +157,8 @@ class Changes:
     have other rows. On a `new_day` what depends on the day has to be built. `tests` depend on the
     date. `other_issues`: the load could not store other values than the one before.
     `tested_through`: of large tables, rows loaded after that are tested; empty for all. Tests that
-    `warned` before look at all rows, to warn again of what is still there.
+    `warned` before look at all rows, to warn again of what is still there; on another date also
+    those that rows were accepted for.
     """
 
     since: GreenBuild | None = None
@@ -211,6 +212,8 @@ def changes_since(warehouse: Warehouse, now: Inputs, asked: Wanted) -> Changes:
         if before.built_on != now.built_on:
             seeds = schema_name(warehouse.schema, "seeds")
             accepted = {str(row[0]) for row in ask(f"select test_name from {seeds}.accepted_rows")}
+            # An entry that has ended since leaves a row to be found that no load has touched.
+            whole = _with(whole, warned=whole.warned | accepted)
         lost = [_issues(ask, batch) for batch in (before.batch_id, load.batch_id)]
     if why:
         return _with(whole, why=why)

@@ -9,6 +9,7 @@ from datetime import date
 
 from loader.config import Config, find_config
 from pipeline.changes import Wanted, wanted
+from pipeline.postgres_session import refuse_bad_memory
 from pipeline.project import raw_schema
 
 
@@ -55,4 +56,5 @@ def given_settings() -> Settings:
     """
     settings = Settings(find_config(), given_day(), wanted())
     refuse_other_schema(settings.config)
+    refuse_bad_memory(BuildError)
     return settings

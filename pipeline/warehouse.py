@@ -264,8 +264,12 @@ class Postgres(Warehouse):
         import psycopg
 
         connection = psycopg.connect(**self.connection, connect_timeout=10, autocommit=True)
-        for setting in session_settings(self.kind):
-            connection.execute(setting.encode())
+        try:
+            for setting in session_settings(self.kind):
+                connection.execute(setting.encode())
+        except psycopg.Error:
+            connection.close()
+            raise
         connection.autocommit = False
         return connection
 

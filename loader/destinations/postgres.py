@@ -34,7 +34,7 @@ from ..lock import holding
 from ..schema import BIGINT, INTEGER, MAX_DECIMAL_DIGITS, SMALLINT, Column, Kind, Table, Type
 from ..wire import NULL, Block, CalculatedTally, Tally, has_escapes
 from .base import Changes, KeyFault, Rows, Stamp, Within
-from .postgres_indexes import known_indexes, missing_indexes
+from .postgres_indexes import make_indexes, missing_indexes
 from .postgres_lines import MOST_ARGUMENTS, field_sql, line_sql, widest_row
 from .postgres_lock import SessionLock
 from .postgres_views import views_aside
@@ -275,11 +275,14 @@ class PostgresDestination(SqlDestination):
         return changes
 
     def _make_indexes(self, table: Table, changed: int, rows: int) -> None:
-        name = self._name(table.raw_name)
+        name, held = self._name(table.raw_name), self.columns(table.raw_name) or {}
+        key = [column.raw_name for column in table.key_columns]
         with self._doing(f"indexing the table {table.raw_name}"):
-            known = self._rows(known_indexes(name))
-            for statement in missing_indexes(name, table, known, changed, rows):
-                self._run(statement)
+            statements = missing_indexes(self._open(), name, key, held, changed, rows)
+            self.warnings += [
+                f"{table.raw_name} got no index, so builds take longer: {why}."
+                for why in make_indexes(self._open(), statements)
+            ]
 
     def commit(self, records: Sequence[Record]) -> None:
         """Write the audit and commit; afterwards refresh the planner's statistics."""

@@ -37,10 +37,11 @@ tested. Nothing: all rows are tested. -#}
 
 {#- By name, because no database carries a subquery into the joins of a view. Nothing: too many. -#}
 {% macro is_one_of(column, query, most=5000) -%}
-    {%- set values = run_query(query ~ ' limit ' ~ most).rows | map('first') | reject('none') | list -%}
+    {%- set rows = run_query(query ~ ' limit ' ~ most).rows -%}
+    {%- set values = rows | map('first') | reject('none') | list -%}
     {{ return(
-        '1 = 0' if not values
-        else '' if values | length == most
+        '' if rows | length == most
+        else '1 = 0' if not values
         else column ~ " in ('" ~ values | map('string') | map('replace', "'", "''") | join("', '") ~ "')"
     ) }}
 {%- endmacro %}

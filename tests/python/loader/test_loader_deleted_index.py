@@ -102,3 +102,29 @@ def test_a_large_table_that_changes_has_indexes_of_its_loads_and_its_key(
     assert loaded() == indexed
     postgres.execute("delete from lines where k = 0", source)
     assert loaded() == indexed
+
+
+def test_a_load_that_may_make_no_index_says_so_and_loads(postgres: PostgresServer) -> None:
+    source, target, role = own("no_index_source"), own("no_index_target"), own("no_owner")
+    url = postgres.create_database(source)
+    postgres.create_database(target)
+    lines = f"select n, 'v' from generate_series(1, {MANY_ROWS}) as n"
+    postgres.execute(
+        f"create table lines (k integer primary key, v text); insert into lines {lines}", source
+    )
+    options = psycopg.conninfo.conninfo_to_dict(postgres.url(target))
+    owner = {name: str(value) for name, value in options.items()}
+    load(url, PostgresDestination("raw_classicmodels", **owner))
+    postgres.execute(f"create role {role} login password 'p'")
+    postgres.execute(
+        f"grant all on schema raw_classicmodels to {role};"
+        f" grant all on all tables in schema raw_classicmodels to {role};",
+        target,
+    )
+    postgres.execute("update lines set v = 'w' where k = 1", source)
+    other = PostgresDestination("raw_classicmodels", **{**owner, "user": role, "password": "p"})
+    result = load(url, other)
+    no_index = "lines got no index, so builds take longer: must be owner of table lines."
+    assert result.warnings.count(no_index) == 2
+    changed = "select count(*) from raw_classicmodels.lines where v = 'w'"
+    assert postgres.execute(changed, target) == [(1,)]

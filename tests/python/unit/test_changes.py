@@ -145,6 +145,18 @@ def test_another_day_and_another_date(shop: Shop) -> None:
     assert found.tests == {"odd"} and not found.new_day and not found.is_nothing
 
 
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_test_that_rows_were_accepted_for_looks_at_all_rows_on_another_date(
+    everything: bool, shop: Shop
+) -> None:
+    with duckdb.connect(shop.warehouse.place) as file:
+        file.execute("update seeds.accepted_rows set test_name = 'accepting'")
+    another = Inputs("code", "2026-11-20", "2026-11-21")
+    asked = Wanted("new", everything=everything)
+    assert shop.found(another, asked).warned == {"odd", "accepting"}
+    assert shop.found(asked=asked).warned == {"odd"}
+
+
 def test_values_that_were_lost_are_a_change(shop: Shop) -> None:
     with duckdb.connect(shop.warehouse.place) as file:
         file.execute(
