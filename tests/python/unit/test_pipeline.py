@@ -21,6 +21,7 @@ from loader.destinations import open_destination
 from pipeline.dbt_runner import Found, Parsed, Result, read_output
 from pipeline.findings import warning_lines, written
 from pipeline.profile import read_plain_output, read_profile
+from pipeline.settings import BuildError, given_settings
 from pipeline.summary import (
     Figure,
     accepted_lines,
@@ -339,3 +340,15 @@ def test_a_view_is_counted_by_its_table_where_tests_have_passed(
     query = figures_query(["fact_orders", "orders_obt"], schemas, is_proven=is_proven)
     for name, table in (("fact_orders", "fact_orders"), ("orders_obt", counted)):
         assert f"'{name}' as name, count(*) as figure from m.{table}\n" in query
+
+
+# Else the server would refuse each query, and what is asked of the warehouse would seem not there.
+@pytest.mark.parametrize("given", ["64mb", "64", "64M", "0MB", "a lot"])
+def test_memory_that_postgresql_would_not_take_is_refused_before_the_load(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSTGRES_WORK_MEM", given)
+    with pytest.raises(BuildError, match=f"POSTGRES_WORK_MEM is a number .* not {given}."):
+        given_settings()
+    monkeypatch.setenv("POSTGRES_WORK_MEM", "64MB")
+    given_settings()
