@@ -127,17 +127,19 @@ def _columns(rows: Rows) -> Iterator[tuple[str, int, Column, dict[str, Any]]]:
     found = rows(
         "select table_name, ordinal_position, column_name, data_type, column_type, is_nullable,"
         " numeric_precision, numeric_scale, character_octet_length, datetime_precision,"
-        " character_maximum_length"
+        " character_maximum_length, character_set_name, collation_name"
         " from information_schema.columns where table_schema = database()"
         " order by table_name, ordinal_position"
     )
     for name, position, column, base, declared, nullable, *numbers in found:
-        precision, scale, octets, fraction, length = numbers
+        precision, scale, octets, fraction, length, charset, collation = numbers
         kind = type_of(base, declared, precision, scale)
         note = None
         if base == "decimal" and kind is TEXT:
             note = f"{declared} loaded as text: wider than {MAX_DECIMAL_DIGITS} digits"
         detail = {"base": base, "length": octets or 0, "fraction": fraction or 0}
+        if charset:
+            detail["text"] = (charset, collation)
         if base in GEOMETRIES:
             detail["length"] = 2**32 - 1
         yield (

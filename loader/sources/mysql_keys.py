@@ -34,7 +34,7 @@ def conditions(table: Table, keys: Sequence[Key]) -> Iterator[str]:
 
 def _among(column: Column, table: Table, fields: Sequence[bytes]) -> str:
     name = quote(column.name)
-    values = ", ".join(_literal(column, field) for field in fields)
+    values = ", ".join(_literal(column, table, field) for field in fields)
     found = f"{name} in ({values})"
     if column.type is TEXT and detail_of(table, column)["base"] in ("char", "varchar"):
         # A collation takes other texts for equal, which are other keys in the warehouse.
@@ -43,11 +43,16 @@ def _among(column: Column, table: Table, fields: Sequence[bytes]) -> str:
     return found
 
 
-def _literal(column: Column, field: bytes) -> str:
+def _literal(column: Column, table: Table, field: bytes) -> str:
     if column.type is BINARY:
         return _hex(bytes.fromhex(field.removeprefix(b"\\x5Cx").decode()))
     if column.type is TEXT:
-        return f"convert({_hex(unescape(field))} using utf8mb4)"
+        text = f"convert({_hex(unescape(field))} using utf8mb4)"
+        if found := detail_of(table, column).get("text"):
+            # In the column's own collation: the server does not compare two that differ.
+            charset, collation = found
+            text = f"convert({text} using {charset}) collate {collation}"
+        return text
     # A number in quotes would be compared as a double.
     return f"'{field.decode()}'" if column.type.kind in MOMENTS else field.decode()
 

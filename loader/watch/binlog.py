@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import random
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ class Binlog:
         self._has_sums = False
         # The newest place that was handed over.
         self.last: tuple[Any, ...] | None = None
+        # When the last event came; a heartbeat is none, as it says only that there is no more.
+        self.heard_at = time.monotonic()
         try:
             with self._connection.cursor() as cursor:
                 cursor.execute(
@@ -139,6 +142,7 @@ class Binlog:
             if kind == HEARTBEAT:
                 yield Event(self._file, end, end, at, kind, server, b"")
                 continue
+            self.heard_at = time.monotonic()
             start, self._place = self._place, max(self._place, end)
             yield Event(self._file, start, end, at, kind, server, body)
 

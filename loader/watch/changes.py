@@ -86,14 +86,20 @@ class Channel:
     def __init__(self) -> None:
         self._waiting: deque[Heard | BaseException] = deque()
         self._keys = 0
-        self._closed = False
+        self._closed = self._broken = False
         self._changed = threading.Condition()
+
+    @property
+    def has_ended(self) -> bool:
+        """Nothing comes any more: it was closed, or the thread that hears has ended."""
+        return self._closed or self._broken
 
     def put(self, heard: Heard | BaseException) -> bool:
         """Hand over; whether anybody still wants it."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._keys < MOST_WAITING)
             last = self._waiting[-1] if self._waiting else None
+            self._broken |= isinstance(heard, BaseException)
             if isinstance(heard, Heard):
                 self._keys += heard.size
                 if isinstance(last, Heard) and not last.says_something:

@@ -29,6 +29,13 @@ class Log(ABC):
         """The source in a new snapshot; `ends` and `shows` speak of the newest."""
 
     @abstractmethod
+    def heard_at(self) -> float:
+        """When the log last said something that is new, by time.monotonic()."""
+
+    def ask(self) -> None:  # noqa: B027
+        """Let the source say how far its log is, where it does not by itself."""
+
+    @abstractmethod
     def ends(self, place: Place | None) -> bool:
         """Whether everything that the snapshot shows has been heard at this place."""
 

@@ -121,6 +121,9 @@ class MySQLLog(Log):
         self._snapshot = (number_of_file(found[0]), found[1])
         return source
 
+    def heard_at(self) -> float:
+        return self._binlog.heard_at if self._binlog else 0.0
+
     def ends(self, place: Place | None) -> bool:
         return place is not None and place[:2] >= self._snapshot
 
@@ -191,8 +194,8 @@ class Reader:
         except LoadError as error:
             self._channel.put(error)
         except Exception as error:
-            # Whatever it was, the main thread must not wait for ever.
-            text = f"The log of {self._url.address} cannot be read: {error!r}"
+            # Whatever it was, the main thread must not wait for ever. Its words may be data.
+            text = f"The log of {self._url.address} cannot be read: {type(error).__name__}."
             self._channel.put(LoadError(text))
 
     def _recognise(self, event: Event) -> None:

@@ -202,15 +202,19 @@ class PostgresLog(Log):
         self._until = place_of_text(place)
         return source
 
-    def ends(self, place: Place | None) -> bool:
-        if place is not None and place[0] >= self._until:
-            return True
+    def heard_at(self) -> float:
+        return self._stream.heard_at if self._stream else 0.0
+
+    def ask(self) -> None:
         if self._stream is not None:
+            # An answer comes at once, also where it is not yet the one that is waited for.
             if time.monotonic() - self._asked < 0.002:
                 time.sleep(0.002)
             self._asked = time.monotonic()
             self._stream.ask()
-        return False
+
+    def ends(self, place: Place | None) -> bool:
+        return place is not None and place[0] >= self._until
 
     def shows(self, heard: Heard) -> bool:
         if heard.xid is None:

@@ -46,7 +46,10 @@ class Stream:
         self._relations: dict[int, Relation] = {}
         # Where the log was read; what of it is in the warehouse.
         self.read = self.confirmed = 0
+        self.heard_at = time.monotonic()
         self._waker, self._woken = socket.socketpair()
+        # A thread that waits for the channel reads no wakes: who wakes must not wait for it.
+        self._waker.setblocking(False)
         self._asks, self._stopped = False, False
 
     def begin(self, slot: str, publication: str, place: int) -> None:
@@ -96,8 +99,8 @@ class Stream:
                 LoadError(f"The connection to the log of {self._url.address} was lost: {text}.")
             )
         except Exception as error:
-            # Whatever it was, the main thread must not wait for ever.
-            text = f"The log of {self._url.address} cannot be read: {error!r}"
+            # Whatever it was, the main thread must not wait for ever. Its words may be data.
+            text = f"The log of {self._url.address} cannot be read: {type(error).__name__}."
             self._channel.put(LoadError(text))
         finally:
             self._connection.close()
@@ -106,13 +109,13 @@ class Stream:
 
     def _read(self) -> None:
         heard, inside, next_word = Heard(), False, 0.0
-        last = time.monotonic()
+        self.heard_at = time.monotonic()
         while not self._stopped:
             now = time.monotonic()
-            if now - last > DEAD:
+            if now - self.heard_at > DEAD:
                 raise psycopg.OperationalError(f"nothing was heard for {DEAD:g} s")
             if self._asks or now > next_word:
-                self._asks |= now - last > WORD_EVERY
+                self._asks |= now - self.heard_at > WORD_EVERY
                 self._say()
                 next_word = now + WORD_EVERY
             size, data = self._pgconn.get_copy_data(1)
@@ -128,7 +131,7 @@ class Stream:
                 result = self._pgconn.get_result()
                 said_ = result.error_message.decode().strip() if result else ""
                 raise psycopg.OperationalError(said_ or "the server ended it")
-            message, last = bytes(data), now
+            message, self.heard_at = bytes(data), now
             if message[:1] == b"k":
                 end, _, wants = struct.unpack_from(">QQB", message, 1)
                 if wants:
@@ -164,7 +167,10 @@ class Stream:
 
     def _hand_over(self, heard: Heard, place: int) -> bool:
         heard.place = (place, *self._identity)
-        return self._channel.put(heard)
+        goes_on = self._channel.put(heard)
+        # While it waited nothing was read: what the server said meanwhile comes now.
+        self.heard_at = time.monotonic()
+        return goes_on
 
     def _say(self) -> None:
         """What is in the warehouse; and ask, where somebody waits for it."""

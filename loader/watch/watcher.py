@@ -39,7 +39,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 GAP, FREE_EVERY = 0.25, 5.0
 # Seconds after which the same sentence is said again.
 REPEAT = 600.0
-# Seconds to wait for the log to say what a snapshot shows.
+# Seconds without anything new from the log, after which it is dead.
 PATIENCE = 60.0
 
 
@@ -109,7 +109,7 @@ class Watcher:
                 self._lost(str(error))
             except LoadError as error:
                 self._trouble(error)
-                connected = connected and "connection to the log" not in str(error)
+                connected = connected and not self._log.channel.has_ended
             except (psycopg.Error, pymysql.MySQLError, OSError) as error:
                 text = " ".join(str(error).split())
                 self._trouble(LoadError(f"The connection to the log was lost: {text}."))
@@ -251,8 +251,7 @@ class Watcher:
     def _catch_up(self) -> None:
         """Hear everything that the snapshot shows, and put the rest aside."""
         waiting, self._rest = self._rest, []
-        deadline = time.monotonic() + PATIENCE
-        place = self._pending.place
+        began, place = time.monotonic(), self._pending.place
         while True:
             while waiting:
                 heard = waiting.pop(0)
@@ -267,12 +266,18 @@ class Watcher:
                     self._rest.append(heard)
             if self._log.ends(place):
                 return
-            found = self._log.channel.get(1.0)
+            # What has come first: each question to the source costs more than a short transaction.
+            found = self._log.channel.get(0.0)
+            if found is None:
+                self._log.ask()
+                found = self._log.channel.get(1.0)
             if found is not None:
                 waiting.append(found)
             if self._watch.stop.is_set():
                 raise LoadError("The watch was stopped.")
-            if time.monotonic() > deadline:
+            # A long backlog may take its time, as long as something comes.
+            if time.monotonic() - max(began, self._log.heard_at()) > PATIENCE:
+                self._log.close()
                 raise LoadError(
                     "The connection to the log seems to be dead: it does not say what the source"
                     " has."

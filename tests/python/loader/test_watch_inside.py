@@ -1,0 +1,161 @@
+"""The watch in this process: what needs a figure that is smaller than in earnest, or a count."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from loader import Options
+from loader.destinations import Destination
+from loader.watch import binlog, watcher
+from loader.watch.binlog import Event
+from loader.watch.board import board_of
+from loader.watch.log import Log
+from loader.watch.mysql import MySQLLog, Reader
+from loader.watch.postgres import PostgresLog
+from loader.watch.postgres_stream import Stream
+from loader.watch.status import Figures
+from loader.watch.watcher import Watch, Watcher
+from support.one_run import own
+from tools.servers import MariaDBServer, PostgresServer, Server
+
+
+class Inside:
+    """A watch in a thread, and what it said."""
+
+    def __init__(self, url: str, target: Any, log: Log) -> None:
+        self.target, self.said = target, list[str]()
+        destination: Destination = target.opened()
+        self.watch = Watch(url, target.opened, Options(), self.said.append, audit=0.0)
+        figures = Figures("", "", "log", "")
+        self.watcher = Watcher(self.watch, log, board_of(destination), figures)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Until the end of the block."""
+        self.watch.stop.clear()
+        thread = threading.Thread(target=self.watcher.run, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.watch.stop.set()
+            thread.join(20)
+            assert not thread.is_alive(), self.said
+
+    def wait(self, sql: str, rows: list[Any]) -> None:
+        """Until raw says so."""
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                # Two opened at once in one process would disturb the watch.
+                with self.target.opened().alone("the test", self.said.append):
+                    found = self.target.ask(sql)
+            except Exception as error:  # a batch has the file, or the table is not there yet
+                found = [error]
+            if found == rows:
+                return
+            assert time.monotonic() < deadline, (found, self.said)
+            time.sleep(0.05)
+
+
+def shop_of(server: Server) -> tuple[str, str]:
+    """The name and address of a new shop with one table."""
+    name = own("inside")
+    url = server.create_database(name)
+    server.execute(
+        "create table t (id int primary key, v varchar(20)); insert into t values (1, 'one')", name
+    )
+    return name, url
+
+
+def test_a_backlog_may_take_longer_than_patience(
+    logging_mariadb: MariaDBServer, into_duckdb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, url = shop_of(logging_mariadb)
+    with (first := Inside(url, into_duckdb, MySQLLog(url))).running():
+        first.wait("select count(*) from raw.t", [(1,)])
+    logging_mariadb.execute(
+        "".join(f"insert into t values ({n}, 'x');" for n in range(2, 1502)), name
+    )
+    monkeypatch.setattr(watcher, "PATIENCE", 0.05)
+    with (second := Inside(url, into_duckdb, MySQLLog(url))).running():
+        second.wait("select count(*) from raw.t", [(1501,)])
+    assert "seems to be dead" not in str(second.said)
+
+
+def test_a_backlog_is_read_before_the_source_is_asked(
+    logging_postgres: PostgresServer, into_duckdb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, url = shop_of(logging_postgres)
+    with (first := Inside(url, into_duckdb, PostgresLog(url, "inside"))).running():
+        first.wait("select count(*) from raw.t", [(1,)])
+    for n in range(2, 302):
+        logging_postgres.execute(f"insert into t values ({n}, 'x')", name)
+    asked, ask = list[float](), Stream.ask
+
+    def counted(stream: Stream) -> None:
+        asked.append(time.monotonic())
+        ask(stream)
+
+    monkeypatch.setattr(Stream, "ask", counted)
+    with (second := Inside(url, into_duckdb, PostgresLog(url, "inside"))).running():
+        second.wait("select count(*) from raw.t", [(301,)])
+    assert len(asked) < 100
+    second.watcher._log.drop()  # type: ignore[attr-defined]
+
+
+def test_a_log_that_ends_is_read_anew(
+    logging_mariadb: MariaDBServer, into_duckdb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the words of the error are; those of the shop's data are not said."""
+    name, url = shop_of(logging_mariadb)
+    take, faults = Reader._take, [b"secret \xff"]
+
+    def failing(reader: Reader, event: Event) -> bool:
+        if event.type in binlog.ROWS and faults:
+            faults.pop().decode()
+        return take(reader, event)
+
+    with (inside := Inside(url, into_duckdb, MySQLLog(url))).running():
+        inside.wait("select count(*) from raw.t", [(1,)])
+        monkeypatch.setattr(Reader, "_take", failing)
+        logging_mariadb.execute("insert into t values (2, 'two')", name)
+        inside.wait("select count(*) from raw.t", [(2,)])
+    assert "UnicodeDecodeError" in str(inside.said)
+    assert "secret" not in str(inside.said)
+
+
+COLLATIONS = {
+    "utf8mb4": ("utf8mb4_unicode_ci", "utf8mb4_unicode_520_ci", "utf8mb4_general_ci"),
+    "latin1": ("latin1_german2_ci", "latin1_bin"),
+    "utf8mb3": ("utf8mb3_unicode_ci",),
+}
+
+
+def test_keys_of_each_collation(logging_mariadb: MariaDBServer, into_duckdb: Any) -> None:
+    name, url = shop_of(logging_mariadb)
+    tables = [c for some in COLLATIONS.values() for c in some]
+    for charset, some in COLLATIONS.items():
+        for c in some:
+            kind = f"varchar(20) character set {charset} collate {c}"
+            logging_mariadb.execute(
+                f"create table {c} (k {kind}, l {kind}, v int, primary key (k, l));"
+                f"create table one_{c} (k {kind} primary key, v int)", name
+            )  # fmt: skip
+    count = "select count(*) from raw._load_tables where mode = 'keys'"
+    with (inside := Inside(url, into_duckdb, MySQLLog(url))).running():
+        inside.wait("select count(*) from raw.t", [(1,)])
+        for c in tables:
+            logging_mariadb.execute(
+                f"insert into {c} values ('B\u00e4r', '\u00df', 1);"
+                f"insert into one_{c} values ('B\u00e4r', 1)", name
+            )  # fmt: skip
+        inside.wait(count, [(2 * len(tables),)])
+        for c in tables:
+            inside.wait(f"select k, l, v from raw.{c}", [("B\u00e4r", "\u00df", 1)])
+            inside.wait(f"select k, v from raw.one_{c}", [("B\u00e4r", 1)])
+    assert "mix of collations" not in str(inside.said)
