@@ -30,6 +30,8 @@ HARMLESS = re.compile(
     re.IGNORECASE,
 )
 SHAPING = re.compile(r"(create|alter|drop|rename|truncate)\b", re.IGNORECASE)
+# What stands before a statement for which variables are set.
+SET_STATEMENT = re.compile(r"\Aset\s+statement\b.*?\bfor\s+", re.IGNORECASE | re.DOTALL)
 XA_END = re.compile(r"xa\s+(commit|rollback)\b", re.IGNORECASE)
 COMMENT = re.compile(r"\s*(/\*(?!!).*?\*/|--[^\n]*\n|#[^\n]*\n)\s*", re.DOTALL)
 # In the place of a log: the file's number and the bytes before it, then the file's name, where the
@@ -91,6 +93,7 @@ class MySQLLog(Log):
     def __init__(self, url_text: str) -> None:
         self._text, self.url = url_text, parse_url(url_text)
         self.channel = Channel()
+        self.database = self.url.database
         self._binlog: Binlog | None = None
         self.shapes: dict[tuple[str, str], Shape] = {}
         self._snapshot: Place = ()
@@ -132,12 +135,15 @@ class MySQLLog(Log):
 
     def learn(self, source: Source, tables: Sequence[Table]) -> None:
         assert isinstance(source, MySQLSource)
-        shapes = read_shapes(source.rows, tables, self.url.database)
-        self.learned = self._snapshot
+        # As the server has it: names may be in lower case there.
+        ((self.database,),) = source.rows("select database()")
+        shapes = read_shapes(source.rows, tables, self.database)
         # The thread looks only into the dictionary that it was given.
         self.shapes |= shapes
         for gone in self.shapes.keys() - shapes.keys():
             del self.shapes[gone]
+        # Last: until then the thread takes what changed for unknown.
+        self.learned = self._snapshot
 
     def key_columns(self) -> Mapping[str, tuple[str, ...]]:
         return {shape.raw_name: shape.key for shape in self.shapes.values() if shape.raw_name}
@@ -205,6 +211,8 @@ class Reader:
         _, end, _, start, mark, _ = self._saved
         if (event.start, event.end, event.mark) != (start, end, mark):
             raise LogLostError("the server's log is not the one that was read last")
+        # A heartbeat at this place must not store it without its mark.
+        self._log.last = self._saved
         self._saved = (*self._saved[:MARK], "", self._saved[BEGUN])
 
     def _take(self, event: Event) -> bool:
@@ -241,19 +249,10 @@ class Reader:
             return True
         self._inside = False
         mark = "" if kind in (binlog.HEARTBEAT, binlog.ROTATE) else event.mark
-        number = number_of_file(event.file)
-        start = event.start
-        if (
-            kind == binlog.HEARTBEAT
-            and self._log.last
-            and self._log.last[:2]
-            == (
-                number,
-                event.end,
-            )
-        ):
-            return self._channel.put(Heard(self._log.last))
-        heard.place = (number, event.end, event.file, start, mark, self._log.begun)
+        number, last = number_of_file(event.file), self._log.last
+        if kind == binlog.HEARTBEAT and last and last[:2] == (number, event.end):
+            return self._channel.put(Heard(last))
+        heard.place = (number, event.end, event.file, event.start, mark, self._log.begun)
         heard.at = event.at if heard.says_something else 0.0
         self._log.last = heard.place
         self._heard = Heard()
@@ -263,6 +262,7 @@ class Reader:
         """What a statement changed; whether it ends its transaction."""
         while found := COMMENT.match(text):
             text = text[found.end() :]
+        text = SET_STATEMENT.sub("", text, count=1)
         word = text.strip().rstrip(";").upper()
         if word in ("COMMIT", "ROLLBACK"):
             return True
@@ -274,16 +274,14 @@ class Reader:
             return not self._inside
         if HARMLESS.match(text):
             return False
-        ours = database == self._url.database
+        ours = self._owner.database
+        if database != ours and not is_in(ours, text):
+            return False
         named = {
             shape.raw_name
-            for (schema, name), shape in self._shapes.items()
-            if shape.raw_name and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE)
+            for (_, name), shape in self._shapes.items()
+            if shape.raw_name and is_in(name, text)
         }
-        if not ours and not re.search(
-            rf"(?<!\w){re.escape(self._url.database)}(?!\w)", text, re.IGNORECASE
-        ):
-            return False
         if SHAPING.match(text):
             self._heard.reshaped = True
             said = " ".join(text.split()[:2]).lower()
@@ -331,6 +329,8 @@ class Reader:
         if self._heard.tables.get(shape.raw_name, {}) is None and not shape.after_update:
             return
         try:
+            if len(table.types) not in shape.widths:
+                raise UnreadableError("the table has other columns")
             for before, after in images(event, table, [c.place for c in shape.columns]):
                 self._row(event, table, shape, before, after)
         except (UnreadableError, LookupError) as error:
@@ -366,6 +366,11 @@ def _key(shape: Shape, table: TableMap, image: Image) -> tuple[bytes, ...]:
             raise UnreadableError("a part of it is missing")
         fields.append(spelled(column, table.types[column.place], table.metas[column.place], value))
     return tuple(fields)
+
+
+def is_in(name: str, text: str) -> bool:
+    """Whether a statement may speak of it."""
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def number_of_file(name: str) -> int:

@@ -13,6 +13,16 @@ select
     character_octet_length
 from information_schema.columns where table_schema = database()
 """
+# Columns that the log has and the catalog does not: of unique keys over long values, and the two of
+# a table that keeps its old rows, where they are not declared.
+HIDDEN = """
+select t.table_name, count(distinct s.index_name), t.table_type = 'SYSTEM VERSIONED'
+from information_schema.tables as t
+left join information_schema.statistics as s
+    on t.table_schema = s.table_schema and t.table_name = s.table_name and s.index_type = 'HASH'
+    and t.engine <> 'MEMORY'
+where t.table_schema = database() group by 1, 3
+"""
 VIEWS = """
 select table_name from information_schema.tables
 where table_schema = database() and table_type not in ('BASE TABLE', 'SYSTEM VERSIONED')
@@ -45,6 +55,8 @@ class Shape:
     key: tuple[str, ...] = ()
     columns: tuple[KeyColumn, ...] = ()
     why: str = ""
+    # How many columns the log may have of it.
+    widths: tuple[int, ...] = ()
     # The log says nothing of it at all.
     is_silent: bool = False
     # Raw tables whose rows change with a row of this one that is deleted, or whose key changes.
@@ -63,23 +75,30 @@ def read_shapes(rows: Rows, tables: Sequence[Table], database: str) -> dict[tupl
         )
         columns.setdefault(name, {})[column] = found
     shapes = {(database, table.name): _shape(table, columns[table.name]) for table in tables}
+    for name, hashes, is_versioned in rows(HIDDEN):
+        if (database, name) in shapes:
+            width = len(columns[name]) + int(hashes)
+            shapes[database, name].widths = (width, width + 2) if int(is_versioned) else (width,)
     for (name,) in rows(VIEWS):
         if (database, name) in shapes:
             shapes[database, name].is_silent = True
             shapes[database, name].why = "it is a view"
-    raw_names = {table.name: table.raw_name for table in tables}
     cascades = rows(CASCADES)
     for schema, parent, child, on_delete, on_update, referenced in cascades:
-        if child not in raw_names:
-            continue
         shape = shapes.setdefault((schema, parent), Shape(""))
+        shapes.setdefault((database, child), Shape(""))
         if on_delete in CHANGES:
-            shape.after_delete.add(raw_names[child])
+            shape.after_delete.add(child)
         if on_update in CHANGES:
-            shape.after_update.add(raw_names[child])
+            shape.after_update.add(child)
             if not set(referenced.split(",")) <= set(shape.key):
                 shape.after_any_update = True
-    _close(shapes)
+    _close(shapes, database)
+    raw_names = {table.name: table.raw_name for table in tables}
+    for shape in shapes.values():
+        # Only now: a cascade goes also through a table that is not followed.
+        shape.after_delete = {raw_names[c] for c in shape.after_delete if c in raw_names}
+        shape.after_update = {raw_names[c] for c in shape.after_update if c in raw_names}
     return shapes
 
 
@@ -97,17 +116,17 @@ def _shape(table: Table, columns: dict[str, KeyColumn]) -> Shape:
     return Shape(table.raw_name, table.key, key)
 
 
-def _close(shapes: dict[tuple[str, str], Shape]) -> None:
+def _close(shapes: dict[tuple[str, str], Shape], database: str) -> None:
     """Let what hangs on a child hang on its parent too: a cascade goes on."""
-    by_raw = {shape.raw_name: shape for shape in shapes.values() if shape.raw_name}
     grows = True
     while grows:
         grows = False
         for shape in shapes.values():
             for children in (shape.after_delete, shape.after_update):
                 more: set[str] = set()
-                for child in children & by_raw.keys():
-                    more |= by_raw[child].after_delete | by_raw[child].after_update
+                for child in children:
+                    hanging = shapes[database, child]
+                    more |= hanging.after_delete | hanging.after_update
                 if not more <= children:
                     children |= more
                     grows = True

@@ -143,6 +143,8 @@ class Watcher:
             self._pending.everything = (
                 "the log was lost" if self._forget else "no position is stored yet"
             )
+            # What changed between the look at the tables and the log's begin is not in it.
+            self._pending.reshaped = True
         else:
             self._keyed = dict(saved["keyed"])
             self._published = self._pending.place = tuple(saved["log"])
@@ -251,7 +253,7 @@ class Watcher:
     def _catch_up(self) -> None:
         """Hear everything that the snapshot shows, and put the rest aside."""
         waiting, self._rest = self._rest, []
-        began, place = time.monotonic(), self._pending.place
+        moved, place = time.monotonic(), self._pending.place
         while True:
             while waiting:
                 heard = waiting.pop(0)
@@ -273,10 +275,12 @@ class Watcher:
                 found = self._log.channel.get(1.0)
             if found is not None:
                 waiting.append(found)
+                if found.place != place:
+                    moved = time.monotonic()
             if self._watch.stop.is_set():
                 raise LoadError("The watch was stopped.")
             # A long backlog may take its time, as long as something comes.
-            if time.monotonic() - max(began, self._log.heard_at()) > PATIENCE:
+            if time.monotonic() - max(moved, self._log.heard_at()) > PATIENCE:
                 self._log.close()
                 raise LoadError(
                     "The connection to the log seems to be dead: it does not say what the source"
