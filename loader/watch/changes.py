@@ -135,3 +135,10 @@ def compared(tables: Iterable[str], why: str) -> Heard:
     for table in tables:
         heard.whole(table, why)
     return heard
+
+
+def shown(place: Place | None) -> str:
+    """A place as a person reads it."""
+    if place is None:
+        return ""
+    return f"{place[2]}:{place[1]}" if len(place) > 2 else str(place[0])

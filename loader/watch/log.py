@@ -8,6 +8,8 @@ from ..schema import Table
 from ..sources import Source
 from .changes import Channel, Heard, Place
 
+DEFINED = "its definition or its file changed"
+
 
 class Log(ABC):
     """Hears in a thread of its own what changes, and hands it over in the order of the log.
@@ -66,6 +68,20 @@ class Log(ABC):
     def kept(self) -> int | None:
         """Bytes of log that the source keeps for this watcher; None where it keeps none for it."""
         return None
+
+    def marks(self) -> dict[str, str]:
+        """By raw table that is followed, what is another when its definition is."""
+        return {}
+
+    def changed(self, before: Mapping[str, str]) -> Heard:
+        """What is not followed as it was when its marks were stored: the log cannot tell it all."""
+        heard = Heard()
+        for table, mark in self.marks().items():
+            if table not in before:
+                heard.whole(table, "it was not followed until now")
+            elif before[table] != mark:
+                heard.whole(table, DEFINED)
+        return heard
 
     def reshaped(self, source: Source) -> Heard:
         """What of the tables changed that the log does not tell, as the snapshot has it."""

@@ -169,6 +169,10 @@ class MySQLLog(Log):
             if s.why and s.raw_name and not s.is_silent
         }
 
+    def marks(self) -> dict[str, str]:
+        # Its log tells of each definition.
+        return {s.raw_name: "" for s in self.shapes.values() if s.raw_name}
+
     def silent(self) -> dict[str, str]:
         return {s.raw_name: s.why for s in self.shapes.values() if s.is_silent}
 

@@ -17,7 +17,7 @@ from ..sources.postgres import PostgresSource, connect
 from ..urls import parse_url
 from ..wire import escape
 from .changes import Channel, Heard, LogLostError, Place
-from .log import Log
+from .log import DEFINED, Log
 from .pgoutput import UNCHANGED, Change, Relation, Values
 from .postgres_shapes import SHAPES, UNREADABLE, Shape, read_shapes
 from .postgres_stream import Stream, place_of_text
@@ -38,6 +38,9 @@ SLOT = """
 select active_pid, confirmed_flush_lsn::text, coalesce(wal_status, '') = 'lost'
 from pg_replication_slots where slot_name = %s
 """
+NEWEST = "select pg_snapshot_xmax(pg_current_snapshot())::text"
+# The mark of a table that is compared again when a transaction's number is reached.
+FRESH = "after "
 NOW = "select pg_current_snapshot()::text, pg_current_wal_flush_lsn()::text"
 # In a place: bytes of log, then the slot, the server's identity and its timeline.
 SLOT_AT, SYSTEM = 1, slice(2, 4)
@@ -91,7 +94,9 @@ class PostgresLog(Log):
         self._shapes: dict[tuple[str, str], Shape] = {}
         self._marks: dict[str, str] | None = None
         self._published: set[str] = set()
-        self._fresh: set[str] = set()
+        # Tables that were just published, and the first transaction that surely knew of it: what
+        # those before it write is not in the log.
+        self._fresh: dict[str, int] = {}
         # Of the newest snapshot: the transactions that it does not show, and where the log was.
         self._unseen: tuple[int, int, frozenset[int]] = (0, 0, frozenset())
         self._until, self._asked = 0, 0.0
@@ -231,7 +236,8 @@ class PostgresLog(Log):
     def learn(self, source: Source, tables: Sequence[Table]) -> None:
         assert isinstance(source, PostgresSource)
         shapes = read_shapes(source, tables)
-        self._publish([s.name for s in shapes.values() if s.key], source.schema)
+        names = [s.name for s in shapes.values() if s.key]
+        added = self._publish(names, source.schema)
         for shape in shapes.values():
             if shape.key and shape.name not in self._published:
                 shape.key, shape.why = (), f"the publication {PUBLICATION} does not have it"
@@ -239,12 +245,10 @@ class PostgresLog(Log):
         for gone in self._shapes.keys() - shapes.keys():
             del self._shapes[gone]
         # A table that was just published is compared once more: its changes are heard from now on.
-        fresh = dict.fromkeys(self._fresh, "")
-        self._marks = self._shape_marks(source) | fresh
-        self._fresh = set()
+        self._marks = self._shape_marks(source) | dict.fromkeys(added, "")
 
-    def _publish(self, names: Sequence[str], schema: str) -> None:
-        """Let the publication have these tables, as far as the user may."""
+    def _publish(self, names: Sequence[str], schema: str) -> Sequence[str]:
+        """Let the publication have these tables, as far as the user may; those that it added."""
         with connect(self._url) as ordinary:
             ordinary.autocommit = True
             found = ordinary.execute(
@@ -271,7 +275,9 @@ class PostgresLog(Log):
                         sql.SQL("alter publication {} add table {}").format(name, listed)
                     )
                 self._published |= set(missing)
-                self._fresh = set(missing) if self._stream is not None else set()
+                ((newest,),) = ordinary.execute(NEWEST).fetchall()
+                self._fresh |= dict.fromkeys(missing, int(newest))
+                return missing
             except psycopg.errors.InsufficientPrivilege as error:
                 if not found:
                     raise LoadError(
@@ -279,6 +285,7 @@ class PostgresLog(Log):
                         f" owner of the tables create it, or grant create on the database to"
                         f" {self._url.user}."
                     ) from None
+                return ()
 
     def _shape_marks(self, source: PostgresSource) -> dict[str, str]:
         return dict(source.rows(SHAPES, source.schema))
@@ -292,8 +299,28 @@ class PostgresLog(Log):
             if now.get(name) != before.get(name):
                 heard.reshaped = True
                 if name in names and name in now:
-                    heard.whole(names[name], "its definition or its file changed")
+                    heard.whole(names[name], DEFINED)
+        for name, first in list(self._fresh.items()):
+            if self._unseen[0] >= first:
+                del self._fresh[name]
+                if name in names:
+                    heard.whole(names[name], "transactions ended that began before it was heard of")
         return heard
+
+    def marks(self) -> dict[str, str]:
+        found = self._marks or {}
+        return {
+            s.raw_name: f"{FRESH}{self._fresh[s.name]}" if s.name in self._fresh
+            else found.get(s.name, "")
+            for s in self._shapes.values()
+        }  # fmt: skip
+
+    def changed(self, before: Mapping[str, str]) -> Heard:
+        for shape in self._shapes.values():
+            mark = before.get(shape.raw_name, "")
+            if mark.startswith(FRESH):
+                self._fresh.setdefault(shape.name, int(mark.removeprefix(FRESH)))
+        return super().changed(before)
 
     def key_columns(self) -> Mapping[str, tuple[str, ...]]:
         return {shape.raw_name: shape.key for shape in self._shapes.values()}

@@ -21,7 +21,7 @@ from ..selection import chosen_tables
 from ..sources import Source
 from ..urls import parse_url
 from .board import Board
-from .changes import Heard, LogLostError, Place
+from .changes import Heard, LogLostError, Place, shown
 from .log import Log
 from .poll import POLLED
 from .status import Figures
@@ -148,7 +148,8 @@ class Watcher:
         else:
             self._keyed = dict(saved["keyed"])
             self._published = self._pending.place = tuple(saved["log"])
-            self._say(f"watch: it reads on from {_shown(self._published)}")
+            self._pending.add(self._log.changed(saved.get("marks", {})))
+            self._say(f"watch: it reads on from {shown(self._published)}")
 
     def _stored(self, destination: Destination) -> dict[str, Any] | None:
         try:
@@ -347,7 +348,8 @@ class Watcher:
                     self._once(f"watch: {table} is compared as a whole: {why}")
 
         def position(now: Mapping[str, bool]) -> str:
-            return json.dumps({"log": pending.place, "keyed": self._keyed | dict(now)})
+            keyed, marks = self._keyed | dict(now), self._log.marks()
+            return json.dumps({"log": pending.place, "keyed": keyed, "marks": marks})
 
         return Part(source, self._place_name, tables, self._log.key_columns(), position)
 
@@ -380,14 +382,7 @@ class Watcher:
         self._told_at = time.monotonic()
         figures = self.figures
         figures.running, figures.who = running, this_run(COMMAND)
-        figures.position = _shown(self._published)
+        figures.position = shown(self._published)
         figures.bytes_behind = self._log.behind(self._published)
         figures.bytes_kept = self._log.kept() if running else None
         self._board.write(figures.as_json(self._pending, self._rest))
-
-
-def _shown(place: Place | None) -> str:
-    """A place as a person reads it."""
-    if place is None:
-        return ""
-    return f"{place[2]}:{place[1]}" if len(place) > 2 else str(place[0])

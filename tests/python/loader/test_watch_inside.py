@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
 
 from loader import Options
@@ -34,13 +35,13 @@ class Inside:
         self.watcher = Watcher(self.watch, log, board_of(destination), figures)
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> Iterator["Inside"]:
         """Until the end of the block."""
         self.watch.stop.clear()
         thread = threading.Thread(target=self.watcher.run, daemon=True)
         thread.start()
         try:
-            yield
+            yield self
         finally:
             self.watch.stop.set()
             thread.join(20)
@@ -187,3 +188,29 @@ def test_what_the_log_of_mariadb_hides(logging_mariadb: MariaDBServer, into_duck
         inside.wait(gone.format("last"), [(0,)])
         logging_mariadb.execute("set statement max_statement_time = 9 for truncate hashed", name)
         inside.wait(gone.format("hashed"), [(0,)])
+
+
+def test_what_postgres_does_not_log(logging_postgres: PostgresServer, into_duckdb: Any) -> None:
+    """A definition while nobody watched, a table left out for a while, an open transaction."""
+    name, url = shop_of(logging_postgres)
+    with Inside(url, into_duckdb, PostgresLog(url, "inside")).running() as first:
+        first.wait("select v from raw.t", [("one",)])
+    logging_postgres.execute("alter table t alter v type text using v || '!'", name)
+    with Inside(url, into_duckdb, PostgresLog(url, "inside")).running() as second:
+        second.wait("select v from raw.t where _deleted_at is null", [("one!",)])
+        # The log has none of the rows of a transaction that began before the table was published.
+        logging_postgres.execute("create table n (id int primary key)", name)
+        with psycopg.connect(url) as open_before:
+            open_before.execute("insert into n values (1)")
+            second.wait("select count(*) from raw.n", [(0,)])
+            time.sleep(2.5)
+        second.wait("select count(*) from raw.n", [(1,)])
+    without = Inside(url, into_duckdb, PostgresLog(url, "inside"))
+    without.watch.options = Options(exclude=("t",))
+    with without.running():
+        logging_postgres.execute("insert into t values (2); insert into n values (2)", name)
+        without.wait("select count(*) from raw.n", [(2,)])
+    with Inside(url, into_duckdb, log := PostgresLog(url, "inside")).running() as last:
+        last.wait("select count(*) from raw.t where _deleted_at is null", [(2,)])
+    assert "it was not followed until now" in str(last.said)
+    log.drop()
