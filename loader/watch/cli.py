@@ -103,7 +103,7 @@ def _log(url: str, given: argparse.Namespace, board: Board) -> tuple[Log, str, s
             return MySQLLog(url), "log", "it follows the binary log of the server"
     elif module == "postgres":
         from .postgres import PostgresLog
-        from .postgres import why_not as why_not_postgres
+        from .postgres_rights import why_not as why_not_postgres
 
         why = why_not_postgres(url)
         if not why:

@@ -1,6 +1,5 @@
 """PostgreSQL's log as the watcher hears it: a slot, a publication, and what is visible when."""
 
-import hashlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -19,21 +18,15 @@ from ..wire import escape
 from .changes import Channel, Heard, LogLostError, Place
 from .log import DEFINED, Log
 from .pgoutput import UNCHANGED, Change, Relation, Values
+from .postgres_rights import PUBLICATION, slot_name
 from .postgres_shapes import SHAPES, UNREADABLE, Shape, read_shapes
-from .postgres_stream import Stream, place_of_text
+from .postgres_stream import Stream, end_of_records, place_of_text
 
-PUBLICATION = "loader_watch"
 # What values in the stream are spelled by, as a load spells them.
 SPELLING = (
     "-c datestyle=ISO,YMD -c timezone=UTC -c bytea_output=hex -c intervalstyle=iso_8601"
     " -c extra_float_digits=1"
 )
-RIGHTS = """
-select current_setting('wal_level'), r.rolreplication or r.rolsuper,
-    exists (select 1 from pg_publication where pubname = %s),
-    has_database_privilege(current_database(), 'CREATE')
-from pg_roles as r where r.rolname = current_user
-"""
 SLOT = """
 select active_pid, confirmed_flush_lsn::text, coalesce(wal_status, '') = 'lost'
 from pg_replication_slots where slot_name = %s
@@ -41,44 +34,14 @@ from pg_replication_slots where slot_name = %s
 NEWEST = "select pg_snapshot_xmax(pg_current_snapshot())::text"
 # The mark of a table that is compared again when a transaction's number is reached.
 FRESH = "after "
-NOW = "select pg_current_snapshot()::text, pg_current_wal_flush_lsn()::text"
+NOW = """
+select pg_current_snapshot()::text, pg_current_wal_flush_lsn()::text,
+    pg_current_wal_insert_lsn()::text
+"""
 # In a place: bytes of log, then the slot, the server's identity and its timeline.
 SLOT_AT, SYSTEM = 1, slice(2, 4)
 # Seconds to wait for the slot of a watcher that was killed.
 PATIENCE = 10.0
-
-
-def why_not(url_text: str) -> str:
-    """Why the log of this server cannot be followed, in words that end with what to do; or ""."""
-    source = open_source(url_text)
-    assert isinstance(source, PostgresSource)
-    try:
-        ((level, may, has_publication, may_create),) = source.rows(RIGHTS, PUBLICATION)
-        encoding = source.rows("show server_encoding")[0][0]
-    finally:
-        source.close()
-    user = source.url.user
-    if level != "logical":
-        return (
-            f"the server's wal_level is {level}: alter system set wal_level = logical; restart it"
-        )
-    if not may:
-        return f"the user {user} may not read the server's log: alter role {user} replication"
-    if encoding == "SQL_ASCII":
-        return "the database's encoding is SQL_ASCII, so its log has no characters"
-    if not has_publication and not may_create:
-        return (
-            f"the user {user} may not create a publication: let the tables' owner run create"
-            f" publication {PUBLICATION} for table (each of them) with"
-            " (publish_via_partition_root = true)"
-        )
-    return ""
-
-
-def slot_name(warehouse: str) -> str:
-    """The slot of one warehouse."""
-    digest = hashlib.sha256(warehouse.encode()).hexdigest()
-    return f"{PUBLICATION}_{digest[:12]}"
 
 
 class PostgresLog(Log):
@@ -99,7 +62,7 @@ class PostgresLog(Log):
         self._fresh: dict[str, int] = {}
         # Of the newest snapshot: the transactions that it does not show, and where the log was.
         self._unseen: tuple[int, int, frozenset[int]] = (0, 0, frozenset())
-        self._until, self._asked = 0, 0.0
+        self._until, self._is_ahead, self._asked = 0, False, 0.0
 
     def start(self, saved: Any) -> None:
         self.close()
@@ -197,20 +160,29 @@ class PostgresLog(Log):
     def snapshot(self) -> Source:
         source = open_source(self._text)
         assert isinstance(source, PostgresSource)
-        ((text, place),) = source.rows(NOW)
+        ((text, flushed, inserted),) = source.rows(NOW)
         low, high, between = text.split(":")
         self._unseen = (
             int(low),
             int(high),
             frozenset(int(number) for number in between.split(",") if number),
         )
-        self._until = place_of_text(place)
+        # With synchronous_commit off a snapshot shows what is not yet in the server's files, from
+        # which the log is sent.
+        self._until = end_of_records(place_of_text(inserted))
+        self._is_ahead = self._until > place_of_text(flushed)
         return source
 
     def heard_at(self) -> float:
         return self._stream.heard_at if self._stream else 0.0
 
     def ask(self) -> None:
+        if self._is_ahead:
+            self._is_ahead = False
+            with connect(self._url) as ordinary:
+                # Ends in a commit that is written at once, and with it all that is before it.
+                ordinary.execute("set synchronous_commit = local")
+                ordinary.execute(f"select pg_logical_emit_message(true, '{PUBLICATION}', '')")
         if self._stream is not None:
             # An answer comes at once, also where it is not yet the one that is waited for.
             if time.monotonic() - self._asked < 0.002:
@@ -330,9 +302,10 @@ class PostgresLog(Log):
             self._stream.confirm(place[0])
 
     def behind(self, published: Place | None) -> int | None:
-        if self._stream is None or published is None:
+        stream = self._stream
+        if stream is None or published is None:
             return None
-        return max(0, self._stream.read - int(published[0]))
+        return max(0, stream.read - int(published[0]))
 
     def kept(self) -> int | None:
         try:

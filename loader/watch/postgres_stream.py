@@ -23,6 +23,8 @@ WORD_EVERY = 5.0
 DEAD = 30.0
 # Seconds to wait for a message before looking at what was asked for.
 TURN = 0.5
+# Bytes of a page of the log, and the most that its header has.
+PAGE, HEADER = 8192, 40
 Row = Callable[[Heard, Relation, Change], None]
 Emptied = Callable[[Heard, Relation], None]
 
@@ -191,3 +193,8 @@ def place_of_text(text: str) -> int:
     """The same as a number."""
     high, _, low = text.partition("/")
     return (int(high, 16) << 32) + int(low, 16)
+
+
+def end_of_records(place: int) -> int:
+    """Where the records end before a place: the next one begins behind the header of its page."""
+    return place - place % PAGE if place % PAGE <= HEADER else place

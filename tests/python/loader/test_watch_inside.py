@@ -214,3 +214,23 @@ def test_what_postgres_does_not_log(logging_postgres: PostgresServer, into_duckd
         last.wait("select count(*) from raw.t where _deleted_at is null", [(2,)])
     assert "it was not followed until now" in str(last.said)
     log.drop()
+
+
+def test_a_snapshot_is_ahead_of_the_log(logging_postgres: PostgresServer, into_duckdb: Any) -> None:
+    """With synchronous_commit off a row is seen before the log has it."""
+    name, url = shop_of(logging_postgres)
+    logging_postgres.execute("alter system set wal_writer_delay = '10s'")
+    logging_postgres.execute("select pg_reload_conf()")
+    inside = Inside(url, into_duckdb, log := PostgresLog(url, "inside"))
+    inside.watch.audit = 0.3
+    with inside.running():
+        inside.wait("select count(*) from raw.t", [(1,)])
+        for n in range(2, 6):
+            logging_postgres.execute(
+                f"set synchronous_commit = off; insert into t values ({n}, 'x')", name
+            )
+            inside.wait("select count(*) from raw.t", [(n,)])
+    logging_postgres.execute("alter system reset wal_writer_delay")
+    logging_postgres.execute("select pg_reload_conf()")
+    assert "fault of the watching" not in str(inside.said)
+    log.drop()
