@@ -39,8 +39,11 @@ class Board(Protocol):
     def remove(self) -> None:
         """Forget it."""
 
-    def copy(self) -> None:
-        """Give readers a new copy of the warehouse. Raises UsageError where none is needed."""
+    def copy(self) -> bool:
+        """Give readers a new copy of the warehouse; whether it could be made now.
+
+        Raises UsageError where none is needed.
+        """
 
 
 def board_of(destination: Destination) -> Board:
@@ -83,10 +86,10 @@ class FileBoard:
     def remove(self) -> None:
         self._file.unlink(missing_ok=True)
 
-    def copy(self) -> None:
+    def copy(self) -> bool:
         """Of the same name in a folder beside it: views name the file that they are in."""
         if self._log_of_changes.exists() or not self._warehouse.exists():
-            return  # what is not yet in the file itself would be missing
+            return False  # what is not yet in the file itself would be missing
         folder = self._warehouse.with_name(f"{self._warehouse.name}.readers")
         try:
             folder.mkdir(exist_ok=True)
@@ -95,6 +98,7 @@ class FileBoard:
             new.replace(folder / self._warehouse.name)
         except OSError as error:
             raise LoadError(f"The copy in {folder} cannot be written: {error.strerror}.") from None
+        return True
 
 
 class TableBoard:
@@ -144,5 +148,5 @@ class TableBoard:
         with contextlib.suppress(psycopg.Error):
             self._ask(f"drop table if exists {self._table}")
 
-    def copy(self) -> None:
+    def copy(self) -> bool:
         raise UsageError("--copy is for DuckDB: everybody can read PostgreSQL while it is written.")

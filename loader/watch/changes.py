@@ -51,6 +51,11 @@ class Heard:
         """How many keys."""
         return sum(len(keys or ()) for keys in self.tables.values())
 
+    @property
+    def weight(self) -> int:
+        """What it counts while it waits: also a whole table is something."""
+        return max(1, self.size) if self.says_something else 0
+
     def row(self, table: str, key: Key, *, exists: bool) -> None:
         """A row with this key was written, or is gone."""
         keys = self.tables.setdefault(table, {})
@@ -94,6 +99,11 @@ class Channel:
         """Nothing comes any more: it was closed, or the thread that hears has ended."""
         return self._closed or self._broken
 
+    @property
+    def is_empty(self) -> bool:
+        """Nothing waits."""
+        return not self._waiting
+
     def put(self, heard: Heard | BaseException) -> bool:
         """Hand over; whether anybody still wants it."""
         with self._changed:
@@ -101,7 +111,7 @@ class Channel:
             last = self._waiting[-1] if self._waiting else None
             self._broken |= isinstance(heard, BaseException)
             if isinstance(heard, Heard):
-                self._keys += heard.size
+                self._keys += heard.weight
                 if isinstance(last, Heard) and not last.says_something:
                     self._waiting.pop()  # the later place says it too
             self._waiting.append(heard)
@@ -118,7 +128,7 @@ class Channel:
             if isinstance(heard, BaseException):
                 self._waiting.append(heard)  # for whoever asks again
                 raise heard
-            self._keys -= heard.size
+            self._keys -= heard.weight
             self._changed.notify_all()
             return heard
 

@@ -27,8 +27,9 @@ from ..urls import parse_url, with_password
 from .board import Board, TableBoard, board_of
 from .log import Log
 from .poll import PollLog
+from .request import Watch
 from .status import Figures, is_alive, shown
-from .watcher import COMMAND, Watch, Watcher
+from .watcher import COMMAND, Watcher
 
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 # Seconds that a stopped watch has to end at a whole state.

@@ -28,7 +28,9 @@ class PollLog(Log):
 
     def _run(self, channel: Channel, stopped: threading.Event) -> None:
         while not stopped.wait(self._every):
-            channel.put(Heard(everything=POLLED, at=time.time()))
+            # One that waits says it already: what took longer than a turn is not done twice.
+            if channel.is_empty:
+                channel.put(Heard(everything=POLLED, at=time.time()))
 
     def snapshot(self) -> Source:
         return open_source(self._text)

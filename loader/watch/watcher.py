@@ -3,8 +3,8 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -13,7 +13,6 @@ import pymysql
 from ..destinations import Destination
 from ..errors import BusyError, LoadError, UsageError
 from ..lock import this_run
-from ..options import Options
 from ..part import KeysDifferError, Part, place_of
 from ..result import LoadResult
 from ..run import load
@@ -24,6 +23,7 @@ from .board import Board
 from .changes import Heard, LogLostError, Place, shown
 from .log import Log
 from .poll import POLLED
+from .request import Watch
 from .status import Figures
 
 COMMAND = "python -m loader watch"
@@ -43,23 +43,6 @@ REPEAT = 600.0
 PATIENCE = 60.0
 
 
-@dataclass
-class Watch:
-    """What a person asked for."""
-
-    source_url: str
-    open_destination: Callable[[], Destination]
-    options: Options
-    say: Callable[[str], None]
-    # Seconds between two comparisons of all tables; 0 for none.
-    audit: float = 900.0
-    # Seconds between two comparisons of what no log tells.
-    every: float = 10.0
-    # Seconds between two copies for readers; 0 for none.
-    copy: float = 0.0
-    stop: threading.Event = field(default_factory=threading.Event)
-
-
 class Watcher:
     """Follows one source's log into one warehouse until it is stopped."""
 
@@ -75,7 +58,8 @@ class Watcher:
         self._forget = False
         # Raw tables whose rows are matched by their key.
         self._keyed: dict[str, bool] = {}
-        self._saved_at = self._audited_at = self._told_at = 0.0
+        self._saved_at = self._audited_at = 0.0
+        self._telling = threading.Lock()
         self._looked_at = self._compared_at = 0.0
         self._ended_at = self._free_at = 0.0
         self._copied_at, self._copied_batches = 0.0, 0
@@ -83,6 +67,21 @@ class Watcher:
 
     def run(self) -> None:
         """Until `stop` is set. Raises UsageError, which no second attempt would help."""
+        ended = threading.Event()
+        threading.Thread(target=self._keep_telling, args=[ended], daemon=True).start()
+        try:
+            self._follow()
+        finally:
+            ended.set()
+            self._log.close()
+            self._tell(running=False)
+
+    def _keep_telling(self, ended: threading.Event) -> None:
+        """In a thread of its own: a batch may take longer than a dead watch is silent."""
+        while not ended.wait(STATUS_EVERY):
+            self._tell(unless=ended)
+
+    def _follow(self) -> None:
         connected = False
         while not self._watch.stop.is_set():
             try:
@@ -114,8 +113,6 @@ class Watcher:
                 text = " ".join(str(error).split())
                 self._trouble(LoadError(f"The connection to the log was lost: {text}."))
                 connected = False
-        self._log.close()
-        self._tell(running=False)
 
     def _trouble(self, error: LoadError, *, quiet: bool = False) -> None:
         """Say what happened, once, and wait before the next attempt."""
@@ -206,11 +203,9 @@ class Watcher:
         elif now - self._saved_at > IDLE_SAVE and idle_place != self._published:
             self._batch()
         self._look(now)
-        if self._watch.copy and self._copied_batches != self.figures.batches:
+        if self._copy_is_due:
             with self._watch.open_destination().alone(COMMAND, self._say):
                 self._copy()
-        if now - self._told_at > STATUS_EVERY:
-            self._tell()
 
     def _look(self, now: float) -> None:
         """Look for changes that no log tells, as often as they are worth it."""
@@ -236,11 +231,14 @@ class Watcher:
             self._copy()
         self._pause, self._ended_at = FIRST_PAUSE, time.monotonic()
 
+    @property
+    def _copy_is_due(self) -> bool:
+        due = self._watch.copy and time.monotonic() - self._copied_at > self._watch.copy
+        return bool(due) and self._copied_batches != self.figures.batches
+
     def _copy(self) -> None:
         """Give readers a new copy, where one is wanted and something has changed."""
-        due = self._watch.copy and time.monotonic() - self._copied_at > self._watch.copy
-        if due and self._copied_batches != self.figures.batches:
-            self._board.copy()
+        if self._copy_is_due and self._board.copy():
             self._copied_at, self._copied_batches = time.monotonic(), self.figures.batches
 
     def _give_way(self) -> None:
@@ -377,12 +375,14 @@ class Watcher:
             self._warned[text] = now
             self._say(text)
 
-    def _tell(self, *, running: bool = True) -> None:
-        """Say how it is where `status` finds it."""
-        self._told_at = time.monotonic()
+    def _tell(self, *, running: bool = True, unless: threading.Event | None = None) -> None:
+        """Say how it is where `status` finds it; `unless` the last word was said."""
         figures = self.figures
-        figures.running, figures.who = running, this_run(COMMAND)
-        figures.position = shown(self._published)
-        figures.bytes_behind = self._log.behind(self._published)
-        figures.bytes_kept = self._log.kept() if running else None
-        self._board.write(figures.as_json(self._pending, self._rest))
+        with self._telling:
+            if unless is not None and unless.is_set():
+                return
+            figures.running, figures.who = running, this_run(COMMAND)
+            figures.position = shown(self._published)
+            figures.bytes_behind = self._log.behind(self._published)
+            figures.bytes_kept = self._log.kept() if running else None
+            self._board.write(figures.as_json(self._pending, self._rest))

@@ -1,9 +1,11 @@
 """The watch in this process: what needs a figure that is smaller than in earnest, or a count."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -11,15 +13,19 @@ import pytest
 
 from loader import Options
 from loader.destinations import Destination
-from loader.watch import binlog, watcher
+from loader.errors import UsageError
+from loader.watch import binlog, changes, watcher
 from loader.watch.binlog import Event
-from loader.watch.board import board_of
+from loader.watch.board import FileBoard, board_of
+from loader.watch.changes import Channel, Heard
 from loader.watch.log import Log
 from loader.watch.mysql import MySQLLog, Reader
+from loader.watch.poll import PollLog
 from loader.watch.postgres import PostgresLog
 from loader.watch.postgres_stream import Stream
+from loader.watch.request import Watch
 from loader.watch.status import Figures
-from loader.watch.watcher import Watch, Watcher
+from loader.watch.watcher import Watcher
 from support.one_run import own
 from tools.servers import MariaDBServer, PostgresServer, Server
 
@@ -234,3 +240,63 @@ def test_a_snapshot_is_ahead_of_the_log(logging_postgres: PostgresServer, into_d
     logging_postgres.execute("select pg_reload_conf()")
     assert "fault of the watching" not in str(inside.said)
     log.drop()
+
+
+def test_status_during_a_long_batch_and_after_a_wrong_request(
+    into_duckdb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite3.connect(tmp_path / "shop.sqlite") as connection:
+        connection.execute("create table t (id integer primary key)")
+    url = f"sqlite:///{tmp_path / 'shop.sqlite'}"
+    inside = Inside(url, into_duckdb, PollLog(url, 60))
+    going_on, seen, board = threading.Event(), list[str](), inside.watcher._board
+    monkeypatch.setattr(watcher, "STATUS_EVERY", 0.05)
+
+    def long(_: Watcher) -> None:
+        going_on.wait(10)
+        raise UsageError("no second attempt helps")
+
+    monkeypatch.setattr(Watcher, "_step", long)
+
+    def look() -> None:
+        deadline = time.monotonic() + 5
+        while len(seen) < 3 and time.monotonic() < deadline:
+            status = board.read()
+            if status and status["running"] and status["at"] not in seen:
+                seen.append(status["at"])
+            time.sleep(0.02)
+        going_on.set()
+
+    threading.Thread(target=look, daemon=True).start()
+    with pytest.raises(UsageError):
+        inside.watcher.run()
+    assert len(seen) == 3
+    status = board.read()
+    assert status is not None
+    assert not status["running"]
+
+
+def test_a_copy_that_cannot_be_made_is_not_counted(tmp_path: Path) -> None:
+    board = FileBoard(tmp_path / "w.duckdb")
+    (tmp_path / "w.duckdb").write_text("file")
+    (tmp_path / "w.duckdb.wal").write_text("what is not in it")
+    assert not board.copy()
+    (tmp_path / "w.duckdb.wal").unlink()
+    assert board.copy()
+
+
+def test_a_whole_table_counts_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "MOST_WAITING", 2)
+    channel, done = Channel(), threading.Event()
+
+    def work() -> None:
+        for _ in range(3):
+            heard = Heard()
+            heard.whole("t", "truncate")
+            channel.put(heard)
+        done.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    assert not done.wait(0.2)
+    channel.get(1)
+    assert done.wait(2)
