@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,8 @@ MOST_KEYS = 20_000
 # Changed keys that may wait while a batch is written; then the log is not read on.
 MOST_WAITING = 40_000
 
+# Seconds between two words to the source while nothing is taken.
+MEANWHILE = 5.0
 # A place in a log; later ones are greater.
 Place = tuple[Any, ...]
 
@@ -104,10 +106,15 @@ class Channel:
         """Nothing waits."""
         return not self._waiting
 
-    def put(self, heard: Heard | BaseException) -> bool:
-        """Hand over; whether anybody still wants it."""
+    def put(
+        self, heard: Heard | BaseException, meanwhile: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Hand over; whether anybody still wants it. Calls `meanwhile` now and then as it waits."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._keys < MOST_WAITING)
+            while not self._changed.wait_for(
+                lambda: self._closed or self._keys < MOST_WAITING, MEANWHILE
+            ):
+                meanwhile()
             last = self._waiting[-1] if self._waiting else None
             self._broken |= isinstance(heard, BaseException)
             if isinstance(heard, Heard):

@@ -97,11 +97,12 @@ def _log(url: str, given: argparse.Namespace, board: Board) -> tuple[Log, str, s
     if given.way == "poll":
         why = "asked for"
     elif module == "mysql":
-        from .mysql import MySQLLog, why_not
+        from .mysql import MySQLLog
+        from .mysql_rights import why_not
 
-        why = why_not(url)
+        why, unchecked = why_not(url)
         if not why:
-            return MySQLLog(url), "log", "it follows the binary log of the server"
+            return MySQLLog(url), "log", f"it follows the binary log of the server{unchecked}"
     elif module == "postgres":
         from .postgres import PostgresLog
         from .postgres_rights import why_not as why_not_postgres

@@ -18,9 +18,6 @@ from .changes import Channel, Heard, LogLostError, Place
 from .log import Log
 from .mysql_shapes import Shape, read_shapes
 
-SETTINGS = """
-select @@version, @@global.log_bin, @@global.binlog_format, @@global.binlog_row_image
-"""
 # Statements that change no row and no table; names of tables may be in them.
 HARMLESS = re.compile(
     r"(savepoint|release|rollback\s+to|set|flush|analyze|optimize|check|grant|revoke|xa\s+(start|end)"
@@ -38,53 +35,6 @@ COMMENT = re.compile(r"\s*(/\*(?!!).*?\*/|--[^\n]*\n|#[^\n]*\n)\s*", re.DOTALL)
 # last event began, its mark, and when the file was begun.
 START, MARK, BEGUN = 3, 4, 5
 STATEMENT = "a statement changed rows that its log does not name"
-
-
-def why_not(url_text: str) -> str:
-    """Why the log of this server cannot be followed, in words that end with what to do; or ""."""
-    url = parse_url(url_text)
-    source = open_source(url_text)
-    assert isinstance(source, MySQLSource)
-    try:
-        ((version, on, form, image),) = source.rows(SETTINGS)
-        if "mariadb" not in version.lower():
-            return "a MySQL server does not say which place of its log a snapshot shows"
-        place = source.log_position() if on else None
-        unlogged = _is_left_out(source, url.database)
-    finally:
-        source.close()
-    if place is None:
-        return "the server writes no log: set log_bin and binlog_format=ROW, and restart it"
-    if form != "ROW":
-        return f"the server's binlog_format is {form}: set global binlog_format = 'ROW'"
-    if image != "FULL":
-        return f"the server's binlog_row_image is {image}: set global binlog_row_image = 'FULL'"
-    if unlogged:
-        return "the server's binlog_do_db or binlog_ignore_db leaves the database out of its log"
-    log = Binlog(url, *place)
-    try:
-        next(iter(log.events()), None)
-    except LogLostError:
-        raise
-    except LoadError as error:
-        if "does not let" not in str(error):
-            raise
-        return (
-            f"the user {url.user} may not read the server's log: grant replication slave on *.* to"
-            f" {url.user}"
-        )
-    finally:
-        log.close()
-    return ""
-
-
-def _is_left_out(source: MySQLSource, database: str) -> bool:
-    """Whether the server is known to log nothing of a database; not every user may ask."""
-    try:
-        ((_, _, only, without, *_),) = source.rows("show master status")
-    except (LoadError, ValueError):
-        return False
-    return (bool(only) and database not in only.split(",")) or database in without.split(",")
 
 
 class MySQLLog(Log):

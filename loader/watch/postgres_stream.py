@@ -169,7 +169,8 @@ class Stream:
 
     def _hand_over(self, heard: Heard, place: int) -> bool:
         heard.place = (place, *self._identity)
-        goes_on = self._channel.put(heard)
+        # The server ends a connection from which it hears nothing.
+        goes_on = self._channel.put(heard, self._say)
         # While it waited nothing was read: what the server said meanwhile comes now.
         self.heard_at = time.monotonic()
         return goes_on

@@ -1,13 +1,10 @@
 """The watch, one promise at a time; its ten complaints are those of users of such tools."""
 
 import json
-import os
 import shutil
 import sqlite3
-import subprocess
 import time
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +12,6 @@ import duckdb
 import pytest
 
 from loader import Options, load
-from sample_shop.shop import create_shop
-from support.clone import REPO
-from support.commands import environment
 from support.one_run import own
 from support.watched import (
     MARIADB_TABLES,
@@ -301,7 +295,12 @@ def test_rights_are_asked_for(
         refused = Watching(logging_mariadb, into_duckdb, tmp_path).watched.call("--mode", "log")
         assert refused.returncode == 2
         assert f"grant replication slave on *.* to {user}" in refused.stderr
+        logging_mariadb.execute("change master to master_host = '127.0.0.1', master_port = 1")
+        logging_mariadb.execute("start slave sql_thread")
+        refused = Watching(logging_mariadb, into_duckdb, tmp_path).watched.call("--mode", "log")
+        assert "is a replica that does not log what it gets" in refused.stderr
     finally:
+        logging_mariadb.execute("stop slave; reset slave all")
         logging_mariadb.execute(f"grant replication slave on *.* to {user}@'127.0.0.1'")
     logging_postgres.execute(f"alter role {user} noreplication")
     try:
@@ -375,29 +374,3 @@ def test_readers_of_a_copy(shop: Watching) -> None:
                     break
         assert time.monotonic() < deadline, shop.watched.said
         time.sleep(0.1)
-
-
-def test_make_watches(tmp_path: Path) -> None:
-    create_shop(f"sqlite:///{tmp_path / 'shop.sqlite'}", as_of=date(2026, 11, 20))
-    variables = environment() | {
-        "SOURCE": f"sqlite:///{tmp_path / 'shop.sqlite'}",
-        "DUCKDB_PATH": str(tmp_path / "w.duckdb"),
-    }
-
-    def make(*arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            ["make", "watch", *arguments],
-            cwd=REPO,
-            env=variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    watching = make("WATCH=--every 60s")
-    deadline = time.monotonic() + 60
-    while make("WATCH=status").communicate()[0].find("batches     1 ") < 0:
-        assert time.monotonic() < deadline and watching.poll() is None
-    os.kill(int(json.loads((tmp_path / "w.duckdb.watch.json").read_text())["process"]), 15)
-    assert "what was published is whole" in watching.communicate(timeout=20)[0]
-    assert "the position is forgotten" in make("WATCH=unwatch").communicate()[0]
