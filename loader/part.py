@@ -40,6 +40,8 @@ class Part:
     key_columns: Mapping[str, tuple[str, ...]]
     # The position to store, from the raw tables of which rows were matched by their key.
     position: Callable[[Mapping[str, bool]], str]
+    # Of `tables`, those in which no log told of a change.
+    untold: frozenset[str] = frozenset()
 
     def chosen(
         self, tables: Sequence[Table], changes: Sequence[SchemaChange], destination: Destination
@@ -56,6 +58,10 @@ class Part:
             or destination.columns(table.raw_name) is None
         ]
         return chosen, list(changes)
+
+    def tells(self, table: str) -> bool:
+        """Whether a log told that rows of it may be gone: then it is no mistake that they are."""
+        return self.tables is not None and table in self.tables and table not in self.untold
 
     def keys(
         self, table: Table, changes: Sequence[SchemaChange], destination: Destination

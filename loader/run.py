@@ -145,10 +145,11 @@ def load(
         if options.strict and result.issue_count:
             raise LoadError(_strict_message(result))
         destination.begin_publish()
-        # What a log tells is deleted is no mistake.
-        most = options.max_delete_share if part is None or part.tables is None else 1.0
         for entry in result.tables:
-            _publish(entry, destination, stamp, replace(options, max_delete_share=most), result)
+            told = part is not None and part.tells(entry.table.raw_name)
+            # What a log tells is deleted is no mistake.
+            allowed = replace(options, max_delete_share=1.0) if told else options
+            _publish(entry, destination, stamp, allowed, result)
         result.warnings += destination.warnings
         save_position(destination, part, result, source.url)
         result.finished_at = _now()

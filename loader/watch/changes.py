@@ -34,6 +34,8 @@ class Heard:
     tables: dict[str, dict[Key, bool] | None] = field(default_factory=dict)
     # Why tables are compared as a whole: a reason for each.
     reasons: dict[str, str] = field(default_factory=dict)
+    # Tables that are compared as a whole though no log told of a change there.
+    untold: set[str] = field(default_factory=set)
     # The source's tables or columns may be others now.
     reshaped: bool = False
     # All tables are compared, and why.
@@ -66,8 +68,12 @@ class Heard:
             if len(keys) > MOST_KEYS:
                 self.whole(table, f"more than {MOST_KEYS:,} of its rows changed at once")
 
-    def whole(self, table: str, why: str) -> None:
-        """Something happened to a table of which the log does not tell every row."""
+    def whole(self, table: str, why: str, *, told: bool = True) -> None:
+        """Something happened to a table of which the log does not tell every row; or of nothing."""
+        if told:
+            self.untold.discard(table)
+        elif table not in self.tables or self.tables[table] is not None:
+            self.untold.add(table)
         self.tables[table] = None
         self.reasons.setdefault(table, why)
 
@@ -75,7 +81,8 @@ class Heard:
         """Add what followed."""
         for table, keys in later.tables.items():
             if keys is None:
-                self.whole(table, later.reasons.get(table, ""))
+                told = table not in later.untold
+                self.whole(table, later.reasons.get(table, ""), told=told)
             elif table not in self.tables:
                 self.tables[table] = dict(keys)
             elif (held := self.tables[table]) is not None:

@@ -78,9 +78,9 @@ class Log(ABC):
         heard = Heard()
         for table, mark in self.marks().items():
             if table not in before:
-                heard.whole(table, "it was not followed until now")
+                heard.whole(table, "it was not followed until now", told=False)
             elif before[table] != mark:
-                heard.whole(table, DEFINED)
+                heard.whole(table, DEFINED, told=False)
         return heard
 
     def reshaped(self, source: Source) -> Heard:

@@ -276,7 +276,8 @@ class PostgresLog(Log):
             if self._unseen[0] >= first:
                 del self._fresh[name]
                 if name in names:
-                    heard.whole(names[name], "transactions ended that began before it was heard of")
+                    why = "transactions ended that began before it was heard of"
+                    heard.whole(names[name], why, told=False)
         return heard
 
     def marks(self) -> dict[str, str]:

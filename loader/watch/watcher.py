@@ -102,7 +102,7 @@ class Watcher:
                 # The log did not tell all: the table is compared at once.
                 why = f"{error}, so the table is compared as a whole"
                 self._say(f"watch: {why}")
-                self._pending.whole(error.table, "its log did not tell everything")
+                self._pending.whole(error.table, "its log did not tell everything", told=False)
             except LogLostError as error:
                 connected = False
                 self._lost(str(error))
@@ -213,7 +213,7 @@ class Watcher:
         if silent and now - self._compared_at > self._watch.every:
             self._compared_at = now
             for table in silent:
-                self._pending.whole(table, "")
+                self._pending.whole(table, "", told=False)
         if self._log.looks and now - self._looked_at > LOOK_EVERY:
             self._looked_at = now
             source = self._log.snapshot()
@@ -349,7 +349,8 @@ class Watcher:
             keyed, marks = self._keyed | dict(now), self._log.marks()
             return json.dumps({"log": pending.place, "keyed": keyed, "marks": marks})
 
-        return Part(source, self._place_name, tables, self._log.key_columns(), position)
+        untold = frozenset(pending.untold)
+        return Part(source, self._place_name, tables, self._log.key_columns(), position, untold)
 
     def _judge(self, found: LoadResult) -> None:
         """What an audit found: a difference is a fault of the watching."""

@@ -300,3 +300,23 @@ def test_a_whole_table_counts_while_it_waits(monkeypatch: pytest.MonkeyPatch) ->
     assert not done.wait(0.2)
     channel.get(1)
     assert done.wait(2)
+
+
+def test_rows_that_are_gone_unheard_are_a_mistake(
+    logging_postgres: PostgresServer, into_duckdb: Any
+) -> None:
+    """Where no log tells of them, a batch deletes no more than a load."""
+    name, url = shop_of(logging_postgres)
+    logging_postgres.execute("create table w (a int); insert into w values (1), (2), (3)", name)
+    inside = Inside(url, into_duckdb, log := PostgresLog(url, "inside"))
+    inside.watch.every = 0.5
+    with inside.running():
+        inside.wait("select count(*) from raw.w", [(3,)])
+        logging_postgres.execute("delete from t", name)
+        inside.wait("select count(*) from raw.t where _deleted_at is null", [(0,)])
+        logging_postgres.execute("delete from w", name)
+        deadline = time.monotonic() + 10
+        while "3 of 3 rows of w are gone" not in str(inside.said):
+            assert time.monotonic() < deadline, inside.said
+            time.sleep(0.1)
+    log.drop()

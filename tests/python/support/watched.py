@@ -53,6 +53,7 @@ create table t (k varchar(20) primary key, v int);
 create table d (k decimal(20, 4), m timestamp(3), v int, primary key (k, m));
 create table b (k bytea primary key, v int);
 create table w (a int, v text);
+insert into w select 0, 'stays' from generate_series(1, 500);
 create table e (k date primary key, v int);
 """
 TEXTS = ("a", "A", "b ", "é", "Ä", "tab\t", "back\\slash", "quote'", "x%", "")
