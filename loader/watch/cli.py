@@ -69,6 +69,8 @@ def _watch(url: str, given: argparse.Namespace, config: Config, board: Board, sa
     destination = destination_of(given, config)
     log, mode, reason = _log(url, given, board)
     say(f"watch: {mode}: {reason}")
+    if mode == "poll":
+        _say_what_is_kept(url, board, say)
     figures = Figures(str(parse_url(url)), destination.description, mode, reason)
     watch = Watch(
         url,
@@ -86,6 +88,20 @@ def _watch(url: str, given: argparse.Namespace, config: Config, board: Board, sa
     Watcher(watch, log, board, figures).run()
     say("watch: stopped; what was published is whole, and the next watch reads on from there.")
     return DONE
+
+
+def _say_what_is_kept(url: str, board: Board, say: Any) -> None:
+    """A watch that followed the log before has left a slot, which nobody reads any more."""
+    if MODULES.get(parse_url(url).scheme) != "postgres":
+        return
+    from .postgres import PostgresLog
+
+    log = PostgresLog(url, board.name())
+    if (kept := log.kept()) is not None:
+        say(
+            f"watch: the slot {log.slot} is still there, and the server keeps {kept:,} bytes of log"
+            " for it: watch unwatch drops it"
+        )
 
 
 def _log(url: str, given: argparse.Namespace, board: Board) -> tuple[Log, str, str]:

@@ -21,6 +21,8 @@ class Log(ABC):
     channel: Channel
     # The tables have to be looked at now and then: the log does not tell of statements.
     looks = False
+    # What to say before it begins at a new place, where that may take long.
+    beginning = ""
 
     @abstractmethod
     def start(self, saved: Any) -> None:

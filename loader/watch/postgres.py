@@ -48,6 +48,7 @@ class PostgresLog(Log):
     """`warehouse` names the slot, so that each warehouse has its own."""
 
     looks = True
+    beginning = "it makes a slot, for which the server waits until open transactions have ended"
 
     def __init__(self, url_text: str, warehouse: str) -> None:
         self._text, self._url = url_text, parse_url(url_text)

@@ -9,7 +9,7 @@ PUBLICATION = "loader_watch"
 RIGHTS = """
 select current_setting('wal_level'), r.rolreplication or r.rolsuper,
     exists (select 1 from pg_publication where pubname = %s),
-    has_database_privilege(current_database(), 'CREATE')
+    has_database_privilege(current_database(), 'CREATE'), pg_is_in_recovery()
 from pg_roles as r where r.rolname = current_user
 """
 
@@ -19,11 +19,13 @@ def why_not(url_text: str) -> str:
     source = open_source(url_text)
     assert isinstance(source, PostgresSource)
     try:
-        ((level, may, has_publication, may_create),) = source.rows(RIGHTS, PUBLICATION)
+        ((level, may, has_publication, may_create, is_standby),) = source.rows(RIGHTS, PUBLICATION)
         encoding = source.rows("show server_encoding")[0][0]
     finally:
         source.close()
     user = source.url.user
+    if is_standby:
+        return "the server is a standby, which makes no log of its own: watch the one it follows"
     if level != "logical":
         return (
             f"the server's wal_level is {level}: alter system set wal_level = logical; restart it"

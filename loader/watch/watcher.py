@@ -134,6 +134,8 @@ class Watcher:
         with destination.alone(COMMAND, self._say):
             saved = None if self._forget else self._stored(destination)
             self._learn()
+        if saved is None and self._log.beginning:
+            self._say(f"watch: {self._log.beginning}")
         self._log.start(saved and saved["log"])
         self._audited_at = self._saved_at = time.monotonic()
         if saved is None:

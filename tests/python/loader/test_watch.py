@@ -357,6 +357,10 @@ def test_slots(postgres_shop: Watching) -> None:
     shop.settle()
     status = json.loads(shop.watched.call("status", "--json").stdout)
     assert status["bytes_kept"] is not None
+    assert "waits until open transactions have ended" in shop.watched.said
+    shop.watched.end()
+    shop.watched.start("--mode", "poll")
+    shop.watched.wait_for(f"the slot {name} is still there")
     shop.watched.end()
     assert f"the slot {name} is dropped" in shop.watched.call("unwatch").stderr
     assert shop.server.execute(slot) == []
