@@ -79,6 +79,7 @@ def shop_of(server: Server) -> tuple[str, str]:
     return name, url
 
 
+@pytest.mark.long
 def test_a_backlog_may_take_longer_than_patience(
     logging_mariadb: MariaDBServer, into_duckdb: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_backlog_may_take_longer_than_patience(
     assert "seems to be dead" not in str(second.said)
 
 
+@pytest.mark.long
 def test_a_backlog_is_read_before_the_source_is_asked(
     logging_postgres: PostgresServer, into_duckdb: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +117,7 @@ def test_a_backlog_is_read_before_the_source_is_asked(
     second.watcher._log.drop()  # type: ignore[attr-defined]
 
 
+@pytest.mark.long
 def test_a_log_that_ends_is_read_anew(
     logging_mariadb: MariaDBServer, into_duckdb: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +146,7 @@ COLLATIONS = {
 }
 
 
+@pytest.mark.long
 def test_keys_of_each_collation(logging_mariadb: MariaDBServer, into_duckdb: Any) -> None:
     name, url = shop_of(logging_mariadb)
     tables = [c for some in COLLATIONS.values() for c in some]
@@ -222,6 +226,7 @@ def test_what_postgres_does_not_log(logging_postgres: PostgresServer, into_duckd
     log.drop()
 
 
+@pytest.mark.long
 def test_a_snapshot_is_ahead_of_the_log(logging_postgres: PostgresServer, into_duckdb: Any) -> None:
     """With synchronous_commit off a row is seen before the log has it."""
     name, url = shop_of(logging_postgres)
