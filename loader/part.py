@@ -42,6 +42,8 @@ class Part:
     position: Callable[[Mapping[str, bool]], str]
     # Of `tables`, those in which no log told of a change.
     untold: frozenset[str] = frozenset()
+    # The snapshot is read once more afterwards, so it stays open.
+    is_read_again: bool = False
 
     def chosen(
         self, tables: Sequence[Table], changes: Sequence[SchemaChange], destination: Destination

@@ -139,7 +139,8 @@ def load(
         with Prefetch(reads) as reading:
             for entry in result.tables:
                 _stage(entry, reading, source, destination, stamp, progress, options)
-        source.close()
+        if part is None or not part.is_read_again:
+            source.close()
         result.warnings = list(source.warnings)
         result.left_out = source.left_out
         if options.strict and result.issue_count:
@@ -165,7 +166,7 @@ def load(
         raise
     finally:
         progress.end()
-        if source is not None:
+        if source is not None and (part is None or not part.is_read_again):
             source.close()
         destination.close()
     return result

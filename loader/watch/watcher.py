@@ -303,7 +303,7 @@ class Watcher:
             if self._pending.reshaped:
                 self._learn(source)
             if not audit or self._pending.says_something:
-                result = self._load(source, destination)
+                result = self._load(source, destination, is_read_again=audit)
             if audit:
                 found = self._load(source, destination, everything=True)
         finally:
@@ -322,9 +322,14 @@ class Watcher:
         self._tell()
 
     def _load(
-        self, source: Source, destination: Destination, *, everything: bool = False
+        self,
+        source: Source,
+        destination: Destination,
+        *,
+        everything: bool = False,
+        is_read_again: bool = False,
     ) -> LoadResult:
-        part = self._part(source, everything=everything)
+        part = replace(self._part(source, everything=everything), is_read_again=is_read_again)
         result = load(self._watch.source_url, destination, self._watch.options, part=part)
         self._keyed |= {entry.table.raw_name: entry.keyed for entry in result.tables}
         for warning in result.warnings:
