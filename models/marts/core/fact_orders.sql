@@ -24,22 +24,24 @@
     group by order_number
 {%- endset %}
 {%- if is_incremental() -%}
-    {%- set changed_orders = changed_since_last_build(
-        'order_number',
-        'order_date',
-        rows=[
-            ref('stg_classicmodels__order_details'),
-            ref('int_orders_tracked'),
-            '(' ~ gone_orders ~ ') as gone_orders',
-        ],
-        versions={
-            'customer_version_key': [ref('dim_customers'), 'customer_number'],
-            'employee_version_key': [ref('dim_employees'), 'employee_key'],
-            'product_version_key': [ref('dim_products'), 'product_code'],
-        }
-    ) -%}
-    {#- By number where there are few: no warehouse carries a subquery into the views, and all rows are gone through. -#}
-    {%- set has_changed = is_one_of('order_number', changed_orders) if built_through() else '' -%}
+{%- set changed_orders = changed_since_last_build(
+    'order_number',
+    'order_date',
+    rows=[
+        ref('stg_classicmodels__order_details'),
+        ref('int_orders_tracked'),
+        '(' ~ gone_orders ~ ') as gone_orders',
+    ],
+    versions={
+        'customer_version_key': [ref('dim_customers'), 'customer_number'],
+        'employee_version_key': [ref('dim_employees'), 'employee_key'],
+        'product_version_key': [ref('dim_products'), 'product_code'],
+    }
+) -%}
+{#- By number where there are few: no warehouse carries a subquery into the views. -#}
+{%- set by_number = is_one_of('order_number', changed_orders) if built_through() else '' -%}
+{%- set has_changed = by_number
+    or 'order_number in (select changed_orders.order_number from changed_orders)' -%}
 {%- endif %}
 
 with customers as (
@@ -66,7 +68,7 @@ gone_orders as (
 
 ),
 
-{% if is_incremental() and not has_changed -%}
+{% if is_incremental() and not by_number -%}
 changed_orders as (
 
     {{ changed_orders }}
@@ -79,7 +81,7 @@ order_details as (
 
     select * from {{ ref('stg_classicmodels__order_details') }}
     {%- if is_incremental() %}
-    where {{ has_changed or 'order_number in (select changed_orders.order_number from changed_orders)' }}
+    where {{ has_changed }}
     {%- endif %}
 
 ),
@@ -88,7 +90,7 @@ orders as (
 
     select * from {{ ref('int_orders_tracked') }}
     {%- if is_incremental() %}
-    where {{ has_changed or 'order_number in (select changed_orders.order_number from changed_orders)' }}
+    where {{ has_changed }}
     {%- endif %}
 
 ),

@@ -27,7 +27,7 @@ CHANGED, NEW = "macros/changed_since_last_build.sql", "macros/incremental/new_ve
 CHANGED_ROWS = "macros/incremental/get_incremental_changed_rows_sql.sql"
 WHOLE = "macros/incremental/get_incremental_whole_sql.sql"
 MERGED, MILESTONES = "macros/merged_versions.sql", "macros/order_milestones.sql"
-EMPLOYEE_VERSIONS = "            'employee_version_key': [ref('dim_employees'), 'employee_key'],\n"
+EMPLOYEE_VERSIONS = "'employee_version_key': [ref('dim_employees'), 'employee_key'],\n"
 OF_EMPLOYEES = (
     "greatest(named_employees.dbt_valid_from, offices.dbt_valid_from, managers.dbt_valid_from)"
 )
@@ -35,8 +35,8 @@ OF_EMPLOYEES = (
 # By fault: the file, what stands there, and what is planted.
 FAULTS: dict[str, tuple[str, str, str]] = {
     # What a fact must make again
-    "changed orders": (ORDERS, "ref('int_orders_tracked'), 'gone", "'gone"),
-    "gone orders": (ORDERS, ", 'gone_orders'],", "],"),
+    "changed orders": (ORDERS, "    ref('int_orders_tracked'),\n        '(", "    '("),
+    "gone orders": (ORDERS, "        '(' ~ gone_orders ~ ') as gone_orders',\n", ""),
     "new versions of employees, lines": (ORDERS, EMPLOYEE_VERSIONS, ""),
     "new versions of employees, payments": (PAYMENTS, EMPLOYEE_VERSIONS, ""),
     "a version that is newer under its key": (
