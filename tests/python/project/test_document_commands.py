@@ -88,7 +88,7 @@ ELSEWHERE = {
             "make watch WATCH=status",
             "make watch WATCH=unwatch",
         ),
-        "test_watch.py::test_make_watches",
+        "test_watch_make.py::test_make_watches",
     ),
     "python -m tools.redshift_smoke": "test_redshift_smoke.py::test_the_smoke_script",
     "python -m tools.redshift_smoke copy lock": "test_redshift_smoke.py::test_the_smoke_script",
