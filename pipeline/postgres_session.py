@@ -13,7 +13,7 @@ WORK_MEM = "32MB"
 
 def refuse_bad_memory(refusal: type[Exception]) -> None:
     """Raise `refusal` where POSTGRES_WORK_MEM is not as PostgreSQL writes memory."""
-    given = os.environ.get("POSTGRES_WORK_MEM") or WORK_MEM
+    given = _work_mem()
     # Without a unit it would be kilobytes.
     if not re.fullmatch("[1-9][0-9]*(kB|MB|GB)", given):
         raise refusal(
@@ -25,5 +25,8 @@ def session_settings(kind: str) -> tuple[str, ...]:
     """The statements for a session of a warehouse of this kind."""
     if kind != "postgres":
         return ()
-    work_mem = os.environ.get("POSTGRES_WORK_MEM") or WORK_MEM
-    return "set jit = off", f"set work_mem = {literal(work_mem)}"
+    return "set jit = off", f"set work_mem = {literal(_work_mem())}"
+
+
+def _work_mem() -> str:
+    return os.environ.get("POSTGRES_WORK_MEM") or WORK_MEM
