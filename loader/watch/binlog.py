@@ -20,7 +20,7 @@ from pymysql.constants import COMMAND
 from ..errors import LoadError
 from ..sources.mysql_connection import connect
 from ..urls import SourceUrl
-from .changes import LogLostError
+from .changes import LogLostError, LogRefusedError
 
 HEADER = struct.Struct("<IBIIIH")
 QUERY, ROTATE, FORMAT, XID, TABLE_MAP, INCIDENT = 2, 4, 15, 16, 19, 26
@@ -151,7 +151,9 @@ class Binlog:
         if code == LOST:
             return LogLostError(f"the server says of its log: {said}")
         if code in (1227, 1045):
-            return LoadError(f"The server does not let {self._url.user} read its log: {said}.")
+            return LogRefusedError(
+                f"The server does not let {self._url.user} read its log: {said}."
+            )
         return LoadError(f"The connection to the log of {self._url.address} was lost.")
 
 

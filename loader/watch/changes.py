@@ -24,6 +24,10 @@ class LogLostError(LoadError):
     """The log cannot be read on from the place that was stored; the text says why."""
 
 
+class LogRefusedError(LoadError):
+    """The user may not read the log."""
+
+
 @dataclass
 class Heard:
     """The changes of one transaction, or of several that follow each other."""

@@ -5,7 +5,7 @@ from ..sources import open_source
 from ..sources.mysql import MySQLSource
 from ..urls import parse_url
 from .binlog import Binlog
-from .changes import LogLostError
+from .changes import LogRefusedError
 
 SETTINGS = """
 select @@version, @@global.log_bin, @@global.binlog_format, @@global.binlog_row_image
@@ -60,11 +60,7 @@ def why_not(url_text: str) -> tuple[str, str]:
     log = Binlog(url, *place)
     try:
         next(iter(log.events()), None)
-    except LogLostError:
-        raise
-    except LoadError as error:
-        if "does not let" not in str(error):
-            raise
+    except LogRefusedError:
         return (
             f"the user {url.user} may not read the server's log: grant replication slave on *.* to"
             f" {url.user}",
