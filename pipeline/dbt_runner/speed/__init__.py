@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline.dbt_runner.speed import adapters, events, imports, project
+from pipeline.dbt_runner.speed import adapters, events, imports, macros, project
 
 __all__ = ["lasting", "made", "speed_up"]
 
@@ -38,10 +38,12 @@ def speed_up(*, in_duckdb: bool = False) -> None:
     imports.make_methods_when_called()
     adapters.keep_type_testers()
     project.keep_templates()
+    project.read_words_in_place()
     project.keep_schemas()
     events.write_events()
-    project.copy_macros()
+    macros.make_macros_when_called()
     project.add_ctes()
+    project.compare_rows()
     project.summarise_graph()
     project.write_json()
     adapters.keep_columns(in_duckdb=in_duckdb)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from typing import Any
 
 from pipeline.dbt_runner.speed.patch import patch
@@ -26,13 +27,24 @@ def _filled_at_once(dbts_own: Any) -> Any:
 
     def parse_dict(fields: dict[str, Any], message: Any, **options: Any) -> Any:
         try:
-            filled = type(message)(**fields)
-        except (AttributeError, TypeError, ValueError):  # numbers and times as text, for example
+            filled = type(message)(**_with_times(fields))
+        except (AttributeError, KeyError, TypeError, ValueError):  # numbers as text, for example
             return dbts_own(fields, message, **options)
         message.CopyFrom(filled)
         return message
 
     return parse_dict
+
+
+def _with_times(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an event with the times of a node's result as times, where dbt has texts."""
+    if not (result := fields.get("run_result")):
+        return fields
+    timing = [
+        {name: datetime.fromisoformat(of) if of.endswith("Z") else of for name, of in step.items()}
+        for step in result["timing_info"]
+    ]
+    return {**fields, "run_result": {**result, "timing_info": timing}}
 
 
 def _written_at_once(_: Any) -> Any:

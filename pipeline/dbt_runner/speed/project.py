@@ -1,8 +1,9 @@
-"""What dbt makes of the project's macros, templates, settings and graph for each node again."""
+"""What dbt makes of the project's templates, settings and graph for each node again."""
 
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from types import CodeType, SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,8 @@ _BEGINS_WITH = re.compile(
     r"(?:\s|--[^\n]*\n|/\*(?:(?!\*/|/\*).)*\*/)*with\b(?!\s+recursive\b)\s*",
     re.IGNORECASE | re.DOTALL,
 )
+# Lines that cannot end a statement: whole comments, or lines of a text or comment that goes on.
+_COMMENT_LINES = re.compile(r"^[ \t]*--[^\n'\"*$`]*$", re.MULTILINE)
 # Schemas of settings by the name of their class.
 SCHEMAS: dict[str, Any] = {}
 
@@ -45,6 +48,27 @@ def _compiled_once(jinjas_own: Any) -> Any:
     return compile_once
 
 
+def read_words_in_place() -> None:
+    """Let a template that gives a value read the words of its node where they are."""
+    patch("dbt_common.clients.jinja", "NativeSandboxTemplate.new_context", _words_in_place)
+
+
+def _words_in_place(jinjas_own: Any) -> Any:
+    """Relies on a template reading words by their names only.
+
+    dbt does the same in templates that give text. For those that give a value, which are the
+    arguments of tests, Jinja copies a thousand words twice.
+    """
+
+    def new_context(template: Any, words: Any = None, *more: Any, **options: Any) -> Any:
+        if more or options or words is None:
+            return jinjas_own(template, words, *more, **options)
+        environment, words = template.environment, ChainMap(words, template.globals)
+        return environment.context_class(environment, words, template.name, template.blocks)
+
+    return new_context
+
+
 def keep_schemas() -> None:
     """Let the schema of each class of settings be made once."""
     patch("dbt_common.dataclass_schema", "dbtClassMixin.json_schema", _schema_made_once)
@@ -62,41 +86,6 @@ def _schema_made_once(dbts_own: Any) -> Any:
     return json_schema
 
 
-def copy_macros() -> None:
-    """Let all macros be found at once, in versions of dbt that look for each by itself."""
-    patch("dbt.context.manifest", "ManifestContext.to_dict", _all_macros_at_once)
-
-
-def _all_macros_at_once(dbts_own: Any) -> Any:
-    """Relies on the words of a node being those of its context, and all macros over them.
-
-    dbt looks for each of a thousand macros in five places, for each node and most of its queries;
-    from 1.12 on it finds only those that are called.
-    """
-    from dbt.context.configured import ConfiguredContext
-    from dbt.context.macros import MacroNamespace
-
-    MacroNamespace._search_order  # noqa: B018  dbt 1.12 has none
-    words_of = ConfiguredContext.to_dict
-
-    def to_dict(context: Any) -> Any:
-        if type(context.namespace) is not MacroNamespace:
-            return dbts_own(context)
-        words = words_of(context)
-        words.update(found_macros(context.namespace))
-        return words
-
-    return to_dict
-
-
-def found_macros(namespace: Any) -> dict[str, Any]:
-    """What dbt finds by each name of a namespace."""
-    found: dict[str, Any] = {}
-    for place in reversed(list(namespace._search_order())):
-        found.update(place)
-    return found
-
-
 def add_ctes() -> None:
     """Let the rows of a unit test be put before its model without parsing the SQL."""
     patch("dbt.compilation", "inject_ctes_into_sql", _added_after_with)
@@ -109,7 +98,7 @@ def _added_after_with(dbts_own: Any) -> Any:
     """
 
     def inject_ctes_into_sql(sql: str, ctes: Any) -> Any:
-        found = None if ";" in sql else _BEGINS_WITH.match(sql)
+        found = None if ";" in _COMMENT_LINES.sub("", sql) else _BEGINS_WITH.match(sql)
         if not (ctes and found):
             return dbts_own(sql, ctes)
         return f"{found[0]}{', '.join(cte.sql for cte in ctes)}, {sql[found.end() :]}"
@@ -156,3 +145,23 @@ def _written_as_a_whole(pythons_own: Any) -> Any:
         file.write(pythons_own.dumps(content, **options))
 
     return SimpleNamespace(**{**vars(pythons_own), "dump": dump})
+
+
+def compare_rows() -> None:
+    """Let equal rows of a unit test be found equal without a search for differences."""
+    patch("dbt.task.test", "TestRunner._get_daff_diff", _equal_at_once)
+
+
+def _equal_at_once(dbts_own: Any) -> Any:
+    """Relies on rows with equal values having no difference, whatever dbt looks at."""
+    from dbt.task.test import list_rows_from_table
+
+    def get_daff_diff(runner: Any, expected: Any, actual: Any, ordered: bool = False) -> Any:
+        # As texts, because 1, true and 1.0 are equal.
+        if not ordered and repr(list_rows_from_table(expected, sort=True)) == repr(
+            list_rows_from_table(actual, sort=True)
+        ):
+            return SimpleNamespace(hasDifference=lambda: False)
+        return dbts_own(runner, expected, actual, ordered)
+
+    return get_daff_diff
