@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from functools import lru_cache
 from threading import local
 from typing import Any
 
 from pipeline.dbt_runner.speed.patch import patch
-
-# After a statement that begins so, a table has the columns that it had before.
-_LEAVES_COLUMNS = re.compile(
-    r"\s*(/\*.*?\*/\s*)*(select|describe|comment on|insert|update|delete)\b", re.DOTALL | re.I
+from pipeline.dbt_runner.speed.shared_columns import (
+    leaves_columns,
+    shared_by_unit_tests,
+    unit_test_that_shares,
+    unshared_after_changes,
 )
+
 # What the node of this thread knows of its tables.
 _KNOWN = local()
 
@@ -45,12 +46,21 @@ def keep_columns(*, in_duckdb: bool) -> None:
     A snapshot asks ten times for the columns of three tables, each time with all macros around it;
     a model asks twice for those of its contract. `in_duckdb`: its adapter has a way of its own.
     """
-    patch("dbt.adapters.sql", "SQLAdapter.get_columns_in_relation", asked_once)
+    patch(
+        "dbt.adapters.sql",
+        "SQLAdapter.get_columns_in_relation",
+        lambda dbts_own: asked_once(shared_by_unit_tests(dbts_own)),
+    )
     patch("dbt.adapters.base", "BaseAdapter.get_column_schema_from_query", asked_once)
     if in_duckdb:
         own = "DuckDBAdapter.get_column_schema_from_query"
         patch("dbt.adapters.duckdb.impl", own, asked_once)
-    patch("dbt.adapters.sql.connections", "SQLConnectionManager.add_query", columns_forgotten)
+    patch(
+        "dbt.adapters.sql.connections",
+        "SQLConnectionManager.add_query",
+        lambda dbts_own: columns_forgotten(unshared_after_changes(dbts_own)),
+    )
+    patch("dbt.task.test", "TestRunner.execute_unit_test", unit_test_that_shares)
 
 
 def asked_once(dbts_own: Any) -> Any:
@@ -84,8 +94,3 @@ def columns_forgotten(dbts_own: Any) -> Any:
         return dbts_own(connections, sql, *more, **named)
 
     return add_query
-
-
-def leaves_columns(sql: str) -> bool:
-    """Whether all tables surely have the same columns after a text of SQL."""
-    return bool(_LEAVES_COLUMNS.match(sql)) and ";" not in sql.strip().rstrip(";")

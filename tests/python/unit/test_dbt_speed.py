@@ -20,7 +20,6 @@ from dbt.adapters.events.types import SQLQuery
 from dbt.artifacts.resources import ExposureType, FileHash, Owner
 from dbt.compilation import Linker
 from dbt.context.macros import MacroNamespace
-from dbt.context.manifest import ManifestContext
 from dbt.contracts.graph.manifest import Manifest
 from dbt.contracts.graph.nodes import Exposure, InjectedCTE, ModelNode
 from dbt.contracts.project import Project
@@ -36,10 +35,11 @@ from dbt_common.events.base_types import EventLevel
 from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
 
 from pipeline.dbt_runner import speed_up
-from pipeline.dbt_runner.speed.adapters import asked_once, columns_forgotten, leaves_columns
+from pipeline.dbt_runner.speed.adapters import asked_once, columns_forgotten
 from pipeline.dbt_runner.speed.imports import CODES
 from pipeline.dbt_runner.speed.patch import SKIPPED, patch
-from pipeline.dbt_runner.speed.project import SCHEMAS, TEMPLATES, found_macros
+from pipeline.dbt_runner.speed.project import SCHEMAS, TEMPLATES
+from pipeline.dbt_runner.speed.shared_columns import leaves_columns
 
 ROWS = [{"code": "007", "price": Decimal("1.50"), "none": None, "note": "null"}]
 COLUMNS = ("code", "price", "none", "note")
@@ -153,19 +153,6 @@ def test_a_tester_of_types_is_made_once() -> None:
     assert build(["a"], ()) is not build(["a"])
 
 
-def test_the_same_macro_is_found() -> None:
-    namespace = MacroNamespace(
-        {"own": "root", "both": "root", "all": "root"},
-        {"both": "local", "all": "local"},
-        {"all": "dbt", "only": "dbt", "package": "dbt"},
-        {"package": {"all": "package"}},
-    )
-    assert found_macros(namespace) == dict(namespace)
-    speed_up()
-    speed_up()
-    assert not hasattr(ManifestContext.to_dict.original, "original")
-
-
 @pytest.mark.parametrize(
     "sql",
     [
@@ -178,6 +165,11 @@ def test_the_same_macro_is_found() -> None:
         "with a as (select 1) select 1; with b as (select 1) select 2",
         "/* a /* b */ with */ with a as (select 1) select * from a",
         "-- with",
+        "-- one; two\nwith a as (select 1) select * from a",
+        "with a as (select 1)\n    -- a; b\nselect * from a",
+        "with a as (select 1) -- a; b\nselect * from a",
+        "with a as (select '\n-- a; b\n-- '; with b as (select 1) select 2",
+        "with a as (select 1) /*\n-- a */; with b as (select 1) select 2",
     ],
 )
 def test_the_rows_of_a_unit_test_are_put_in_the_same_place(sql: str) -> None:
