@@ -1,7 +1,8 @@
 """What a watcher asks of a load: which keys and tables to read, and the position to store."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from .destinations import Destination
 from .drift import SchemaChange
@@ -44,6 +45,13 @@ class Part:
     untold: frozenset[str] = frozenset()
     # The snapshot is read once more afterwards, so it stays open.
     is_read_again: bool = False
+    # Live rows by raw table, as of the run that began then; None where nobody knows.
+    live: Mapping[str, int] = field(default_factory=dict)
+    as_of: datetime | None = None
+
+    def live_rows(self, table: Table, last: datetime | None) -> int | None:
+        """The live rows of a table, if the last run is the one that is known."""
+        return self.live.get(table.raw_name) if last == self.as_of else None
 
     def chosen(
         self, tables: Sequence[Table], changes: Sequence[SchemaChange], destination: Destination

@@ -15,7 +15,6 @@ from .ranges import (
     State,
     changed,
     fingerprint,
-    without_keys,
 )
 from .schema import TEXT, Table
 from .sources import Source
@@ -85,9 +84,6 @@ class Plan:
 
     def state(self, read: Digests) -> State | None:
         """What to store for the next run; `read` are the digests of a full read."""
-        if self.keys is not None and self.before is not None:
-            known = Partition(self.source_table.key_columns[0], self.before.width)
-            return without_keys(self.before, known, self.keys)
         if self.partition is None:
             return None
         digests = self.now if self.mode == "diff" else read
@@ -115,11 +111,10 @@ def refuse_unfit(plans: Iterable[Plan]) -> None:
         )
 
 
-def plan_of_keys(table: Table, keys: Mapping[Key, bool], destination: Destination) -> Plan:
+def plan_of_keys(table: Table, keys: Mapping[Key, bool]) -> Plan:
     """To read the rows of these keys only, which a watcher has heard of."""
-    before = destination.state(table.raw_name)
     reason = f"{len(keys)} keys changed"
-    return Plan(table, arriving(table), "keys", reason, fingerprint(table), before, keys=keys)
+    return Plan(table, arriving(table), "keys", reason, fingerprint(table), keys=keys)
 
 
 def make_plan(table: Table, source: Source, destination: Destination, options: Options) -> Plan:

@@ -45,7 +45,19 @@ class Partition:
 
     def number(self, key: int) -> int:
         """The range of a key."""
-        return abs(key) // self.width * (1 if key >= 0 else -1)
+        return range_of(key, self.width)
+
+
+def range_of(key: int, width: int) -> int:
+    """The range of a key."""
+    return abs(key) // width * (1 if key >= 0 else -1)
+
+
+def blocks_of(numbers: Iterable[int], firsts: Sequence[int]) -> set[int]:
+    """The blocks that ranges are in; `firsts`, in order, are the first ranges of all blocks."""
+    if not firsts:
+        return set()
+    return {firsts[max(0, bisect_right(firsts, number) - 1)] for number in numbers}
 
 
 def cut(column: Column, low: int | None, high: int | None, rows: int) -> Partition | None:
@@ -177,23 +189,6 @@ class State:
     fingerprint: str
     width: int
     digests: Digests = field(default_factory=Digests)
-
-
-def without_keys(state: State, partition: Partition, keys: Iterable[Key]) -> State:
-    """The state of which the ranges of these keys match nothing, so that they are read again.
-
-    What was read by its key has no digest: a row that goes back to an old value would else be
-    taken for one that never changed.
-    """
-    now = Digests(state.digests, state.digests.blocks)
-    firsts = sorted(now.blocks)
-    for number in {partition.number(int(key[0])) for key in keys}:
-        if number in now:
-            now[number] = Digest(now[number].rows, "")
-        if firsts:
-            first = firsts[max(0, bisect_right(firsts, number) - 1)]
-            now.blocks[first] = Digest(now.blocks[first].rows, "")
-    return State(state.fingerprint, state.width, now)
 
 
 def difference(

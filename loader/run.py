@@ -127,7 +127,7 @@ def load(
             plans.append(
                 make_plan(table, source, destination, options)
                 if keys is None
-                else plan_of_keys(table, keys, destination)
+                else plan_of_keys(table, keys)
             )
         refuse_unfit(plans)
         for table, plan in zip(tables, plans, strict=True):
@@ -150,7 +150,9 @@ def load(
             told = part is not None and part.tells(entry.table.raw_name)
             # What a log tells is deleted is no mistake.
             allowed = replace(options, max_delete_share=1.0) if told else options
-            _publish(entry, destination, stamp, allowed, result)
+            by_key = part is not None and entry.plan.keys is not None
+            live = part.live_rows(entry.table, last) if part and by_key else None
+            _publish(entry, destination, stamp, allowed, result, live)
         result.warnings += destination.warnings
         save_position(destination, part, result, source.url)
         result.finished_at = _now()
@@ -308,6 +310,7 @@ def _publish(
     stamp: Stamp,
     options: Options,
     result: LoadResult,
+    live: int | None,
 ) -> None:
     started = time.monotonic()
     plan, name = entry.plan, entry.table.raw_name
@@ -316,7 +319,9 @@ def _publish(
         if not plan.reads_nothing:
             _evolve(plan, destination, options)
             keyed = has_key(entry, destination, options, result.warnings)
-            entry.changes = destination.publish(entry.table, stamp, keyed=keyed, within=plan.within)
+            entry.changes = destination.publish(
+                entry.table, stamp, keyed=keyed, within=plan.within, live=live
+            )
             held = destination.columns(name) or {}
             for unknown, kind in entry.table.unknown:
                 if unknown not in held:
@@ -344,7 +349,10 @@ def _publish(
                 f" --max-delete-share {options.max_delete_share:g} allows: nothing was published."
                 " If that is right, allow a larger share."
             )
-        destination.save_state(name, plan.before, plan.state(entry.digests) if keyed else None)
+        if plan.keys is not None:
+            destination.forget_digests(name, plan.keys)
+        else:
+            destination.save_state(name, plan.before, plan.state(entry.digests) if keyed else None)
     except LoadError as error:
         entry.status, entry.error = "failed", str(error)
         raise

@@ -2,7 +2,7 @@
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -171,17 +171,32 @@ class Destination(ABC):
 
     @abstractmethod
     def publish(
-        self, table: Table, stamp: Stamp, *, keyed: bool, within: Within | None = None
+        self,
+        table: Table,
+        stamp: Stamp,
+        *,
+        keyed: bool,
+        within: Within | None = None,
+        live: int | None = None,
     ) -> Changes:
         """Bring the raw table to the staged state.
 
         `keyed`: the key is unique and never null, as `key_fault` finds. `within`: what was staged
-        is not the whole table; rows outside of it are left as they are.
+        is not the whole table; rows outside of it are left as they are. `live`: how many live rows
+        it has now, where that is known; else they are counted, which reads the whole table.
         """
 
     @abstractmethod
     def save_state(self, raw_table: str, before: State | None, now: State | None) -> None:
         """Store what the next run compares with, in the same transaction."""
+
+    @abstractmethod
+    def forget_digests(self, raw_table: str, keys: Collection[Key]) -> None:
+        """Let the stored digests of these keys' ranges match nothing, in the same transaction.
+
+        What was read by its key has no digest: a row that goes back to an old value would else be
+        taken for one that never changed.
+        """
 
     @abstractmethod
     def position(self, source: str) -> str | None:

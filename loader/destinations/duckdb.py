@@ -21,6 +21,7 @@ from ..dialects.duckdb import SETTINGS, line_sql, lines_of, wire_sql
 from ..dialects.standard import literal, quote
 from ..errors import LoadError
 from ..lock import FileLock, holding
+from ..ranges import State
 from ..schema import MAX_DECIMAL_DIGITS, Column, Kind, Table, Type
 from ..wire import Block, Tally, has_escapes
 from . import duckdb_memory
@@ -125,6 +126,12 @@ class DuckDBDestination(SqlDestination):
 
     def columns(self, raw_table: str) -> dict[str, Type | None] | None:
         return self._existing.get(raw_table)
+
+    def _read_states(self) -> dict[str, State]:
+        if not self.path.exists():
+            return {}
+        with self._warehouse():
+            return super()._read_states()
 
     def schemas(self) -> dict[str, dict[str, str]]:
         return self._schemas
@@ -250,10 +257,16 @@ class DuckDBDestination(SqlDestination):
         held.update({column.raw_name: column.type for column in added} | dict(widened))
 
     def publish(
-        self, table: Table, stamp: Stamp, *, keyed: bool, within: Within | None = None
+        self,
+        table: Table,
+        stamp: Stamp,
+        *,
+        keyed: bool,
+        within: Within | None = None,
+        live: int | None = None,
     ) -> Changes:
         if self.columns(table.raw_name) is not None:
-            return super().publish(table, stamp, keyed=keyed, within=within)
+            return super().publish(table, stamp, keyed=keyed, within=within, live=live)
         if self._is_new:
             with self._doing(f"publishing the table {table.raw_name}"):
                 rows = self.live_rows(table.raw_name)
@@ -323,7 +336,7 @@ class DuckDBDestination(SqlDestination):
         attach(self._open(), file, WAREHOUSE, self.place, write=write)
 
     def _look(self) -> None:
-        self._existing = {}
+        self._existing, self._states = {}, None
         for table, column, data_type in self._rows(
             "select table_name, column_name, data_type from duckdb_columns()"
             f" where database_name = '{WAREHOUSE}' and schema_name = {literal(self.schema)}"
@@ -332,7 +345,6 @@ class DuckDBDestination(SqlDestination):
             self._existing.setdefault(table, {})[column] = self._type_from(data_type)
         if "_load_runs" in self._existing:
             ((self._last,),) = self._rows(f"select max(started_at) from {self._name('_load_runs')}")
-        self._states = self._read_states()
         self._positions = self._read_positions()
         if "_load_schema_changes" in self._existing:
             self._schemas = self._read_schemas()

@@ -108,7 +108,7 @@ class PostgresDestination(SqlDestination):
     def open(self) -> None:
         """Connect, take the lock, and begin the transaction."""
         connection = self.connect()
-        self._connection = connection
+        self._connection, self._states = connection, None
         info = connection.info
         self.description = f"postgres {info.host}:{info.port}/{info.dbname}"
         self.warnings = connection_warnings(connection, "warehouse")
@@ -127,8 +127,6 @@ class PostgresDestination(SqlDestination):
             # A load is one transaction, which waits for the source.
             self._run(NO_LIMITS)
             free = self._lock()
-            if free:
-                self._states = self._read_states()
         if not free:
             raise BusyError(
                 f"Another load into {self.schema} of {self.description} is running:"
@@ -257,7 +255,13 @@ class PostgresDestination(SqlDestination):
                 )
 
     def publish(
-        self, table: Table, stamp: Stamp, *, keyed: bool, within: Within | None = None
+        self,
+        table: Table,
+        stamp: Stamp,
+        *,
+        keyed: bool,
+        within: Within | None = None,
+        live: int | None = None,
     ) -> Changes:
         name = self._name(table.raw_name)
         if table.raw_name in self._fresh:
@@ -267,10 +271,12 @@ class PostgresDestination(SqlDestination):
         else:
             with self._doing(f"publishing the table {table.raw_name}"):
                 self._run(f"analyze {self._staged(table)}")
-            changes = super().publish(table, stamp, keyed=keyed, within=within)
+            changes = super().publish(table, stamp, keyed=keyed, within=within, live=live)
             changed = changes.inserted + changes.updated + changes.deleted
         self._make_indexes(table, changed, changes.live)
-        if changes.inserted or changes.updated or changes.deleted:
+        # A watcher's batches are many and small: autovacuum looks after these.
+        is_batch = within is not None and within.keys is not None
+        if changes.inserted + changes.updated + changes.deleted and not is_batch:
             self._changed.add(name)
         return changes
 

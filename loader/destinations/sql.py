@@ -5,14 +5,14 @@ statement, what its types are called and where its rows are staged.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from ..audit import POSITION_TABLES, STATE_TABLES, TABLES, Record
 from ..dialects.standard import literal, quote
-from ..ranges import Digest, Digests, State, difference
+from ..ranges import Digest, Digests, Key, State, blocks_of, difference, range_of
 from ..schema import TEXT, Column, Kind, Table, Type
 from ..wire import unescape
 from .base import Changes, Destination, KeyFault, Rows, Stamp, Within
@@ -29,7 +29,7 @@ class SqlDestination(Destination):
     def __init__(self, raw_schema: str) -> None:
         self.schema = raw_schema
         self.longest: Mapping[Kind, int] = {}
-        self._states: dict[str, State] = {}
+        self._states: dict[str, State] | None = None
 
     @abstractmethod
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
@@ -84,13 +84,23 @@ class SqlDestination(Destination):
         return newest  # type: ignore[no-any-return]
 
     def state(self, raw_table: str) -> State | None:
+        # A watcher's batches need none, and all digests of a large shop take a while.
+        if self._states is None:
+            with self._doing("reading its state"):
+                self._states = self._read_states()
         return self._states.get(raw_table)
 
     def schemas(self) -> dict[str, dict[str, str]]:
         return self._read_schemas() if self.columns("_load_schema_changes") else {}
 
     def publish(
-        self, table: Table, stamp: Stamp, *, keyed: bool, within: Within | None = None
+        self,
+        table: Table,
+        stamp: Stamp,
+        *,
+        keyed: bool,
+        within: Within | None = None,
+        live: int | None = None,
     ) -> Changes:
         with self._doing(f"publishing the table {table.raw_name}"):
             merge = self._merge(table, stamp, within)
@@ -100,7 +110,11 @@ class SqlDestination(Destination):
                 inserted, updated, deleted = merge.append(), 0, 0
             else:
                 inserted, updated, deleted = merge.by_whole_rows()
-            return Changes(inserted, updated, deleted, self.live_rows(table.raw_name))
+            if live is None:
+                live = self.live_rows(table.raw_name)
+            else:
+                live += inserted - deleted
+            return Changes(inserted, updated, deleted, live)
 
     def _merge(self, table: Table, stamp: Stamp, within: Within | None) -> Merge:
         return Merge(self, table, stamp, within)
@@ -211,6 +225,30 @@ class SqlDestination(Destination):
             old, new = (state.digests if state else Digests() for state in (before, now))
             self._save_digests("_load_ranges", raw_table, old, new)
             self._save_digests("_load_blocks", raw_table, old.blocks, new.blocks)
+
+    def forget_digests(self, raw_table: str, keys: Collection[Key]) -> None:
+        with self._doing(f"storing the state of {raw_table}"):
+            if not self.columns("_load_state"):
+                return
+            of_table = f"where table_name = {literal(raw_table)}"
+            widths = self._rows(f"select width from {self._name('_load_state')} {of_table}")
+            if not widths:
+                return
+            width = int(widths[0][0])
+            blocks = self._rows(f"select number from {self._name('_load_blocks')} {of_table}")
+            of_keys = {range_of(int(key[0]), width) for key in keys}
+            starts = sorted(int(number) for (number,) in blocks)
+            for name, found in (
+                ("_load_ranges", of_keys),
+                ("_load_blocks", blocks_of(of_keys, starts)),
+            ):
+                numbers = sorted(found)
+                for first in range(0, len(numbers), 10_000):
+                    listed = ", ".join(map(str, numbers[first : first + 10_000]))
+                    self._run(
+                        f"update {self._name(name)} set digest = '' {of_table}"
+                        f" and number in ({listed}) and digest <> ''"
+                    )
 
     def position(self, source: str) -> str | None:
         return self._read_positions().get(source)

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -58,6 +59,8 @@ class Watcher:
         self._forget = False
         # Raw tables whose rows are matched by their key.
         self._keyed: dict[str, bool] = {}
+        # Their live rows, as of the run that began then.
+        self._live, self._as_of = dict[str, int](), datetime.min
         self._saved_at = self._audited_at = 0.0
         self._telling = threading.Lock()
         self._looked_at = self._compared_at = 0.0
@@ -332,6 +335,9 @@ class Watcher:
         part = replace(self._part(source, everything=everything), is_read_again=is_read_again)
         result = load(self._watch.source_url, destination, self._watch.options, part=part)
         self._keyed |= {entry.table.raw_name: entry.keyed for entry in result.tables}
+        self._live |= {entry.table.raw_name: entry.changes.live for entry in result.tables}
+        if result.tables:
+            self._as_of = result.started_at
         for warning in result.warnings:
             self._once(f"watch: {warning}")
         return result
@@ -357,7 +363,11 @@ class Watcher:
             return json.dumps({"log": pending.place, "keyed": keyed, "marks": marks})
 
         untold = frozenset(pending.untold)
-        return Part(source, self._place_name, tables, self._log.key_columns(), position, untold)
+        return Part(
+            *(source, self._place_name, tables, self._log.key_columns(), position, untold),
+            live=self._live,
+            as_of=self._as_of,
+        )
 
     def _judge(self, found: LoadResult) -> None:
         """What an audit found: a difference is a fault of the watching."""

@@ -108,6 +108,7 @@ class RedshiftDestination(RedshiftSql):
     def open(self) -> None:
         """Connect, take the lock, and begin the transaction."""
         self._connect()
+        self._states = None
         with self._doing("beginning the load"):
             self._open().autocommit = True
             for setting in (
@@ -120,8 +121,6 @@ class RedshiftDestination(RedshiftSql):
             is_new = self.columns("_load_state") is None
             self._open().autocommit = False
         self._lock(is_new)
-        with self._doing("reading its state"):
-            self._states = self._read_states()
 
     def _connect(self) -> None:
         try:
@@ -226,7 +225,13 @@ class RedshiftDestination(RedshiftSql):
         """Nothing to do: everything is in one transaction already."""
 
     def publish(
-        self, table: Table, stamp: Stamp, *, keyed: bool, within: Within | None = None
+        self,
+        table: Table,
+        stamp: Stamp,
+        *,
+        keyed: bool,
+        within: Within | None = None,
+        live: int | None = None,
     ) -> Changes:
         held = self._declared(table.raw_name)
         if not held:
@@ -240,7 +245,7 @@ class RedshiftDestination(RedshiftSql):
                     self._replace_column(
                         table.raw_name, column.raw_name, quote(column.raw_name), wanted
                     )
-        return super().publish(table, stamp, keyed=keyed, within=within)
+        return super().publish(table, stamp, keyed=keyed, within=within, live=live)
 
     def commit(self, records: Sequence[Record]) -> None:
         """Write the audit and commit."""

@@ -556,6 +556,35 @@ def test_state_is_found_again(runs: Runs) -> None:
     destination.close()
 
 
+def test_digests_of_keys_that_were_read_are_forgotten(runs: Runs) -> None:
+    ranges = {n: Digest(n + 2, f"digest {n}") for n in (-1, 0, 1, 2, 5)}
+    blocks = {-1: Digest(3, "block"), 1: Digest(5, "another"), 5: Digest(1, "last")}
+    runs.load(ORDERS, [])
+    for table, of in (("orders", Digests(ranges, blocks)), ("events", Digests(ranges, {}))):
+        # Ranges -1, 1, and 3, which is new; of a table without digests, nothing.
+        keys = [(b"-150",), (b"101", b"x"), (b"199", b"y"), (b"320",)]
+        for is_known in (False, True):
+            destination, stamp = runs.begun(), runs.next_stamp()
+            destination.begin_publish()
+            if is_known:
+                destination.forget_digests(table, keys)
+            else:
+                destination.save_state(table, None, State("shape", 100, of))
+            destination.forget_digests("lines", [(b"a text",)])
+            destination.commit([runs.record(stamp, "succeeded")])
+            destination.close()
+        destination = runs.begun()
+        state = destination.state(table)
+        destination.close()
+        assert state is not None
+        assert {n for n, digest in state.digests.items() if not digest.value} == {-1, 1}
+        assert {n: digest.rows for n, digest in state.digests.items()} == {
+            n: digest.rows for n, digest in ranges.items()
+        }
+        forgotten = {n for n, digest in state.digests.blocks.items() if not digest.value}
+        assert forgotten == ({-1, 1} if of.blocks else set())
+
+
 def test_the_newest_value_of_a_column(runs: Runs) -> None:
     table = _table("grows", ["id"], id=INTEGER, day=DATE, at=TIMESTAMP)
     rows = [f"{n}\t2026-03-0{n}\t2026-03-0{n} 00:00:0{n}.5" for n in (1, 2, 3)]

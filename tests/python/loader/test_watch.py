@@ -18,6 +18,7 @@ from support.watched import (
     POSTGRES_TABLES,
     Watched,
     ended,
+    miscounted,
     rounds,
     settled,
 )
@@ -249,9 +250,11 @@ def test_one_watcher_and_loads_beside_it(shop: Watching, monkeypatch: pytest.Mon
         with shop.target.opened().alone("make build", print):
             time.sleep(0.3)
             load(shop.url, shop.target.opened(), Options())
-    shop.settle()
+        shop.run(f"insert into t values ({n + 20}, 'heard')")
+        shop.settle()
     code, seconds = shop.watched.end()
     assert (code, seconds < 5) == (0, True)
+    assert not miscounted(shop.target.ask)
     status = shop.watched.call("status")
     assert status.returncode == 1
     assert "stopped" in status.stdout
