@@ -65,6 +65,17 @@ STATE_TABLES: dict[str, dict[str, Type]] = {
     "_load_blocks": {"table_name": TEXT, "number": BIGINT, "row_count": BIGINT, "digest": TEXT},
 }
 
+# When a row was first committed at the source, where a watch heard that from a log. Models read it,
+# so every load makes it. `row_key`: the value of the key's one column, as text.
+COMMIT_TABLES: dict[str, dict[str, Type]] = {
+    "_load_commits": {
+        "table_name": TEXT,
+        "row_key": TEXT,
+        "committed_at": TIMESTAMP,
+        "batch_id": TEXT,
+    },
+}
+
 # How far a watcher has read the log of a source; one row, in the transaction of the rows.
 POSITION_TABLES: dict[str, dict[str, Type]] = {
     "_load_position": {"source": TEXT, "position": TEXT, "saved_at": TIMESTAMP},

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from .destinations import Destination
 from .drift import SchemaChange
 from .errors import LoadError
+from .plan import Plan, plan_of_keys
 from .ranges import Key
 from .result import LoadResult, TableResult
 from .schema import Table
@@ -43,6 +44,8 @@ class Part:
     position: Callable[[Mapping[str, bool]], str]
     # Of `tables`, those in which no log told of a change.
     untold: frozenset[str] = frozenset()
+    # By raw table, when rows with some of these keys were first committed: seconds of the epoch.
+    commits: Mapping[str, Mapping[Key, float]] = field(default_factory=dict)
     # The snapshot is read once more afterwards, so it stays open.
     is_read_again: bool = False
     # Live rows by raw table, as of the run that began then; None where nobody knows.
@@ -73,10 +76,22 @@ class Part:
         """Whether a log told that rows of it may be gone: then it is no mistake that they are."""
         return self.tables is not None and table in self.tables and table not in self.untold
 
-    def keys(
+    def plan(
+        self, table: Table, changes: Sequence[SchemaChange], destination: Destination
+    ) -> Plan | None:
+        """How to read a table by its keys; None where it is to be compared as a whole."""
+        keys = self._keys(table, changes, destination)
+        if keys is None:
+            return None
+        commits = {
+            key: datetime.fromtimestamp(at, UTC).replace(tzinfo=None)
+            for key, at in self.commits.get(table.raw_name, {}).items()
+        }
+        return plan_of_keys(table, keys, commits)
+
+    def _keys(
         self, table: Table, changes: Sequence[SchemaChange], destination: Destination
     ) -> Keys | None:
-        """The keys to read of a table; None where it is to be compared as a whole."""
         if self.tables is None:
             return None
         keys = self.tables.get(table.raw_name)

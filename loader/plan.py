@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from .destinations import Destination, Within
 from .errors import UsageError
@@ -45,6 +46,8 @@ class Plan:
     cursor: str | None = None
     # The keys to read, and whether the source must have each of them.
     keys: Mapping[Key, bool] | None = None
+    # When rows with these keys were first committed, where that is wanted.
+    commits: Mapping[Key, datetime] = field(default_factory=dict)
 
     @property
     def reads_nothing(self) -> bool:
@@ -79,7 +82,7 @@ class Plan:
         if self.mode == "diff":
             return Within(self.partition, self.numbers)
         if self.keys is not None:
-            return Within(keys=sorted(self.keys))
+            return Within(keys=sorted(self.keys), commits=self.commits)
         return Within() if self.mode == "append" and self.after is not None else None
 
     def state(self, read: Digests) -> State | None:
@@ -111,10 +114,10 @@ def refuse_unfit(plans: Iterable[Plan]) -> None:
         )
 
 
-def plan_of_keys(table: Table, keys: Mapping[Key, bool]) -> Plan:
+def plan_of_keys(table: Table, keys: Mapping[Key, bool], commits: Mapping[Key, datetime]) -> Plan:
     """To read the rows of these keys only, which a watcher has heard of."""
-    reason = f"{len(keys)} keys changed"
-    return Plan(table, arriving(table), "keys", reason, fingerprint(table), keys=keys)
+    reason, shape = f"{len(keys)} keys changed", fingerprint(table)
+    return Plan(table, arriving(table), "keys", reason, shape, keys=keys, commits=commits)
 
 
 def make_plan(table: Table, source: Source, destination: Destination, options: Options) -> Plan:

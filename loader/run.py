@@ -16,7 +16,7 @@ from .fitting import fitting
 from .keys import has_key
 from .options import Options
 from .part import Part, check_keys, save_position
-from .plan import Plan, arriving, make_plan, plan_of_keys, refuse_unfit
+from .plan import Plan, arriving, make_plan, refuse_unfit
 from .prefetch import Prefetch
 from .progress import Progress, Silent
 from .result import LoadResult, TableResult, audit_records
@@ -123,12 +123,8 @@ def load(
         progress.begin(tables)
         plans = []
         for table in tables:
-            keys = part.keys(table, changes, destination) if part else None
-            plans.append(
-                make_plan(table, source, destination, options)
-                if keys is None
-                else plan_of_keys(table, keys)
-            )
+            plan = part.plan(table, changes, destination) if part else None
+            plans.append(plan or make_plan(table, source, destination, options))
         refuse_unfit(plans)
         for table, plan in zip(tables, plans, strict=True):
             hides_key = plan.table.key_columns != table.key_columns

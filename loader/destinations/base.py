@@ -3,7 +3,7 @@
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
@@ -41,6 +41,8 @@ class Within:
     partition: Partition | None = None
     numbers: frozenset[int] = frozenset()
     keys: Sequence[Key] | None = None
+    # When rows with these keys, of one column, were first committed at the source (UTC).
+    commits: Mapping[Key, datetime] = field(default_factory=dict)
 
     @property
     def shows_deleted(self) -> bool:

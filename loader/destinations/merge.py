@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..audit import COMMIT_TABLES
 from ..dialects.standard import literal, quote
 from ..ranges import Key
-from ..schema import METADATA_COLUMNS, Table
+from ..schema import METADATA_COLUMNS, TEXT, TIMESTAMP, Table
 from .base import Stamp, Within
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class Merge:
     ) -> None:
         self._warehouse, self._run, self._within = warehouse, warehouse._run, within
         self._target, self._staged = warehouse._name(table.raw_name), warehouse._staged(table)
+        self._table_name = literal(table.raw_name)
         self._at, self._batch = literal(stamp.loaded_at), literal(stamp.batch_id)
         self._tombstone = (
             f"_deleted_at = {self._at}, _loaded_at = {self._at}, _batch_id = {self._batch}"
@@ -97,10 +99,38 @@ class Merge:
             f" select {self._offered}, {self._at}, {self._batch} {from_staged}"
             " and _load_action = 'insert'"
         )
+        if inserted and self._within is not None and self._within.commits:
+            self._save_commits(f"{from_staged} and _load_action = 'insert'")
         self._run(f"drop table {differences}")
         if self._keys:
             self._run(f"drop table {self._keys}")
         return inserted + revived, updated, deleted
+
+    def _save_commits(self, from_new: str) -> None:
+        """Store when rows were committed that the published table did not know; a first time stays.
+
+        `from_new`: SQL of these rows, which are called `s` there.
+        """
+        assert self._within is not None
+        warehouse, (name,), (sent,) = self._warehouse, self._key, self._sent
+        kind = self._kinds[name]
+        moment = warehouse.type_name(TIMESTAMP)
+        times = ", ".join(
+            f"({warehouse._value(key, sent)}, cast({literal(at)} as {moment}))"
+            for (key,), at in self._within.commits.items()
+        )
+        table = warehouse._name("_load_commits")
+        warehouse._create_tables(COMMIT_TABLES)
+        self._run(
+            f"insert into {table} (table_name, row_key, committed_at, batch_id)"
+            f" select {self._table_name}, row_key, committed_at, {self._batch}"
+            f" from (select {warehouse._cast('new_key', kind, TEXT)} as row_key, new_key"
+            f" from (select {self._values[name]} as new_key {from_new}) as new_rows) as keyed"
+            f" inner join (values {times}) as v (k0, committed_at)"
+            f" on {warehouse._equal('new_key', warehouse._cast('v.k0', sent, kind), kind)}"
+            f" where not exists (select 1 from {table} as known where known.row_key = keyed.row_key"
+            f" and known.table_name = {self._table_name})"
+        )
 
     def by_whole_rows(self) -> tuple[int, int, int]:
         """For tables without a usable key: what is gone gets a tombstone, what is new is inserted.

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,8 @@ class Heard:
     everything: str = ""
     # When the oldest of them was committed: seconds since the epoch, by the source's clock.
     at: float = 0.0
+    # By table of which that is wanted, when each key was first written: seconds as in `at`.
+    times: dict[str, dict[Key, float]] = field(default_factory=dict)
     # The transaction's number, where a snapshot says which of them it shows.
     xid: int | None = None
 
@@ -80,9 +82,10 @@ class Heard:
             self.untold.add(table)
         self.tables[table] = None
         self.reasons.setdefault(table, why)
+        self.times.pop(table, None)
 
-    def add(self, later: "Heard") -> None:
-        """Add what followed."""
+    def add(self, later: "Heard", timed: Collection[str] = ()) -> None:
+        """Add what followed; of `timed` tables also when it was committed, key by key."""
         for table, keys in later.tables.items():
             if keys is None:
                 told = table not in later.untold
@@ -93,6 +96,11 @@ class Heard:
                 held.update(keys)
                 if len(held) > MOST_KEYS:
                     self.whole(table, f"more than {MOST_KEYS:,} of its rows changed at once")
+        for table in timed:
+            if later.at and self.tables.get(table) is not None:
+                times = self.times.setdefault(table, {})
+                for key in later.tables.get(table) or ():
+                    times.setdefault(key, later.at)
         self.reshaped |= later.reshaped
         self.everything = self.everything or later.everything
         self.place, self.at = later.place or self.place, self.at or later.at

@@ -69,8 +69,15 @@ def _watch(url: str, given: argparse.Namespace, config: Config, board: Board, sa
     destination = destination_of(given, config)
     log, mode, reason = _log(url, given, board)
     say(f"watch: {mode}: {reason}")
+    commit_times = names_of(given.commit_times)
     if mode == "poll":
         _say_what_is_kept(url, board, say)
+        if commit_times:
+            say(
+                f"watch: when rows of {', '.join(commit_times)} were committed is not stored: only"
+                " a log tells it"
+            )
+            commit_times = ()
     figures = Figures(str(parse_url(url)), destination.description, mode, reason)
     watch = Watch(
         url,
@@ -81,6 +88,7 @@ def _watch(url: str, given: argparse.Namespace, config: Config, board: Board, sa
         audit=0.0 if mode == "poll" else seconds_of(given.audit),
         every=seconds_of(given.every),
         copy=seconds_of(given.copy),
+        commit_times=commit_times,
     )
     if watch.copy and isinstance(board, TableBoard):
         board.copy()
@@ -199,6 +207,11 @@ def seconds_of(text: str) -> float:
     return float(found[1]) * UNITS[found[2]]
 
 
+def names_of(text: str) -> tuple[str, ...]:
+    """Names with commas between them, as raw tables are called."""
+    return tuple(name.strip().lower() for name in text.split(",") if name.strip())
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of("python -m loader watch", __doc__ or "")
     parser.add_argument(
@@ -229,6 +242,12 @@ def _parser() -> argparse.ArgumentParser:
         default="0",
         metavar="TIME",
         help="how often readers get a copy of the DuckDB file, in a folder beside it [never]",
+    )
+    how.add_argument(
+        "--commit-times",
+        default="",
+        metavar="TABLES",
+        help="of which tables to store when a new row was committed, as the log tells it [none]",
     )
     how.add_argument("--json", action="store_true", help="status as JSON")
     parser.set_defaults(mode=None, policy=None, full_refresh=False, strict=False)

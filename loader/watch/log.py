@@ -96,3 +96,18 @@ class Log(ABC):
     def unheard(self) -> dict[str, str]:
         """Raw tables that change in the log without their keys, and why."""
         return {}
+
+
+def timed(asked: Sequence[str], log: Log) -> tuple[tuple[str, ...], list[str]]:
+    """The tables of which a log tells when each key was first committed; and why others are not."""
+    columns, found, others = log.key_columns(), list[str](), list[str]()
+    reasons = log.silent() | log.unheard()
+    for table in asked:
+        key = columns.get(table, ())
+        if len(key) == 1:
+            found.append(table)
+            continue
+        why = f"its key has {len(key)} columns" if key else reasons.get(table, "")
+        why = why or "the source has no such table, or it is not read"
+        others.append(f"when rows of {table} were committed is not stored: {why}")
+    return tuple(found), others

@@ -22,4 +22,6 @@ class Watch:
     every: float = 10.0
     # Seconds between two copies for readers; 0 for none.
     copy: float = 0.0
+    # Raw tables of which it is stored when a row was first committed.
+    commit_times: tuple[str, ...] = ()
     stop: threading.Event = field(default_factory=threading.Event)

@@ -22,7 +22,7 @@ from ..sources import Source
 from ..urls import parse_url
 from .board import Board
 from .changes import Heard, LogLostError, Place, shown
-from .log import Log
+from .log import Log, timed
 from .poll import POLLED
 from .request import Watch
 from .status import Figures
@@ -57,8 +57,8 @@ class Watcher:
         self._published: Place | None = None
         # The stored position leads nowhere.
         self._forget = False
-        # Raw tables whose rows are matched by their key.
-        self._keyed: dict[str, bool] = {}
+        # Raw tables whose rows are matched by their key; and those whose commits' times are wanted.
+        self._keyed, self._timed = dict[str, bool](), tuple[str, ...]()
         # Their live rows, as of the run that began then.
         self._live, self._as_of = dict[str, int](), datetime.min
         self._saved_at = self._audited_at = 0.0
@@ -175,6 +175,9 @@ class Watcher:
             destination.close()
             if snapshot is None:
                 source.close()
+        self._timed, untimed = timed(self._watch.commit_times, self._log)
+        for text in untimed:
+            self._once(f"watch: {text}")
         for table, why in sorted(self._log.unheard().items()):
             self._once(f"watch: {table} is compared as a whole when it changes: {why}")
         for table, why in sorted(self._log.silent().items()):
@@ -262,12 +265,10 @@ class Watcher:
             while waiting:
                 heard = waiting.pop(0)
                 place = heard.place or place
-                if self._log.shows(heard) and not self._rest:
-                    self._pending.add(heard)
-                elif self._log.shows(heard):
-                    # Its place is behind one that is not shown: it will be heard again.
-                    ahead = replace(heard, place=None)
-                    self._pending.add(ahead)
+                if self._log.shows(heard):
+                    # A place behind one that is not shown counts not: it will be heard again.
+                    shown_here = replace(heard, place=None) if self._rest else heard
+                    self._pending.add(shown_here, self._timed)
                 else:
                     self._rest.append(heard)
             if self._log.ends(place):
@@ -365,6 +366,7 @@ class Watcher:
         untold = frozenset(pending.untold)
         return Part(
             *(source, self._place_name, tables, self._log.key_columns(), position, untold),
+            commits=pending.times,
             live=self._live,
             as_of=self._as_of,
         )

@@ -55,6 +55,7 @@ SECONDS = {
     "test_history": 60,
     "test_loader_crashes": 60,
     "test_watch": 90,
+    "test_watch_commits": 70,
     "test_watch_inside": 30,
     "test_watch_rounds": 240,
     "test_real_input": 60,
