@@ -35,7 +35,7 @@ build: runtime-environment ## load the shop, build and test what has changed, wr
 	@$(PYTHON_IN_VENV) scripts/build.py
 
 watch: runtime-environment ## follow the shop's log into the raw tables, second by second (WATCH=status, WATCH=unwatch)
-	@exec $(PYTHON_IN_VENV) -m loader watch $(if $(filter status unwatch,$(firstword $(WATCH))),,--require models/) $(WATCH)
+	@exec $(PYTHON_IN_VENV) -m loader watch $(if $(filter status unwatch,$(firstword $(WATCH))),,--require models/ --commit-times orders) $(WATCH)
 
 roles: runtime-environment ## print who may see what as SQL: roles and their rights (APPLY=1 runs it)
 	@$(PYTHON_IN_VENV) scripts/roles.py $(if $(filter-out 0,$(APPLY)),--apply)
