@@ -31,16 +31,78 @@ which then need not calculate again what hangs on other rows. -#}
     {%- do adapter.cache_added(kept) -%}
 {%- endmacro %}
 
-{% macro forget_changes() -%}
+{#- What a watch says of its run, which has models or tests and not both: `run`, the number under which the changes
+go into a log at its end; `since`, after which number the tests and models of this run ask for changes. The log ends
+before a run that says `fresh` and after one that says `last`. Empty for all other builds. -#}
+{% macro following() -%}
+    {{ return(fromjson(env_var('FOLLOWING', '') or '{}') if execute else {}) }}
+{%- endmacro %}
+
+{% macro models_that_keep_changes() -%}
+    {%- set found = [] -%}
+    {%- for node in graph.nodes.values() if node.config.get('meta', {}).get('keeps_changes') -%}
+        {%- set relation = api.Relation.create(
+            database=node.database, schema=node.schema, identifier=node.alias
+        ) -%}
+        {%- do found.append({'id': node.unique_id, 'kept': changes_of(relation), 'log': log_of(relation)}) -%}
+    {%- endfor -%}
+    {{ return(found) }}
+{%- endmacro %}
+
+{% macro log_of(relation) -%}
+    {%- set kept = changes_of(relation) -%}
+    {{ return(kept.incorporate(path={'identifier': kept.identifier ~ '_log'})) }}
+{%- endmacro %}
+
+{% macro forget_changes(is_end=false) -%}
     {%- if execute and flags.WHICH in ['build', 'run', 'retry'] -%}
-        {%- for node in graph.nodes.values() if node.config.get('meta', {}).get('keeps_changes') -%}
-            {%- set kept = changes_of(api.Relation.create(
-                database=node.database, schema=node.schema, identifier=node.alias
-            )) -%}
+        {%- set watch = following() -%}
+        {%- for model in models_that_keep_changes() -%}
+            {%- set relations = [model.kept] -%}
+            {%- if not watch or watch.get('last' if is_end else 'fresh') -%}
+                {%- do relations.append(model.log) -%}
+            {%- endif -%}
             {#- dbt knows without asking; what it still knew of would be read. -#}
-            {%- if load_cached_relation(kept) -%}
-                {%- do adapter.cache_dropped(kept) -%}
-    drop table if exists {{ kept }};
+            {%- for relation in relations if load_cached_relation(relation) -%}
+                {%- do adapter.cache_dropped(relation) -%}
+    drop table if exists {{ relation }};
+            {% endfor -%}
+        {%- endfor -%}
+    {%- endif -%}
+{%- endmacro %}
+
+{#- At the start of a run of a watch: what earlier ones have changed, as if this one had changed it. -#}
+{% macro recall_changes() -%}
+    {%- set since = following().get('since') -%}
+    {%- if since is not none -%}
+        {%- for model in models_that_keep_changes() if load_cached_relation(model.log) -%}
+            {#- Not by the adapter, which would begin a transaction that nobody commits. -#}
+            {%- set found = run_query('select * from ' ~ model.log ~ ' limit 0').column_names -%}
+            {%- set columns = found | reject('in', ['change', 'run_number']) | list | join(', ') -%}
+            {%- do adapter.cache_added(model.kept) -%}
+    create table {{ model.kept }} as
+    select {{ columns }}, cast(sum(change) as integer) as change
+    from {{ model.log }}
+    where run_number > {{ since }}
+    group by {{ columns }}
+    having sum(change) <> 0;
+        {% endfor -%}
+    {%- endif -%}
+{%- endmacro %}
+
+{#- At its end: what it has changed, for those that follow. Where something failed, all is calculated without them,
+and dbt still knows of what was taken back. -#}
+{% macro log_changes() -%}
+    {%- set run_number = following().get('run') -%}
+    {%- set failed = results | map(attribute='status') | map('string') | select('in', ['error', 'fail']) | list -%}
+    {%- if run_number is not none and not failed -%}
+        {%- for model in models_that_keep_changes() if model.id in selected_resources -%}
+            {%- if load_cached_relation(model.kept) -%}
+                {%- if not load_cached_relation(model.log) -%}
+    create table {{ model.log }} as select *, {{ run_number }} as run_number from {{ model.kept }};
+                {%- else -%}
+    insert into {{ model.log }} select *, {{ run_number }} as run_number from {{ model.kept }};
+                {%- endif -%}
             {% endif -%}
         {%- endfor -%}
     {%- endif -%}

@@ -6,3 +6,12 @@
         {{ 'delete from ' ~ record if record }}
     {%- endif -%}
 {%- endmacro %}
+
+{#- In place of the record: the sign by which a watch sees whether anybody has built after it. -#}
+{% macro sign_for_watch() -%}
+    {%- set sign = following().get('sign') -%}
+    {%- if sign -%}
+        insert into {{ generate_schema_name('intermediate', none) }}.last_green_build (fingerprint)
+        values ('{{ sign }}')
+    {%- endif -%}
+{%- endmacro %}
