@@ -46,6 +46,8 @@ class Heard:
     everything: str = ""
     # When the oldest of them was committed: seconds since the epoch, by the source's clock.
     at: float = 0.0
+    # When the newest was, where there are several.
+    newest_at: float = 0.0
     # By table of which that is wanted, when each key was first written: seconds as in `at`.
     times: dict[str, dict[Key, float]] = field(default_factory=dict)
     # The transaction's number, where a snapshot says which of them it shows.
@@ -104,6 +106,7 @@ class Heard:
         self.reshaped |= later.reshaped
         self.everything = self.everything or later.everything
         self.place, self.at = later.place or self.place, self.at or later.at
+        self.newest_at = max(self.newest_at, later.newest_at, later.at)
 
 
 class Channel:

@@ -12,37 +12,50 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from ..cli import DONE, FAILED, USAGE, destination_of, options_of, parser_of
-from ..config import Config, find_config
+from ..config import find_config
 from ..destinations import Destination
 from ..errors import BusyError, LoadError, UsageError
 from ..lock import BUSY, holding
 from ..part import place_of
 from ..sources import MODULES
 from ..urls import parse_url, with_password
-from .board import Board, TableBoard, board_of
+from .board import Board, FileBoard, TableBoard, board_of
 from .log import Log
 from .poll import PollLog
-from .request import Watch
+from .request import Follower, Watch
 from .status import Figures, is_alive, shown
 from .watcher import COMMAND, Watcher
 
+# From the options and the way to say something: what follows, and how to open the warehouse.
+Follow = Callable[
+    [argparse.Namespace, Callable[[str], None]], tuple[Follower, Callable[[], Destination]]
+]
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 # Seconds that a stopped watch has to end at a whole state.
 GRACE = 4.0
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run one of the commands; returns the exit code."""
-    given = _parser().parse_args(arguments)
+def main(arguments: Sequence[str], follow: Follow | None = None) -> int:
+    """Run one of the commands; returns the exit code.
+
+    `follow` makes what follows the raw tables, from the options and the way to say something. It
+    also says where the warehouse is.
+    """
+    given = _parser(is_followed=follow is not None).parse_args(arguments)
     say = _say_json if given.log_format == "json" else _say
     try:
         config = find_config(given.config)
-        destination = destination_of(given, config)
+        follower: Follower | None = None
+        opened: Callable[[], Destination] = partial(destination_of, given, config)
+        if follow is not None and given.command == "follow":
+            follower, opened = follow(given, say)
+        destination = opened()
         board = board_of(destination)
         if given.command == "status":
             return _status(board, as_json=given.json)
@@ -52,7 +65,9 @@ def main(arguments: Sequence[str]) -> int:
         with holding(board.lock(), destination.description, COMMAND, say):
             if given.command == "unwatch":
                 return _unwatch(url, destination, board, say)
-            return _watch(url, given, config, board, say)
+            options = options_of(given, config.options)
+            watch = Watch(url, opened, options, say, follower=follower)
+            return _watch(watch, given, board)
     except BusyError as error:
         say(f"watch: {error}")
         return BUSY
@@ -64,9 +79,8 @@ def main(arguments: Sequence[str]) -> int:
         return FAILED
 
 
-def _watch(url: str, given: argparse.Namespace, config: Config, board: Board, say: Any) -> int:
-    options = options_of(given, config.options)
-    destination = destination_of(given, config)
+def _watch(watch: Watch, given: argparse.Namespace, board: Board) -> int:
+    url, say = watch.source_url, watch.say
     log, mode, reason = _log(url, given, board)
     say(f"watch: {mode}: {reason}")
     commit_times = names_of(given.commit_times)
@@ -78,18 +92,14 @@ def _watch(url: str, given: argparse.Namespace, config: Config, board: Board, sa
                 " a log tells it"
             )
             commit_times = ()
-    figures = Figures(str(parse_url(url)), destination.description, mode, reason)
-    watch = Watch(
-        url,
-        lambda: destination_of(given, config),
-        options,
-        say,
-        # Without a log, each comparison is one of all tables.
-        audit=0.0 if mode == "poll" else seconds_of(given.audit),
-        every=seconds_of(given.every),
-        copy=seconds_of(given.copy),
-        commit_times=commit_times,
-    )
+    figures = Figures(str(parse_url(url)), watch.open_destination().description, mode, reason)
+    # Without a log, each comparison is one of all tables.
+    watch.audit = 0.0 if mode == "poll" else seconds_of(given.audit)
+    watch.every = seconds_of(given.every)
+    if given.copy is None:
+        given.copy = "30s" if watch.follower and isinstance(board, FileBoard) else "0"
+    watch.copy = seconds_of(given.copy)
+    watch.commit_times = commit_times
     if watch.copy and isinstance(board, TableBoard):
         board.copy()
     _end_on_signals(watch.stop)
@@ -212,8 +222,8 @@ def names_of(text: str) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in text.split(",") if name.strip())
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = parser_of("python -m loader watch", __doc__ or "")
+def _parser(*, is_followed: bool) -> argparse.ArgumentParser:
+    parser = parser_of("make watch" if is_followed else "python -m loader watch", __doc__ or "")
     parser.add_argument(
         "command",
         nargs="?",
@@ -239,9 +249,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     how.add_argument(
         "--copy",
-        default="0",
         metavar="TIME",
-        help="how often readers get a copy of the DuckDB file, in a folder beside it [never]",
+        help="how often readers get a copy of the DuckDB file, in a folder beside it"
+        f" [{'30s' if is_followed else 'never'}]",
     )
     how.add_argument(
         "--commit-times",
@@ -249,6 +259,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TABLES",
         help="of which tables to store when a new row was committed, as the log tells it [none]",
     )
+    if is_followed:
+        how.add_argument(
+            "--slow", default="5m", metavar="TIME", help="how often the slow marts are built [5m]"
+        )
     how.add_argument("--json", action="store_true", help="status as JSON")
     parser.set_defaults(mode=None, policy=None, full_refresh=False, strict=False)
     parser.set_defaults(max_delete_share=None)

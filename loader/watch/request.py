@@ -3,9 +3,38 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from ..destinations import Destination
 from ..options import Options
+
+
+class Follower(Protocol):
+    """What is made of the raw tables, and follows them.
+
+    Nothing that goes wrong there ends a watch: it is said, and part of the status.
+    """
+
+    # Whether readers can be given what it has made.
+    is_whole: bool
+
+    def begin(self, stop: threading.Event) -> None:
+        """Before the first batch; no lock is held."""
+
+    def after_batch(self, committed_at: float) -> None:
+        """Raw tables may have other rows, with commits up to this time (0: unknown).
+
+        The lock is held, and the watch has no file of the warehouse open.
+        """
+
+    def is_due(self, *, quiet: bool) -> bool:
+        """Whether it has work of its own. `quiet`: nothing was heard for a moment."""
+
+    def work(self, *, quiet: bool) -> None:
+        """That work, or a part of it; no lock is held. Raises BusyError."""
+
+    def status(self) -> dict[str, Any]:
+        """How it is, for `status`."""
 
 
 @dataclass
@@ -24,4 +53,5 @@ class Watch:
     copy: float = 0.0
     # Raw tables of which it is stored when a row was first committed.
     commit_times: tuple[str, ...] = ()
+    follower: Follower | None = None
     stop: threading.Event = field(default_factory=threading.Event)

@@ -36,6 +36,7 @@ class Figures:
     audit_faults: list[str] = field(default_factory=list)
     last_error: str = ""
     last_error_at: str = ""
+    marts: dict[str, Any] = field(default_factory=dict)
 
     def batch(self, result: LoadResult, heard: Heard | None, seconds: float) -> None:
         """Something was published."""
@@ -104,7 +105,24 @@ def shown(status: dict[str, Any]) -> str:
     if status["audit_faults"]:
         lines.append(("mended", ", ".join(status["audit_faults"])))
     lines.append(("last error", _at(status["last_error_at"], f": {status['last_error']}")))
+    lines += _of_marts(status.get("marts") or {})
     return "\n".join(f"{name:<11} {text}" for name, text in lines)
+
+
+def _of_marts(marts: dict[str, Any]) -> list[tuple[str, str]]:
+    if not marts:
+        return []
+    slow = marts["slow"]
+    cost = ", ".join(f"{name} {seconds} s" for name, seconds in slow["seconds_by_model"].items())
+    lines = [
+        ("marts", marts["state"]),
+        ("through", _at(marts["through"], ", all commits until then")),
+        ("built", _at(marts["built_at"], f", {marts['models']} models in {marts['seconds']} s")),
+        ("tested", _at(marts["tested_at"], f", {marts['tests']} tests")),
+        ("slow marts", _at(slow["built_at"], f", every {slow['every']:g} s: {cost or 'no model'}")),
+    ]
+    failed = [f"{found['test']}: {found['count']:,} rows" for found in marts["failed"]]
+    return [*lines, ("failed", "; ".join(failed) or "no test")]
 
 
 def _at(moment: str, more: str) -> str:

@@ -40,6 +40,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 GAP, FREE_EVERY = 0.25, 5.0
 # Seconds after which the same sentence is said again.
 REPEAT = 600.0
+# Seconds without a change after which what would hold up the next one may be done.
+QUIET = 2.0
 # Seconds without anything new from the log, after which it is dead.
 PATIENCE = 60.0
 
@@ -64,8 +66,8 @@ class Watcher:
         self._saved_at = self._audited_at = 0.0
         self._telling = threading.Lock()
         self._looked_at = self._compared_at = 0.0
-        self._ended_at = self._free_at = 0.0
-        self._copied_at, self._copied_batches = 0.0, 0
+        self._ended_at = self._free_at = self._heard_at = 0.0
+        self._copied_at, self._copied = 0.0, (0, "")
         self._pause, self._last_error, self._warned = FIRST_PAUSE, "", dict[str, float]()
 
     def run(self) -> None:
@@ -73,6 +75,8 @@ class Watcher:
         ended = threading.Event()
         threading.Thread(target=self._keep_telling, args=[ended], daemon=True).start()
         try:
+            if self._watch.follower:
+                self._watch.follower.begin(self._watch.stop)
             self._follow()
         finally:
             ended.set()
@@ -198,6 +202,7 @@ class Watcher:
         if not self._pending.says_something:
             heard = self._rest.pop(0) if self._rest else self._log.channel.get(0.5)
             if heard is not None and heard.says_something:
+                self._heard_at = time.monotonic()
                 self._rest.insert(0, heard)
                 self._batch()
             elif heard is not None:
@@ -211,9 +216,21 @@ class Watcher:
         elif now - self._saved_at > IDLE_SAVE and idle_place != self._published:
             self._batch()
         self._look(now)
+        self._follow_on()
         if self._copy_is_due:
             with self._watch.open_destination().alone(COMMAND, self._say):
                 self._copy()
+
+    def _follow_on(self) -> None:
+        """Let what follows do what it has put off."""
+        follower = self._watch.follower
+        busy = self._rest or not self._log.channel.is_empty or self._pending.says_something
+        quiet = not busy and time.monotonic() - self._heard_at > QUIET
+        if follower and follower.is_due(quiet=quiet):
+            self._give_way()
+            follower.work(quiet=quiet)
+            self._ended_at = time.monotonic()
+            self._tell()
 
     def _look(self, now: float) -> None:
         """Look for changes that no log tells, as often as they are worth it."""
@@ -235,19 +252,29 @@ class Watcher:
         self._give_way()
         destination = self._watch.open_destination()
         with destination.alone(COMMAND, self._say):
-            self._publish(destination, audit=audit)
+            committed_at = self._publish(destination, audit=audit)
+            if self._watch.follower:
+                self._watch.follower.after_batch(committed_at)
+                self._tell()
             self._copy()
         self._pause, self._ended_at = FIRST_PAUSE, time.monotonic()
 
     @property
     def _copy_is_due(self) -> bool:
         due = self._watch.copy and time.monotonic() - self._copied_at > self._watch.copy
-        return bool(due) and self._copied_batches != self.figures.batches
+        follower = self._watch.follower
+        return bool(due) and self._copied != self._versions and (not follower or follower.is_whole)
+
+    @property
+    def _versions(self) -> tuple[int, str]:
+        """What differs when there is something new to read."""
+        follower = self._watch.follower
+        return self.figures.batches, follower.status()["built_at"] if follower else ""
 
     def _copy(self) -> None:
         """Give readers a new copy, where one is wanted and something has changed."""
         if self._copy_is_due and self._board.copy():
-            self._copied_at, self._copied_batches = time.monotonic(), self.figures.batches
+            self._copied_at, self._copied = time.monotonic(), self._versions
 
     def _give_way(self) -> None:
         """Leave the lock free for a moment now and then, for whoever waits for it."""
@@ -292,8 +319,10 @@ class Watcher:
                     " has."
                 )
 
-    def _publish(self, destination: Destination, *, audit: bool = False) -> None:
+    def _publish(self, destination: Destination, *, audit: bool = False) -> float:
         """Take a snapshot, hear what it shows, read that and publish it with its place.
+
+        Returns when the newest change was committed, as far as the log says so.
 
         The caller has the lock: else an older state could follow a newer one. `audit`: then compare
         all tables with the same snapshot, in which nothing is left that was not heard of.
@@ -324,6 +353,7 @@ class Watcher:
         if found is not None:
             self._judge(found)
         self._tell()
+        return done.newest_at
 
     def _load(
         self,
@@ -405,4 +435,5 @@ class Watcher:
             figures.position = shown(self._published)
             figures.bytes_behind = self._log.behind(self._published)
             figures.bytes_kept = self._log.kept() if running else None
+            figures.marts = self._watch.follower.status() if self._watch.follower else {}
             self._board.write(figures.as_json(self._pending, self._rest))
