@@ -34,8 +34,8 @@ help: ## show this list
 build: runtime-environment ## load the shop, build and test what has changed, write the pages in target/site
 	@$(PYTHON_IN_VENV) scripts/build.py
 
-watch: runtime-environment ## follow the shop's log into the raw tables, second by second (WATCH=status, WATCH=unwatch)
-	@exec $(PYTHON_IN_VENV) -m loader watch $(if $(filter status unwatch,$(firstword $(WATCH))),,--require models/ --commit-times orders) $(WATCH)
+watch: runtime-environment ## build once, then let raw tables and marts follow the shop (WATCH=status, WATCH=unwatch, WATCH=--raw-only)
+	@exec $(PYTHON_IN_VENV) scripts/watch.py $(WATCH)
 
 roles: runtime-environment ## print who may see what as SQL: roles and their rights (APPLY=1 runs it)
 	@$(PYTHON_IN_VENV) scripts/roles.py $(if $(filter-out 0,$(APPLY)),--apply)

@@ -44,6 +44,8 @@ HARMLESS = (
     "DBT_TARGET_PATH",
 )
 RECORD = "last_green_build"
+# What a record begins with that a watch has left, whose marts are not all of one load.
+WATCHED = "watch "
 COLUMNS = ("fingerprint", "relations", "as_of_date", "built_on", "batch_id", "loaded_through")
 # One row of the record for each warning; one without where there is none.
 WARNING = ("finished_at", "warning")
@@ -82,8 +84,7 @@ class Inputs:
 
 def inputs(warehouse: Warehouse, given_day: str) -> Inputs:
     """What a build depends on now."""
-    today = str(datetime.now(UTC).date())
-    day = given_day or str(project_settings()["vars"].get("as_of_date") or today)
+    day, today = days(given_day)
     digest = hashlib.sha256()
     for path in _files(PROJECT / name for name in CODE):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -100,6 +101,12 @@ def inputs(warehouse: Warehouse, given_day: str) -> Inputs:
     )  # fmt: skip
     digest.update(repr(more).encode())
     return Inputs(digest.hexdigest(), day, today)
+
+
+def days(given_day: str) -> tuple[str, str]:
+    """The day that marts take for today, and the day that it is (UTC)."""
+    today = str(datetime.now(UTC).date())
+    return given_day or str(project_settings()["vars"].get("as_of_date") or today), today
 
 
 def _files(places: Iterable[Path]) -> Iterable[Path]:
@@ -190,6 +197,8 @@ def changes_since(warehouse: Warehouse, now: Inputs, asked: Wanted) -> Changes:
     before = last_green_build(warehouse)
     if load is None or before is None:
         return Changes(load=load, why="there is no record of a green build")
+    if before.fingerprint.startswith(WATCHED):
+        return Changes(load=load, why="make watch ended before all marts were built and tested")
     if before.fingerprint != now.fingerprint:
         return Changes(load=load, why="code or settings have changed")
     is_new = (asked.tests or ("new" if load.rows >= LARGE else "all")) == "new"
@@ -208,10 +217,9 @@ def changes_since(warehouse: Warehouse, now: Inputs, asked: Wanted) -> Changes:
             why = "the shop has another address"
         if not why and has_other_columns:
             why = "the shop's tables or columns have changed"
-        accepted = set()
+        accepted = frozenset[str]()
         if before.built_on != now.built_on:
-            seeds = schema_name(warehouse.schema, "seeds")
-            accepted = {str(row[0]) for row in ask(f"select test_name from {seeds}.accepted_rows")}
+            accepted = accepted_names(ask, warehouse)
             # An entry that has ended since leaves a row to be found that no load has touched.
             whole = _with(whole, warned=whole.warned | accepted)
         lost = [_issues(ask, batch) for batch in (before.batch_id, load.batch_id)]
@@ -222,9 +230,15 @@ def changes_since(warehouse: Warehouse, now: Inputs, asked: Wanted) -> Changes:
         since=before,
         tables=tables,
         new_day=before.as_of_date != now.as_of_date,
-        tests=frozenset(accepted),
+        tests=accepted,
         other_issues=lost[0] != lost[1],
     )
+
+
+def accepted_names(ask: Ask, warehouse: Warehouse) -> frozenset[str]:
+    """The tests that rows were accepted for."""
+    seeds = schema_name(warehouse.schema, "seeds")
+    return frozenset(str(row[0]) for row in ask(f"select test_name from {seeds}.accepted_rows"))
 
 
 def _with(changes: Changes, **values: Any) -> Changes:

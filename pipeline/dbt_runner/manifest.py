@@ -44,6 +44,7 @@ def nodes_of(manifest: Any) -> list[Node]:
                 node.depends_on_nodes,
                 is_view=_is_lasting_view(manifest, node),
                 words=frozenset().union(*map(words, parts)),
+                tags=frozenset(node.tags),
             )
         )
     found += [

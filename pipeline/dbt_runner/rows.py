@@ -126,6 +126,7 @@ class Node:
     table: str = ""
     is_judged: bool = False  # a source whose freshness has limits
     words: frozenset[str] = field(default=frozenset(), repr=False)
+    tags: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
     unique_key='order_line_key',
     dist='customer_key',
     sort='order_date',
+    tags='live',
     meta={
         'keeps_changes': true,
         'tombstones': {

@@ -3,6 +3,7 @@
     unique_key='payment_key',
     dist='customer_key',
     sort='payment_date',
+    tags='live',
     meta={
         'keeps_changes': true,
         'tombstones': {

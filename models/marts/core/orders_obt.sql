@@ -1,4 +1,4 @@
-{{ config(materialized='view') }}
+{{ config(materialized='view', tags='live') }}
 
 -- A relation that is used twice is imported twice: PostgreSQL would write out a CTE with two uses
 -- in full before it looks at what the reader asks for.

@@ -1,0 +1,384 @@
+"""Marts that follow the raw tables of a watch: the quick ones with each batch, the others at times.
+
+A batch builds what the marts with the tag `live` need, by one dbt that stays warm, and only for the
+rows that changed. Their tests run when nothing waits, or now and then when it is busy. Every
+`slow` seconds come all other marts and tests: by the changes that the quick marts have logged
+meanwhile (macros/incremental/kept_changes.sql), so that they cost what has changed too. When all is
+through and green, the record of a green build is written, and make build goes on from there.
+
+What goes wrong is said, and tried again; until then the quick marts are calculated without marks,
+as after a build by hand, and the others as a whole.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from loader.watch.status import now
+from pipeline.changes import (
+    WATCHED,
+    Inputs,
+    Load,
+    accepted_names,
+    changed_tables,
+    days,
+    inputs,
+    last_green_build,
+    last_load,
+    note_green_build,
+    record_of,
+)
+from pipeline.dbt_runner import DbtError, Result
+from pipeline.findings import size
+from pipeline.project import raw_schema
+from pipeline.settings import Settings
+from pipeline.warehouse import Warehouse, WarehouseError
+from pipeline.warm_marts import Said, Span, WarmMarts
+from pipeline.working_copy import CopyError
+
+COMMAND = "make watch"
+# What may go wrong with marts without ending the watch.
+FAULTS = (CopyError, DbtError, WarehouseError)
+# In a busy shop, one second of tests comes after so many of batches: tests hold up the next one.
+SHARE, FIRST_TESTS = 30.0, 2.0
+# Seconds before marts that failed are tried again: at first, and at most.
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0
+
+
+class MartsError(RuntimeError):
+    """Some marts were not built; the text says which, and why."""
+
+
+@dataclass
+class Told:
+    """What the status says of marts; times are UTC, seconds wall time."""
+
+    state: str = "waits for a complete build"
+    through: str = ""
+    built_at: str = ""
+    seconds: float = 0.0
+    models: int = 0
+    tested_at: str = ""
+    tests: int = 0
+    failed: list[dict[str, Any]] = field(default_factory=list)
+    slow: dict[str, Any] = field(default_factory=dict)
+
+
+class Following:
+    """The marts of one warehouse. `build` is a complete build, in a process of its own."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        settings: Settings,
+        every: float,
+        say: Callable[[str], None],
+        build: Callable[[threading.Event], bool],
+    ) -> None:
+        self._warehouse, self._settings, self._every = warehouse, settings, every
+        self._say, self._build = say, build
+        self._stop = threading.Event()
+        self.is_whole = False
+        self._marts: WarmMarts | None = None
+        self._told = Told(slow={"built_at": "", "every": every, "seconds_by_model": {}})
+        # By name, the tests that found something when they last ran.
+        self._found: dict[str, Result] = {}
+        # Why a complete build is needed, and when the next is tried.
+        self._needs_build, self._build_at = "no build has been made", 0.0
+        self._name = f"{WATCHED}{uuid.uuid4().hex[:12]}"
+        # What the record says as long as nobody else has built.
+        self._sign: tuple[str, ...] = ()
+        self._inputs = Inputs("", "", "")
+        self._load: Load | None = None
+        self._batch, self._run, self._committed_at = "", 0, 0.0
+        self._quick = self._tested = self._slow = Span("")
+        self._is_fresh = False
+        self._retry_at, self._pause = 0.0, FIRST_PAUSE
+        self._tests_ended, self._tests_took, self._slow_at = 0.0, 0.0, 0.0
+
+    def status(self) -> dict[str, Any]:
+        """How the marts are."""
+        return dict(vars(self._told))
+
+    def begin(self, stop: threading.Event) -> None:
+        """Build everything once."""
+        self._stop = stop
+        self._build_all()
+
+    def after_batch(self, committed_at: float) -> None:
+        """Let the quick marts follow the raw tables."""
+        self._committed_at = max(committed_at, self._committed_at)
+        self._guarded(self._follow)
+
+    def is_due(self, *, quiet: bool) -> bool:
+        """Whether something was put off, or a day has begun."""
+        moment = time.monotonic()
+        if self._needs_build:
+            return moment >= self._build_at
+        if not self._quick.is_empty:
+            return moment >= self._retry_at
+        return self._is_new_day or self._slow_is_due or self._tests_are_due(quiet=quiet)
+
+    def work(self, *, quiet: bool) -> None:
+        """Do it."""
+        if self._needs_build:
+            self._build_all()
+            return
+        with self._warehouse.destination(raw_schema()).alone(COMMAND, self._say):
+            self._guarded(self._follow)
+            if self._quick.is_empty and self._slow_is_due:
+                self._guarded(self._follow_slowly)
+            elif self._quick.is_empty and self._tests_are_due(quiet=quiet):
+                self._guarded(self._test)
+
+    @property
+    def _slow_is_due(self) -> bool:
+        is_late = time.monotonic() - self._slow_at >= self._every
+        return not self._slow.is_empty and (is_late or self._slow.new_day)
+
+    def _tests_are_due(self, *, quiet: bool) -> bool:
+        passed = time.monotonic() - self._tests_ended
+        return not self._tested.is_empty and (quiet or passed > SHARE * self._tests_took)
+
+    @property
+    def _is_new_day(self) -> bool:
+        return days(self._settings.day) != (self._inputs.as_of_date, self._inputs.built_on)
+
+    # -- complete builds ---------------------------------------------------------------------------
+
+    def _build_all(self) -> None:
+        """Let make build bring everything to one green state, from which the marts follow."""
+        self._told.state = "a complete build runs"
+        self._build_at = time.monotonic() + self._every
+        code = inputs(self._warehouse, self._settings.day)
+        is_green = self._build(self._stop)
+        if self._stop.is_set():
+            return
+        try:
+            if is_green and self._go_on_from_record(code.fingerprint):
+                if self._marts is None or self._marts.code != code.fingerprint:
+                    self._marts = WarmMarts(self._warehouse, self._settings, code)
+                self._marts.prepare()
+                self._say(
+                    "watch: the marts follow: the quick ones with each batch, the others every"
+                    f" {self._every:g} s"
+                )
+                return
+            self._wait_for_build("make build was not green: see what it says above")
+        except FAULTS as error:
+            self._wait_for_build(str(error))
+        self._build_at = time.monotonic() + self._every
+
+    def _go_on_from_record(self, fingerprint: str) -> bool:
+        """Whether there is a green build of this code, of which the marts are now."""
+        record = last_green_build(self._warehouse)
+        if record is None or record.fingerprint != fingerprint:
+            return False
+        self._inputs = Inputs(fingerprint, record.as_of_date, record.built_on)
+        self._sign = (record.fingerprint, record.finished_at)
+        self._batch, self._is_fresh = record.batch_id, True
+        span = Span(record.loaded_through, self._run)
+        self._quick, self._tested, self._slow = span, replace(span), replace(span)
+        self._found = {result.name: result for result in record.warned}
+        self._needs_build, self.is_whole = "", True
+        self._slow_at = self._tests_ended = time.monotonic()
+        self._tests_took = FIRST_TESTS
+        self._told.state, self._told.failed = "follow", []
+        self._told.built_at = self._told.tested_at = self._told.slow["built_at"] = (
+            record.finished_at
+        )
+        return True
+
+    def _wait_for_build(self, why: str, *, at_once: bool = False) -> None:
+        self._needs_build, self.is_whole = why, False
+        self._build_at = time.monotonic() + (0.0 if at_once else self._every)
+        self._told.state = f"do not follow: {why}"
+        when = "now" if at_once else f"every {self._every:g} s"
+        self._say(
+            f"watch: the marts do not follow: {why}. The raw tables do; a complete build is tried"
+            f" {when}."
+        )
+
+    # -- what has changed --------------------------------------------------------------------------
+
+    def _guarded(self, do: Callable[[], None]) -> None:
+        """Do something with marts; what goes wrong is said and tried again later."""
+        if self._needs_build or self._stop.is_set():
+            return
+        try:
+            do()
+        except (*FAULTS, MartsError) as error:
+            self.is_whole = False
+            # What a run has done in part is in no log.
+            self._quick.is_logged = self._tested.is_logged = self._slow.is_logged = False
+            self._retry_at = time.monotonic() + self._pause
+            self._told.state = f"failed: {error}"
+            self._say(
+                f"watch: {error} The raw tables are followed; the marts are tried again in"
+                f" {self._pause:g} s."
+            )
+            self._pause = min(LONGEST_PAUSE, self._pause * 2)
+
+    def _follow(self) -> None:
+        """Look at what has changed, and build the quick marts."""
+        self._look()
+        if self._needs_build or self._quick.is_empty or time.monotonic() < self._retry_at:
+            return
+        self._build_quick()
+
+    def _look(self) -> None:
+        """See which raw tables have other rows, and whether anybody else has built."""
+        with self._warehouse.reading() as ask:
+            record = record_of(self._warehouse)
+            found = ask(f"select fingerprint, coalesce(finished_at, '') from {record} limit 1")
+            is_ours = bool(found) and (str(found[0][0]), str(found[0][1])) == self._sign
+            if is_ours:
+                self._load = last_load(ask)
+                tables, is_reshaped = changed_tables(ask, self._batch)
+        if not is_ours:
+            if not self._go_on_from_record(self._inputs.fingerprint):
+                self._wait_for_build("somebody else has built or changed them", at_once=True)
+                return
+            assert self._marts
+            self._marts.prepare()
+            self._say("watch: the marts follow on from a build by somebody else")
+            self._look()
+            return
+        if is_reshaped:
+            self._wait_for_build("the shop's tables or columns have changed", at_once=True)
+            return
+        assert self._load
+        self._batch = self._load.batch_id
+        self._note(tables)
+
+    def _note(self, tables: frozenset[str]) -> None:
+        """Remember what has changed, for all that has not seen it yet."""
+        before = self._inputs
+        day, today = days(self._settings.day)
+        new_day = day != before.as_of_date
+        for span in (self._quick, self._tested, self._slow):
+            span.tables |= tables
+            span.new_day |= new_day
+        if today != before.built_on:
+            with self._warehouse.reading() as ask:
+                self._slow.tests |= accepted_names(ask, self._warehouse)
+            self._slow.new_day = True
+        self._inputs = replace(before, as_of_date=day, built_on=today)
+
+    # -- builds and tests --------------------------------------------------------------------------
+
+    def _said(self, **more: Any) -> Said:
+        """What a run tells its macros. The record is another from then on."""
+        self._sign = (f"{self._name} {self._run}", "")
+        return Said(self._sign[0], **more)
+
+    def _build_quick(self) -> None:
+        assert self._marts and self._load
+        began, span, load = time.monotonic(), self._quick, self._load
+        if not span.is_logged:
+            self._marts.prepare()
+        self._run += 1
+        said = self._said(run=self._run, fresh=self._is_fresh)
+        done = self._marts.build(self._marts.quick(span), span.built_through, said)
+        _refuse_failed(done.results, done.succeeded)
+        if not span.is_logged:
+            self._tested.is_logged = self._slow.is_logged = False
+        self._quick = Span(load.started_at, self._run)
+        self._is_fresh, self._pause, self.is_whole = False, FIRST_PAUSE, True
+        told = self._told
+        told.state, told.built_at = "follow", now()
+        told.models = sum(r.kind in ("model", "snapshot") for r in done.results)
+        told.seconds = round(time.monotonic() - began, 3)
+        if self._committed_at:
+            through = datetime.fromtimestamp(self._committed_at, UTC)
+            told.through = through.isoformat(timespec="milliseconds")
+
+    def _test(self) -> None:
+        """Test what the quick marts have got since they were tested."""
+        assert self._marts
+        span, began = self._tested, time.monotonic()
+        said = self._said(since=span.run)
+        done = self._marts.test(self._marts.quick_tests(span), span, self._found, said)
+        self._tested = Span(self._quick.through, self._run)
+        self._judge(done.results, began)
+
+    def _follow_slowly(self) -> None:
+        """Build and test all that does not follow each batch; where all is green, record it."""
+        assert self._marts
+        span, began = self._slow, time.monotonic()
+        self._slow_at = began
+        if not span.is_logged:
+            self._marts.prepare()
+        self._run += 1
+        said = self._said(run=self._run, since=span.run)
+        done = self._marts.build(self._marts.slow(span), span.built_through, said)
+        _refuse_failed(done.results, done.succeeded)
+        slow = self._told.slow
+        slow["built_at"] = now()
+        slow["seconds_by_model"] = {
+            r.name: round(r.seconds, 2) for r in done.results if r.kind in ("model", "snapshot")
+        }
+        said = self._said(since=span.run, last=True)
+        found = {*self._found, *span.tests}
+        tests = self._marts.test(self._marts.tests(span), span, found, said)
+        self._slow = Span(self._quick.through, self._run)
+        self._tested = replace(self._slow)
+        self._judge(tests.results, began)
+        self._slow_at = time.monotonic()
+        if not self._told.failed:
+            ended = note_green_build(
+                self._warehouse, self._inputs, self._load, [*self._found.values()]
+            )
+            self._sign = (self._inputs.fingerprint, ended)
+
+    def _judge(self, results: list[Result] | Any, began: float) -> None:
+        """Say which tests have begun to fail, and which have ended to."""
+        assert self._marts
+        bad = [r for r in results if r.kind == "test" and not r.is_good]
+        before, self._found = (
+            self._found,
+            {
+                name: result
+                for name, result in self._found.items()
+                if name not in {r.name for r in results}
+            },
+        )
+        for result in self._marts.with_rows(bad) if bad else []:
+            self._found[result.name] = result
+            known = before.get(result.name)
+            if known is None or known.found != result.found or known.status != result.status:
+                self._say(_sentence(result))
+        for name in before:
+            if name not in self._found:
+                self._say(f"watch: the test {name} finds nothing any more")
+        self._told.failed = [
+            {"test": r.name, "count": r.failures, "text": _sentence(r).removeprefix("watch: ")}
+            for r in self._found.values()
+            if r.status != "warn"
+        ]
+        self._told.tested_at, self._told.tests = now(), sum(r.kind == "test" for r in results)
+        self._tests_ended = time.monotonic()
+        self._tests_took = self._tests_ended - began
+
+
+def _refuse_failed(results: Any, is_good: bool) -> None:
+    """Raise MartsError where a model failed."""
+    if is_good:
+        return
+    failed = [r for r in results if not r.is_good and r.status != "skipped"]
+    named = "; ".join(f"{r.name}: {' '.join(r.message.split())}" for r in failed[:3])
+    raise MartsError(f"Marts were not built: {named or 'see logs/dbt.log'}.")
+
+
+def _sentence(result: Result) -> str:
+    """What a test found, with the first rows."""
+    did = "warns" if result.status == "warn" else "failed"
+    rows = "; ".join(result.found.rows) if result.found and result.found.rows else ""
+    message = rows or " ".join(result.message.split())
+    return f"watch: the test {result.name} {did}: {size(result) or 'an error'}: {message}"

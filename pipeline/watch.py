@@ -1,0 +1,94 @@
+"""What `make watch` runs: raw tables that follow a shop's log, and marts that follow them.
+
+    python scripts/watch.py              build once, then follow
+    python scripts/watch.py --raw-only   the raw tables alone
+    python scripts/watch.py status       how the watch is (--json for programs)
+    python scripts/watch.py unwatch      forget the position, and drop what the source keeps for it
+
+SOURCE, TARGET, DUCKDB_PATH and the libpq variables name the shop and the warehouse, as for
+make build; all other options are those of python -m loader watch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+
+from loader.cli import USAGE
+from loader.destinations import Destination
+from loader.errors import LoadError, UsageError
+from loader.lock import BUSY
+from loader.watch import cli
+from loader.watch.board import board_of
+from pipeline.following import Following
+from pipeline.project import PROJECT, raw_schema
+from pipeline.settings import BuildError, given_settings
+from pipeline.target import chosen_warehouse
+from pipeline.warehouse import ProfileError
+
+# What says where the warehouse is: here the environment does, for dbt too.
+PLACES = ("--target", "--duckdb-path", "--raw-schema")
+# What the models read must be there, and when orders were committed they show by the hour.
+OPTIONS = ("--require", "models/", "--commit-times", "orders")
+# Seconds to wait for another run, such as a build of a watch that was killed, where WAIT is unset.
+PATIENCE = "600"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one of the commands; returns the exit code."""
+    os.chdir(PROJECT)
+    given = list(arguments)
+    if given[:1] in (["status"], ["unwatch"]):
+        return cli.main(given)
+    if "--raw-only" in given:
+        given.remove("--raw-only")
+        return cli.main([*OPTIONS, *given])
+    if found := next((a for a in given if a.partition("=")[0] in PLACES), ""):
+        print(f"watch: {found} is not an option of make watch, whose marts are in the warehouse of"
+              " TARGET, DUCKDB_PATH and the PG variables: set these, or add --raw-only.",
+              file=sys.stderr)  # fmt: skip
+        return USAGE
+    return cli.main([*OPTIONS, *given], follow)
+
+
+def follow(
+    given: argparse.Namespace, say: Callable[[str], None]
+) -> tuple[Following, Callable[[], Destination]]:
+    """The marts that follow, and how to open their warehouse. Raises UsageError, LoadError."""
+    try:
+        settings, warehouse = given_settings(), chosen_warehouse()
+    except (BuildError, ProfileError) as error:
+        raise UsageError(str(error)) from None
+    board_of(warehouse.destination(raw_schema()))  # refuses what cannot be watched into
+    if given.source:
+        os.environ["SOURCE"] = given.source
+
+    def build(stop: threading.Event) -> bool:
+        return complete_build(stop, say)
+
+    following = Following(warehouse, settings, cli.seconds_of(given.slow), say, build)
+    return following, lambda: warehouse.destination(raw_schema())
+
+
+def complete_build(stop: threading.Event, say: Callable[[str], None]) -> bool:
+    """Run make build as a process of its own, whose words are shown; whether it was green."""
+    environment = {"WAIT": PATIENCE, **os.environ}
+    command = [sys.executable, str(PROJECT / "scripts" / "build.py")]
+    try:
+        build = subprocess.Popen(command, env=environment)
+    except OSError as error:
+        raise LoadError(f"make build cannot be started: {error.strerror}.") from None
+    while True:
+        try:
+            code = build.wait(0.1)
+            break
+        except subprocess.TimeoutExpired:
+            if stop.is_set():
+                build.terminate()
+    if code == BUSY:
+        say("watch: the marts are not built: another run is writing into the warehouse")
+    return code == 0
