@@ -1,0 +1,97 @@
+"""Marts that follow a shop: `make watch` as a person runs it."""
+
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from support.followed import (
+    Followed,
+    business,
+    copied_database,
+    copied_file,
+    differences,
+    ended,
+)
+from tools.servers import MariaDBServer, PostgresServer
+
+TARGETS = pytest.mark.parametrize("target", ["duckdb", "postgres"], indirect=True)
+ROUNDS, MANY_ROUNDS, KILLS = 4, 40, 8
+
+
+def place_of(target: Any) -> dict[str, str]:
+    """The variables that lead to a warehouse."""
+    kind, *path = [a for a in target.arguments if not a.startswith("--")]
+    found = {"TARGET": kind, **target.environment}
+    return found | ({"DUCKDB_PATH": path[0]} if path else {})
+
+
+def copy_of(target: Any, postgres: PostgresServer) -> Any:
+    """How to copy a warehouse."""
+    place = place_of(target)
+    if "DUCKDB_PATH" in place:
+        return copied_file(Path(place["DUCKDB_PATH"]))
+    return copied_database(postgres, place["PGDATABASE"])
+
+
+@TARGETS
+def test_marts_follow(
+    logging_mariadb: MariaDBServer, postgres: PostgresServer, target: Any, tmp_path: Path
+) -> None:
+    """All marts are as after a full refresh, and make build has nothing left to do."""
+    with ended(Followed(logging_mariadb, place_of(target), target.ask, tmp_path)) as followed:
+        followed.start("--slow", "5s")
+        followed.wait_until_it_follows()
+        business(followed, ROUNDS, Random(1))
+        followed.settle()
+        marts = followed.marts
+        assert (marts["state"], marts["failed"]) == ("follow", [])
+        assert "sales_daily" in marts["slow"]["seconds_by_model"]
+        assert "fact_orders" not in marts["slow"]["seconds_by_model"]
+        code, seconds = followed.end()
+        assert (code, seconds < 5) == (0, True)
+        assert "complete build is tried" not in followed.said
+        assert "Traceback" not in followed.said
+        assert differences(followed, copy_of(target, postgres)) == []
+        said = followed.run("scripts/build.py")
+        assert "everything was built" not in said
+
+
+@pytest.mark.long
+@TARGETS
+def test_random_rounds_of_marts(
+    logging_postgres: PostgresServer, postgres: PostgresServer, target: Any, tmp_path: Path
+) -> None:
+    """The same with many batches, and slow builds between them."""
+    with ended(Followed(logging_postgres, place_of(target), target.ask, tmp_path)) as followed:
+        followed.start("--slow", "12s")
+        followed.wait_until_it_follows()
+        business(followed, MANY_ROUNDS, Random(2))
+        followed.settle()
+        followed.end()
+        assert "complete build is tried" not in followed.said
+        assert differences(followed, copy_of(target, postgres)) == []
+
+
+@pytest.mark.long
+@TARGETS
+def test_killed_while_marts_follow(
+    logging_mariadb: MariaDBServer, postgres: PostgresServer, target: Any, tmp_path: Path
+) -> None:
+    """Whenever it is killed, the next start brings all marts to where they must be."""
+    random = Random(3)
+    with ended(Followed(logging_mariadb, place_of(target), target.ask, tmp_path)) as followed:
+        for times in range(1, KILLS + 1):
+            followed.start("--slow", "6s")
+            followed.wait_until_it_follows(times)
+            followed.happens(random.choice((1, 5, 12)))
+            followed.happens(2)
+            time.sleep(random.uniform(0.2, 6.0))
+            followed.kill()
+        followed.start("--slow", "6s")
+        followed.wait_until_it_follows(KILLS + 1)
+        followed.settle()
+        followed.end()
+        assert differences(followed, copy_of(target, postgres)) == []
