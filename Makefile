@@ -8,7 +8,7 @@ PYTHON_IN_VENV = "$(VENV)/bin/python"
 export VENV BI_VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help build report watch undo-load roles test test-long redshift-check metrics docs bi lint bench bench-loader clean requirements runtime-environment docs-environment metrics-environment dev-environment bi-environment
+.PHONY: help build report watch undo-load roles test test-long redshift-check metrics docs bi lint bench bench-loader bench-live clean requirements runtime-environment docs-environment metrics-environment dev-environment bi-environment
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -89,6 +89,9 @@ bench: dev-environment ## measure load and build at scale 1 to 10,000 beside pla
 bench-loader: dev-environment ## measure the loader at scale 1,000 (PEERS=1: other tools beside it; minutes)
 	@$(PYTHON_IN_VENV) -m tools.servers --install || true
 	@$(PYTHON_IN_VENV) -m tools.benchmark_loader $(if $(PEERS),--peers .peers) $(BENCH)
+
+bench-live: dev-environment ## measure how long a commit takes to raw tables and marts (BENCH="--scale 1 --minutes 1"; else an hour)
+	@$(PYTHON_IN_VENV) -m tools.benchmark_live $(BENCH)
 
 clean: ## remove what a build made: sample shop, warehouse.duckdb, catalog, packages (not .venv, .venv-bi, .superset)
 	@rm -rf target logs dbt_packages shop.sqlite* warehouse.duckdb*

@@ -180,4 +180,6 @@ def shown(place: Place | None) -> str:
     """A place as a person reads it."""
     if place is None:
         return ""
-    return f"{place[2]}:{place[1]}" if len(place) > 2 else str(place[0])
+    if isinstance(place[1], str):  # the name of a slot of PostgreSQL
+        return f"{place[0] >> 32:X}/{place[0] & 0xFFFFFFFF:X}"
+    return f"{place[2]}:{place[1]}"

@@ -63,6 +63,8 @@ class Watcher:
         self._keyed, self._timed = dict[str, bool](), tuple[str, ...]()
         # Their live rows, as of the run that began then.
         self._live, self._as_of = dict[str, int](), datetime.min
+        # The position that the marts have.
+        self._followed = ""
         self._saved_at = self._audited_at = 0.0
         self._telling = threading.Lock()
         self._looked_at = self._compared_at = 0.0
@@ -255,6 +257,8 @@ class Watcher:
             committed_at = self._publish(destination, audit=audit)
             if self._watch.follower:
                 self._watch.follower.after_batch(committed_at)
+                if self._watch.follower.is_whole:
+                    self._followed = shown(self._published)
                 self._tell()
             self._copy()
         self._pause, self._ended_at = FIRST_PAUSE, time.monotonic()
@@ -435,5 +439,6 @@ class Watcher:
             figures.position = shown(self._published)
             figures.bytes_behind = self._log.behind(self._published)
             figures.bytes_kept = self._log.kept() if running else None
-            figures.marts = self._watch.follower.status() if self._watch.follower else {}
+            if self._watch.follower:
+                figures.marts = {"position": self._followed, **self._watch.follower.status()}
             self._board.write(figures.as_json(self._pending, self._rest))
