@@ -67,6 +67,8 @@ class Told:
     tested_at: str = ""
     tests: int = 0
     failed: list[dict[str, Any]] = field(default_factory=list)
+    # Whether all marts are of the last batch, and all tests passed: make build has nothing to do.
+    is_green: bool = False
     slow: dict[str, Any] = field(default_factory=dict)
 
 
@@ -189,7 +191,7 @@ class Following:
         self._needs_build, self.is_whole = "", True
         self._slow_at = self._tests_ended = time.monotonic()
         self._tests_took = FIRST_TESTS
-        self._told.state, self._told.failed = "follow", []
+        self._told.state, self._told.failed, self._told.is_green = "follow", [], True
         self._told.built_at = self._told.tested_at = self._told.slow["built_at"] = (
             record.finished_at
         )
@@ -275,7 +277,7 @@ class Following:
 
     def _said(self, **more: Any) -> Said:
         """What a run tells its macros. The record is another from then on."""
-        self._sign = (f"{self._name} {self._run}", "")
+        self._sign, self._told.is_green = (f"{self._name} {self._run}", ""), False
         return Said(self._sign[0], **more)
 
     def _build_quick(self) -> None:
@@ -336,6 +338,7 @@ class Following:
                 self._warehouse, self._inputs, self._load, [*self._found.values()]
             )
             self._sign = (self._inputs.fingerprint, ended)
+            self._told.is_green = True
 
     def _judge(self, results: list[Result] | Any, began: float) -> None:
         """Say which tests have begun to fail, and which have ended to."""
@@ -352,7 +355,8 @@ class Following:
         for result in self._marts.with_rows(bad) if bad else []:
             self._found[result.name] = result
             known = before.get(result.name)
-            if known is None or known.found != result.found or known.status != result.status:
+            # Which of the rows are the first three is not told again.
+            if known is None or (known.failures, known.status) != (result.failures, result.status):
                 self._say(_sentence(result))
         for name in before:
             if name not in self._found:

@@ -45,8 +45,7 @@ def test_marts_follow(
         followed.start("--slow", "5s")
         followed.wait_until_it_follows()
         business(followed, ROUNDS, Random(1))
-        followed.settle()
-        marts = followed.marts
+        marts = followed.settle()
         assert (marts["state"], marts["failed"]) == ("follow", [])
         assert "sales_daily" in marts["slow"]["seconds_by_model"]
         assert "fact_orders" not in marts["slow"]["seconds_by_model"]

@@ -20,7 +20,6 @@ from tools.servers import PostgresServer, Server
 
 # Seconds within which a first build is through, and within which marts must have followed.
 FIRST, PATIENCE = 400.0, 120.0
-GREEN = "select coalesce(max(fingerprint), '') from intermediate.last_green_build"
 # What is made at other times than when rows change.
 EXCEPT = ("recommendation_evaluation",)
 Ask = Callable[[str], list[tuple[Any, ...]]]
@@ -65,13 +64,13 @@ class Followed:
         return self._log.read_text()
 
     @property
-    def marts(self) -> dict[str, Any]:
-        """What its status says of marts."""
+    def status(self) -> dict[str, Any]:
+        """What it says of itself."""
         done = subprocess.run(
             [sys.executable, "scripts/watch.py", "status", "--json"],
             cwd=REPO, env=self.variables, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        found: dict[str, Any] = json.loads(done.stdout)["marts"]
+        found: dict[str, Any] = json.loads(done.stdout)
         return found
 
     def wait_for(self, done: Callable[[], bool], seconds: float = PATIENCE) -> None:
@@ -86,18 +85,20 @@ class Followed:
         """Wait until the complete build at the start is through."""
         self.wait_for(lambda: self.said.count("watch: the marts follow:") >= times, FIRST)
 
-    def settle(self) -> None:
-        """Wait until raw tables are as the shop, and all marts built, tested and recorded."""
-        ((newest,),) = self.ask("select max(finished_at) from raw_classicmodels._load_runs")
+    def settle(self) -> dict[str, Any]:
+        """Wait until marts are built of the last event, tested and recorded; what they are."""
+        rows = self.status["rows"]
         self.happens(1)
-        self.wait_for(lambda: self._newest() > newest)
-        self.wait_for(lambda: self.ask(GREEN)[0][0] not in ("",) and self._is_green())
 
-    def _newest(self) -> Any:
-        return self.ask("select max(finished_at) from raw_classicmodels._load_runs")[0][0]
+        def is_settled() -> bool:
+            status = self.status
+            marts = status["marts"]
+            is_here = status["rows"] > rows and status["position"] == marts["position"]
+            return bool(is_here and marts["is_green"] and not status["lag_seconds"])
 
-    def _is_green(self) -> bool:
-        return not str(self.ask(GREEN)[0][0]).startswith("watch ")
+        self.wait_for(is_settled)
+        found: dict[str, Any] = self.status["marts"]
+        return found
 
     def end(self) -> tuple[int, float]:
         """Ask it to end: its exit code, and the seconds that it took."""
