@@ -26,14 +26,18 @@ def write_page(page: Path, template: Path, **values: Any) -> None:
 
 def filled(template: Path, **values: Any) -> str:
     """A template with escaped values in it; it may use other templates of its folder."""
-    environment = Environment(
-        loader=FileSystemLoader(template.parent),
+    return templates(template.parent).get_template(template.name).render(values)
+
+
+def templates(*folders: Path) -> Environment:
+    """How templates of some folders are filled: their values are escaped, and must be there."""
+    return Environment(
+        loader=FileSystemLoader(folders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template.name).render(values)
 
 
 def replace_file(path: Path, text: str) -> None:
