@@ -15,9 +15,9 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from loader.watch.status import now
@@ -107,6 +107,17 @@ class Following:
     def status(self) -> dict[str, Any]:
         """How the marts are."""
         return dict(vars(self._told))
+
+    def told(self, status: Mapping[str, Any]) -> None:
+        """Nothing hangs on how the watch is."""
+
+    def end(self) -> None:
+        """What was built is whole."""
+
+    @property
+    def day(self) -> date | None:
+        """The day that the marts take for today; None before they follow."""
+        return date.fromisoformat(self._inputs.as_of_date) if self._inputs.as_of_date else None
 
     def begin(self, stop: threading.Event) -> None:
         """Build everything once."""

@@ -24,6 +24,7 @@ from loader.errors import LoadError, UsageError
 from loader.lock import BUSY
 from loader.watch import cli
 from loader.watch.board import board_of
+from loader.watch.request import Follower
 from pipeline.following import Following
 from pipeline.project import PROJECT, raw_schema
 from pipeline.settings import BuildError, given_settings
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def follow(
     given: argparse.Namespace, say: Callable[[str], None]
-) -> tuple[Following, Callable[[], Destination]]:
+) -> tuple[Follower, Callable[[], Destination]]:
     """The marts that follow, and how to open their warehouse. Raises UsageError, LoadError."""
     try:
         settings, warehouse = given_settings(), chosen_warehouse()
@@ -71,7 +72,22 @@ def follow(
         return complete_build(stop, say)
 
     following = Following(warehouse, settings, cli.seconds_of(given.slow), say, build)
-    return following, lambda: warehouse.destination(raw_schema())
+    follower: Follower = following
+    if given.page != "none":
+        # With the page, which not every watch has.
+        from pages.live import LivePage
+        from pipeline.live import Shown
+
+        page = LivePage(given.host, port_of(given.page), lambda text: say(f"watch: {text}"))
+        follower = Shown(following, warehouse, page, say)
+    return follower, lambda: warehouse.destination(raw_schema())
+
+
+def port_of(text: str) -> int:
+    """A port. Raises UsageError."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise UsageError(f"--page {text} is not a port: write a number up to 65535, or none.")
+    return int(text)
 
 
 def complete_build(stop: threading.Event, say: Callable[[str], None]) -> bool:

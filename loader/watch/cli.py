@@ -263,6 +263,15 @@ def _parser(*, is_followed: bool) -> argparse.ArgumentParser:
         how.add_argument(
             "--slow", default="5m", metavar="TIME", help="how often the slow marts are built [5m]"
         )
+        how.add_argument(
+            "--page", default="8090", metavar="PORT", help="where the live page is; or none [8090]"
+        )
+        how.add_argument(
+            "--host",
+            default="127.0.0.1",
+            metavar="ADDRESS",
+            help="the address of this machine that serves the page [127.0.0.1: this machine only]",
+        )
     how.add_argument("--json", action="store_true", help="status as JSON")
     parser.set_defaults(mode=None, policy=None, full_refresh=False, strict=False)
     parser.set_defaults(max_delete_share=None)

@@ -1,7 +1,7 @@
 """What a watch was asked for."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,8 +15,9 @@ class Follower(Protocol):
     Nothing that goes wrong there ends a watch: it is said, and part of the status.
     """
 
-    # Whether readers can be given what it has made.
-    is_whole: bool
+    @property
+    def is_whole(self) -> bool:
+        """Whether readers can be given what it has made."""
 
     def begin(self, stop: threading.Event) -> None:
         """Before the first batch; no lock is held."""
@@ -35,6 +36,12 @@ class Follower(Protocol):
 
     def status(self) -> dict[str, Any]:
         """How it is, for `status`."""
+
+    def told(self, status: Mapping[str, Any]) -> None:
+        """How the watch is, with that in it; from any thread, every two seconds at least."""
+
+    def end(self) -> None:
+        """The watch has ended; also where it could not begin."""
 
 
 @dataclass

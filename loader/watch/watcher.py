@@ -84,6 +84,8 @@ class Watcher:
             ended.set()
             self._log.close()
             self._tell(running=False)
+            if self._watch.follower:
+                self._watch.follower.end()
 
     def _keep_telling(self, ended: threading.Event) -> None:
         """In a thread of its own: a batch may take longer than a dead watch is silent."""
@@ -441,4 +443,7 @@ class Watcher:
             figures.bytes_kept = self._log.kept() if running else None
             if self._watch.follower:
                 figures.marts = {"position": self._followed, **self._watch.follower.status()}
-            self._board.write(figures.as_json(self._pending, self._rest))
+            status = figures.as_json(self._pending, self._rest)
+            self._board.write(status)
+            if self._watch.follower:
+                self._watch.follower.told(status)

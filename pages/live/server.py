@@ -68,6 +68,10 @@ class LivePage:
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
+    def ask_status(self, status: Status) -> None:
+        """Ask for the watch's status there."""
+        self._status = status
+
     # -- for the watch ---------------------------------------------------------------------------
 
     def start(self) -> None:
