@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline.dbt_runner.speed import adapters, events, imports, macros, project
+from pipeline.dbt_runner.speed import adapters, events, graph, imports, macros, project
 
 __all__ = ["lasting", "made", "speed_up"]
 
@@ -37,6 +37,7 @@ def speed_up(*, in_duckdb: bool = False) -> None:
     imports.keep_codes()
     imports.make_methods_when_called()
     adapters.keep_type_testers()
+    adapters.make_empty_tables()
     project.keep_templates()
     project.read_words_in_place()
     project.keep_schemas()
@@ -44,7 +45,8 @@ def speed_up(*, in_duckdb: bool = False) -> None:
     macros.make_macros_when_called()
     project.add_ctes()
     project.compare_rows()
-    project.summarise_graph()
+    graph.keep_graph()
+    graph.summarise_graph()
     project.write_json()
     adapters.keep_columns(in_duckdb=in_duckdb)
 

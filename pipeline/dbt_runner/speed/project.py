@@ -1,4 +1,4 @@
-"""What dbt makes of the project's templates, settings and graph for each node again."""
+"""What dbt makes of the project's templates, settings and rows for each node again."""
 
 from __future__ import annotations
 
@@ -104,33 +104,6 @@ def _added_after_with(dbts_own: Any) -> Any:
         return f"{found[0]}{', '.join(cte.sql for cte in ctes)}, {sql[found.end() :]}"
 
     return inject_ctes_into_sql
-
-
-def summarise_graph() -> None:
-    """Let the summary of the graph read the nodes, instead of turning all into dictionaries."""
-    patch("dbt.compilation", "Linker.get_graph_summary", _summary_of_nodes)
-
-
-def _summary_of_nodes(_: Any) -> Any:
-    """Relies on the summary holding names, kinds and followers of nodes.
-
-    dbt turns each node with all its texts into a dictionary, to read its kind.
-    """
-    from dbt.contracts.graph.manifest import Manifest
-
-    node_of = Manifest.expect
-
-    def get_graph_summary(linker: Any, manifest: Any) -> dict[int, dict[str, Any]]:
-        numbers = {name: number for number, name in enumerate(linker.graph)}
-        summary: dict[int, dict[str, Any]] = {}
-        for name, number in numbers.items():
-            kind = node_of(manifest, name).resource_type
-            summary[number] = {"name": name, "type": getattr(kind, "value", kind)}
-            if followers := [numbers[other] for other in linker.graph.successors(name)]:
-                summary[number]["succ"] = followers
-        return summary
-
-    return get_graph_summary
 
 
 def write_json() -> None:
