@@ -84,15 +84,18 @@ def runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Digest:
-    """How many rows a range has, and the md5 of their lines; an empty `value` is never equal."""
+    """How many rows a range has, and a hash of their lines; an empty `value` is never equal."""
 
     rows: int
     value: str
 
     @classmethod
     def of(cls, lines: bytes, rows: int) -> "Digest":
-        """Digest lines of wire text without the last newline, as the source's md5 does."""
-        return cls(rows, hashlib.md5(lines, usedforsecurity=False).hexdigest())
+        """Digest lines of wire text without the last newline, as MySQL's sha1 does.
+
+        A processor has instructions for it: it takes less than half the time of md5.
+        """
+        return cls(rows, hashlib.sha1(lines, usedforsecurity=False).hexdigest())
 
 
 class Digests(dict[int, Digest]):

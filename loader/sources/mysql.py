@@ -7,7 +7,7 @@ and this module renders them.
 """
 
 from bisect import bisect_left
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -30,6 +30,7 @@ from ..schema import TEXT, Column, Table
 from ..urls import SourceUrl, is_local, unencrypted
 from ..wire import BLOCK_BYTES, Block, Issues
 from .base import Source, Wanted
+from .mysql_blocks import digests_of_blocks, has_separators, is_as_before
 from .mysql_catalog import read_tables
 from .mysql_connection import GONE, check_url, connect, settle
 from .mysql_keys import conditions, in_order, within
@@ -46,8 +47,6 @@ from .mysql_values import (
 )
 
 ROWS_AT_ONCE = 5_000
-# Blocks of ranges that are digested in one query; each has the columns of the table in its text.
-BLOCKS_AT_ONCE = 16
 # Bytes of text above which the server should not be asked to escape it.
 LONG_TEXT = 60_000
 # Bytes of a line beside its long values.
@@ -77,6 +76,8 @@ class MySQLSource(Source):
         self.left_out: dict[str, str] = {}
         # By table; each costs a scan, and nothing changes in the snapshot.
         self._long_text: dict[str, bool] = {}
+        # Tables in whose text a tab or a line break was found.
+        self._with_separators: set[str] = set()
         if not is_local(url.host) and not self.rows("show status like 'Ssl_cipher'")[0][1]:
             self.warnings.append(unencrypted("source", url.host))
         settle(self.rows)
@@ -145,9 +146,9 @@ class MySQLSource(Source):
         firsts = sorted(known.blocks) or [0]
         numbers = sorted(before)
         try:
-            found = self._digests_of_blocks(table, partition, firsts)
+            found = digests_of_blocks(self._ask, table, partition, firsts, known.blocks)
             for first, after, digest in zip(firsts, [*firsts[1:], None], found, strict=True):
-                if digest.value and digest == known.blocks.get(first):
+                if is_as_before(digest, known.blocks.get(first)):
                     low = bisect_left(numbers, first) if first != firsts[0] else 0
                     high = bisect_left(numbers, after) if after is not None else len(numbers)
                     now.update({number: before[number] for number in numbers[low:high]})
@@ -161,35 +162,21 @@ class MySQLSource(Source):
             raise self._failed(f"digesting the source table {table.name}", error) from None
         return now
 
-    def _digests_of_blocks(
-        self, table: Table, partition: Partition, firsts: list[int]
-    ) -> list[Digest]:
-        """For each of the blocks that together are the table; some in one query."""
-        digest = f"count(*), md5({unsorted_lines_sql(table)}) {in_order(table)}"
-        queries = [
-            f"select {n}, {digest}{within(partition, first if n else None, after)}"
-            for n, (first, after) in enumerate(zip(firsts, [*firsts[1:], None], strict=True))
-        ]
-        digests: dict[int, Digest] = {}
-        for start in range(0, len(queries), BLOCKS_AT_ONCE):
-            self._cursor.execute(" union all ".join(queries[start : start + BLOCKS_AT_ONCE]))
-            found = self._cursor.fetchall()
-            # The server does not say which of them was cut, so none is trusted.
-            trusted = not self._cut()
-            for n, rows, value in found:
-                digests[n] = Digest(rows, value if trusted and rows else "")
-        return [digests[n] for n in range(len(queries))]
-
     def _digests_of_ranges(self, table: Table, partition: Partition, where: str) -> Digests:
-        """One query returns a count and an md5 for each range."""
-        self._cursor.execute(
+        """One query returns a count and a hash for each range."""
+        found, is_whole = self._ask(
             f"select {quote(partition.column.name)} div {partition.width} as number, count(*),"
-            f" md5({lines_sql(table)}) from {quote(table.name)}{where} group by number"
+            f" sha1({lines_sql(table)}) from {quote(table.name)}{where} group by number"
         )
-        found = self._cursor.fetchall()
         # The server does not say which of the ranges was cut, so none is trusted.
-        trusted = not self._cut()
-        return Digests({int(n): Digest(rows, value if trusted else "") for n, rows, value in found})
+        return Digests(
+            {int(n): Digest(rows, value if is_whole else "") for n, rows, value in found}
+        )
+
+    def _ask(self, query: str) -> tuple[Sequence[tuple[Any, ...]], bool]:
+        """The rows of a query with a group_concat, and whether nothing was cut off in any."""
+        self._cursor.execute(query)
+        return self._cursor.fetchall(), not self._cut()
 
     def read(self, table: Table, scope: Scope, issues: Issues) -> Iterator[Block]:
         """The rows of a table, by key range where the key allows it."""
@@ -244,14 +231,17 @@ class MySQLSource(Source):
         low, high = partition.bounds(first)[0], partition.bounds(last)[1]
         where = f"where {key} between {low} and {high}"
         # Not grouped by range: the server would sort the rows, which come in the key's order.
-        self._cursor.execute(
-            f"select count(*), {unsorted_lines_sql(table)} {in_order(table)} {where}"
-        )
-        ((rows, text),) = self._cursor.fetchall()
+        escapes = table.name in self._with_separators
+        lines = unsorted_lines_sql(table, escapes=escapes)
+        found, is_whole = self._ask(f"select count(*), {lines} {in_order(table)} {where}")
+        ((rows, text),) = found
         if not rows:
             return 0
         data = as_bytes(text or "") + b"\n"
-        if not self._cut() and data.count(b"\n") == rows:
+        if is_whole and not escapes and has_separators(data, rows, len(table.columns)):
+            self._with_separators.add(table.name)
+            return (yield from self._read_span(table, scope, partition, first, last))
+        if is_whole and data.count(b"\n") == rows:
             position = table.columns.index(partition.column)
             scope.digests.add(digests_of(data, position, partition))
             yield Block(data, rows)

@@ -36,6 +36,8 @@ GEOMETRIES = {
     "geomcollection",
 }
 
+SEPARATORS = (("\\t", "\\\\t"), ("\\n", "\\\\n"), ("\\r", "\\\\r"))
+
 SPLIT = "substring_index(substring_index(concat({text}, '{mark}'), '{mark}', {n}), '{mark}', -1)"
 
 
@@ -94,6 +96,8 @@ def _plain_text(column: Column, table: Table) -> str:
     if base in GEOMETRIES:
         return _geometry(name)
     if column.type is TEXT and base != "decimal":
+        if detail.get("text", ("",))[0] == "utf8mb4":
+            return name
         cast = name if base in TEXTS - {"json"} else f"cast({name} as char)"
         return f"convert({cast} using utf8mb4)"
     return name
@@ -120,9 +124,10 @@ def _double(name: str) -> str:
     return f"if({name} is null, null, concat(if({text} like '-%', '-', ''), {spelled}))"
 
 
-def line_sql(table: Table) -> str:
+def line_sql(table: Table, *, escapes: bool = True) -> str:
     """SQL for the line of a row."""
-    return f"concat_ws('\\t', {', '.join(_line_field(c, table) for c in table.columns)})"
+    fields = (_line_field(column, table, escapes=escapes) for column in table.columns)
+    return f"concat_ws('\\t', {', '.join(fields)})"
 
 
 def lines_sql(table: Table) -> str:
@@ -131,25 +136,23 @@ def lines_sql(table: Table) -> str:
     return f"group_concat({line_sql(table)} order by {order} separator '\\n')"
 
 
-def unsorted_lines_sql(table: Table) -> str:
-    """The same where the rows come in that order already."""
-    return f"group_concat({line_sql(table)} separator '\\n')"
+def unsorted_lines_sql(table: Table, *, escapes: bool) -> str:
+    """The same where the rows come in that order already.
+
+    Without `escapes` the tabs and line breaks of a text stay: see mysql_blocks.py.
+    """
+    return f"group_concat({line_sql(table, escapes=escapes)} separator '\\n')"
 
 
-def _line_field(column: Column, table: Table) -> str:
+def _line_field(column: Column, table: Table, *, escapes: bool) -> str:
     """SQL for the field of a line: the spelling of the value, escaped, or the mark of null."""
     text = _plain_text(column, table)
     if column.type is BINARY:
         text = f"concat('\\\\x5Cx', lower(hex({text})))"
     elif column.type is TEXT:
         # As bytes, in which the server finds a character faster; UTF-8 has it nowhere else.
-        text = f"cast({text} as binary)"
-        for plain, escaped in (
-            ("\\\\", "\\\\x5C"),
-            ("\\t", "\\\\t"),
-            ("\\n", "\\\\n"),
-            ("\\r", "\\\\r"),
-        ):
+        text = f"replace(cast({text} as binary), '\\\\', '\\\\x5C')"
+        for plain, escaped in SEPARATORS if escapes else ():
             text = f"replace({text}, '{plain}', '{escaped}')"
     return f"coalesce({text}, '\\\\N')"
 

@@ -194,6 +194,56 @@ def test_only_blocks_that_changed_are_looked_into(
     assert live == (1000, "late", "row 999")
 
 
+@pytest.mark.parametrize("warehouse", ["duckdb"], indirect=True)
+def test_tabs_and_line_breaks_in_text_hide_no_change(
+    mariadb: MariaDBServer, warehouse: Warehouse
+) -> None:
+    """Blocks are digested without escaping them first, so that two rows could look alike."""
+    open_warehouse, query = warehouse
+    name = own("separators")
+    url = mariadb.create_database(name)
+    mariadb.execute(
+        "create table t (id int primary key, a varchar(40) not null, b varchar(40));"
+        "insert into t select seq, concat('row ', seq), null from seq_1_to_1000",
+        name,
+    )
+    # Each is another row, but without its escapes some look like the next one or like a null.
+    texts = [
+        (r"x\ty", "z"),
+        ("x", r"y\tz"),
+        (r"x\\ty", "z"),
+        (r"x\ny", r"\r"),
+        (r"x\\ny", r"\\r"),
+        (r"x\r", r"\\N"),
+        (r"x\r", None),
+        ("x", r"z\n501\trow 501\t\\N"),
+        (r"\\N", r"\\x5C"),
+        (r"\\\\N", r"\\"),
+    ]
+
+    def run() -> tuple[str, int, int]:
+        (entry,) = load(url, open_warehouse()).tables
+        return entry.plan.mode, entry.rows_read, entry.changes.updated
+
+    assert run() == ("full", 1000, 0)
+    for a, b in texts:
+        value = "null" if b is None else f"'{b}'"
+        mariadb.execute(f"update t set a = '{a}', b = {value} where id = 500", name)
+        assert run() == ("diff", 5, 1), (a, b)
+        assert run() == ("diff", 0, 0), (a, b)
+        held = query("select a, b from raw.t where id = 500")
+        assert held == mariadb.execute("select a, b from t where id = 500", name), (a, b)
+    # The same when most blocks have such a text, and when they are read for the first time.
+    mariadb.execute("update t set b = concat('y\\r', id) where id % 10 = 0", name)
+    assert run()[2] == 100
+    assert run() == ("diff", 0, 0)
+    query("drop schema raw cascade")
+    assert run() == ("full", 1000, 0)
+    assert run() == ("diff", 0, 0)
+    expected = mariadb.execute("select id, a, b from t order by id", name)
+    assert query("select id, a, b from raw.t order by id") == expected
+
+
 def test_mostly_changed_is_read_in_full(source: Any, warehouse: Warehouse) -> None:
     url, execute = source
     open_warehouse, _ = warehouse
