@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from .wire import Block
 
-# Bytes that may wait between the source and the destination, beside one more block.
-BYTES_AHEAD = 8_000_000
+# Bytes that may wait between the source and the destination, beside one more block: enough for the
+# destination to go on while the source counts the rows of a large table.
+BYTES_AHEAD = 16_000_000
 
 Read = Callable[[], Iterator[Block]]
 

@@ -8,28 +8,34 @@ are the raw tables, and the rows are not written again.
 
 import contextlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 import duckdb
-import pyarrow as pa
 
 from ..audit import Record
-from ..dialects.duckdb import SETTINGS, line_sql, lines_of, wire_sql
+from ..dialects.duckdb import SETTINGS, field_sql, line_sql, lines_of, plain_line_sql
 from ..dialects.standard import literal, quote
 from ..errors import LoadError
 from ..lock import FileLock, holding
 from ..ranges import State
 from ..schema import MAX_DECIMAL_DIGITS, Column, Kind, Table, Type
-from ..wire import Block, Tally, has_escapes
+from ..wire import Block, Tally
 from . import duckdb_memory
-from .arrow import fields_of
+from .arrow_later import begin_import, is_arrow_error
 from .base import Changes, KeyFault, Rows, Stamp, Within
-from .duckdb_files import attach, give_name, open_staging, remove_staging
+from .duckdb_files import (
+    attach,
+    give_name,
+    open_staging,
+    refuse_no_file,
+    remove_staging,
+    what_failed,
+)
 from .duckdb_memory import forget, limited
-from .duckdb_values import arrow_type, escaped_value, plain_value
 from .sql import SqlDestination
 
 # The warehouse is attached under this name, whatever its file is called.
@@ -48,6 +54,8 @@ class DuckDBDestination(SqlDestination):
     stages_in_chunks = True
     name_limit: int | None = None
     largest_scale = MAX_DECIMAL_DIGITS
+    # Few values in many rows: other ways to compress them need not be tried.
+    batch_id_options = " using compression dictionary"
     type_names: ClassVar[Mapping[Kind, str]] = {
         Kind.BOOLEAN: "BOOLEAN",
         Kind.SMALLINT: "SMALLINT",
@@ -79,19 +87,21 @@ class DuckDBDestination(SqlDestination):
         # The table that is being staged: what follows its values in a row, and rows read back.
         self._stamp_values = ""
         self._rows_read_back = 0
+        # Of each chunk that is not read back yet, whether it has a backslash.
+        self._backslashes: deque[bool] = deque()
 
     def alone(
         self, command: str, say: Callable[[str], None]
     ) -> contextlib.AbstractContextManager[None]:
         """A file beside the warehouse's own, also where `path` is a link to it."""
         file = self.path.resolve()
-        self._refuse_no_file()
+        refuse_no_file(self.path, self.place)
         lock = FileLock(file.with_name(f"{file.name}.lock"))
         return holding(lock, str(self.place), command, say)
 
     def open(self) -> None:
         """Open the staging file, which is the lock, and read the catalog of the warehouse."""
-        self._refuse_no_file()
+        refuse_no_file(self.path, self.place)
         with self._doing("opening it"):
             # Not where it is a link to nothing, which has to stay a link.
             self._is_new = not os.path.lexists(self.path)
@@ -102,21 +112,11 @@ class DuckDBDestination(SqlDestination):
                 self._run(f"set {setting}")
             # A chunk goes straight into the staging file, not into its log first.
             self._run("set checkpoint_threshold = '1KB'")
+            # The source has work to do meanwhile.
+            begin_import()
             if self.path.exists():
                 with self._warehouse():
                     self._look()
-
-    def _refuse_no_file(self) -> None:
-        folder = self.path.resolve().parent
-        if not folder.is_dir():
-            raise LoadError(
-                f"The folder {folder} of the warehouse does not exist: create it, or change"
-                " DUCKDB_PATH."
-            )
-        if self.path.is_dir():
-            raise LoadError(
-                f"The warehouse {self.place} is a folder, not a file: change DUCKDB_PATH."
-            )
 
     def last_loaded_at(self) -> datetime | None:
         return self._last
@@ -159,31 +159,25 @@ class DuckDBDestination(SqlDestination):
                 self._stamp_values = f", {self._stamped(stamp)}"
             self._run(f"create or replace table {self._staged(table)} ({columns})")
         self._rows_read_back = 0
+        self._backslashes.clear()
 
     def stage(self, table: Table, blocks: Iterator[Block]) -> Tally:
         """Insert the rows into the staging file."""
-        names = [f"c{n}" for n in range(len(table.columns))]
-        kinds = {n: arrow_type(c.type) for n, c in zip(names, table.columns, strict=True)}
-        plain, escaped = (
-            f"insert into {self._staged(table)} select "
-            + ", ".join(
-                value(name, column.type, self.type_name(column.type))
-                for name, column in zip(names, table.columns, strict=True)
-            )
-            + f"{self._stamp_values} from rows"
-            for value in (plain_value, escaped_value)
-        )
-        tally = Tally()
+        # Not at the top: see arrow_later.py.
+        from .duckdb_values import read_chunk
+
         with self._doing(f"staging the table {table.raw_name}"):
-            # Uncommitted rows stay in memory, so each chunk is committed.
-            self._run("begin")
-            for block in blocks:
-                tally.add(block.data, block.rows)
-                self._open().register("rows", fields_of(block, kinds))
-                self._run(escaped if has_escapes(block.data) else plain)
+            chunk = read_chunk(table, blocks, self.type_name)
+            if chunk.rows is not None:
+                self._open().register("rows", chunk.rows)
+                # Committed at once, because uncommitted rows stay in memory.
+                self._run(
+                    f"insert into {self._staged(table)}"
+                    f" select {chunk.values}{self._stamp_values} from rows"
+                )
                 self._open().unregister("rows")
-            self._run("commit")
-        return tally
+        self._backslashes.append(chunk.has_backslash)
+        return chunk.tally
 
     def read_back(self, table: Table, rows: int) -> Tally:
         """Render the next rows of the staging file again, on a connection of its own."""
@@ -197,7 +191,8 @@ class DuckDBDestination(SqlDestination):
             if self._row_id(table, "t") == "t.rowid":
                 # The same rows, but without reading those before them.
                 staged = f"{self._staged(table)} where rowid >= {first} and rowid < {last}"
-            for lines, count in self._rendered(aside, table, staged, {}):
+            backslash = self._backslashes.popleft()
+            for lines, count in self._rendered(aside, table, staged, {}, plain=not backslash):
                 tally.add(lines, count)
         self._rows_read_back = last
         return tally
@@ -226,13 +221,13 @@ class DuckDBDestination(SqlDestination):
         table: Table,
         relation: str,
         held: Mapping[str, Type | None],
+        *,
+        plain: bool = False,
     ) -> Iterator[tuple[memoryview, int]]:
-        fields = [
-            f"coalesce({wire_sql(self._as_sent(column, held), column.type)}, '\\N')"
-            for column in table.columns
-        ]
-        query = f"select {line_sql(fields)} from {relation}"
-        return lines_of(connection, query, ROWS_PER_BATCH)
+        """`plain`: the rows are to be compared with lines that have no backslash."""
+        values = [(self._as_sent(column, held), column.type) for column in table.columns]
+        line = plain_line_sql(values) if plain else line_sql([field_sql(*v) for v in values])
+        return lines_of(connection, f"select {line} from {relation}", ROWS_PER_BATCH)
 
     def begin_publish(self) -> None:
         """Open the warehouse and begin the one transaction that readers will see."""
@@ -377,6 +372,8 @@ class DuckDBDestination(SqlDestination):
     def _insert(
         self, table: str, columns: Mapping[str, Type], rows: Sequence[Sequence[Any]]
     ) -> None:
+        import pyarrow as pa
+
         data = {name: [row[n] for row in rows] for n, name in enumerate(columns)}
         self._open().register("new_rows", pa.table(data))
         self._run(f"insert into {self._name(table)} by name select * from new_rows")
@@ -415,10 +412,7 @@ class DuckDBDestination(SqlDestination):
     def _doing(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (duckdb.Error, pa.ArrowException) as error:
-            text = " ".join(str(error).split())
-            if "Permission denied" in text or "read-only" in text.lower():
-                text = "the file or its folder cannot be written: check its permissions"
-            elif "not a valid DuckDB database" in text:
-                text = "the file is not a DuckDB database: move it away, or change DUCKDB_PATH"
-            raise LoadError(f"The warehouse {self.place}, {what}: {text}.") from None
+        except Exception as error:
+            if not isinstance(error, duckdb.Error) and not is_arrow_error(error):
+                raise
+            raise LoadError(f"The warehouse {self.place}, {what}: {what_failed(error)}.") from None

@@ -19,6 +19,28 @@ LEFT_OVER = (
 )
 
 
+def refuse_no_file(path: Path, place: str | Path) -> None:
+    """Raise LoadError where there can be no warehouse."""
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise LoadError(
+            f"The folder {folder} of the warehouse does not exist: create it, or change"
+            " DUCKDB_PATH."
+        )
+    if path.is_dir():
+        raise LoadError(f"The warehouse {place} is a folder, not a file: change DUCKDB_PATH.")
+
+
+def what_failed(error: Exception) -> str:
+    """What DuckDB or Arrow says, and where a person can do something about it, what."""
+    text = " ".join(str(error).split())
+    if "Permission denied" in text or "read-only" in text.lower():
+        return "the file or its folder cannot be written: check its permissions"
+    if "not a valid DuckDB database" in text:
+        return "the file is not a DuckDB database: move it away, or change DUCKDB_PATH"
+    return text
+
+
 def open_staging(
     staging: Path, warehouse: Path, place: str | Path, attached_as: str | None
 ) -> duckdb.DuckDBPyConnection:

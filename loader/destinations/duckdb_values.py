@@ -1,9 +1,42 @@
 """How DuckDB makes a value of a field: what Arrow reads, and what DuckDB casts."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
 import pyarrow as pa
 
-from ..schema import Kind, Type
-from ..wire import ESCAPES
+from ..schema import Kind, Table, Type
+from ..wire import ESCAPES, Block, Tally, has_escapes
+from .arrow import fields_of
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows as fields (None where there are none), and the SQL of their values."""
+
+    rows: pa.Table | None
+    values: str
+    tally: Tally
+    has_backslash: bool
+
+
+def read_chunk(table: Table, blocks: Iterator[Block], type_name: Callable[[Type], str]) -> Chunk:
+    """All rows of these blocks together: one statement for them costs less than several."""
+    names = [f"c{n}" for n in range(len(table.columns))]
+    kinds = {n: arrow_type(c.type) for n, c in zip(names, table.columns, strict=True)}
+    tally, parts = Tally(), []
+    value, has_backslash = plain_value, False
+    for block in blocks:
+        tally.add(block.data, block.rows)
+        parts.append(fields_of(block, kinds))
+        has_backslash = has_backslash or b"\\" in block.data
+        if has_backslash and has_escapes(block.data):
+            value = escaped_value
+    values = ", ".join(
+        value(name, column.type, type_name(column.type))
+        for name, column in zip(names, table.columns, strict=True)
+    )
+    return Chunk(pa.concat_tables(parts) if parts else None, values, tally, has_backslash)
 
 
 def arrow_type(kind: Type) -> pa.DataType:

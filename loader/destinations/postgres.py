@@ -8,6 +8,7 @@ then the difference is applied.
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,8 +53,9 @@ NO_LIMITS = (
 )
 # The class of errors about limits: columns of a table, bytes of a row.
 LIMITS = "54"
-# Rows from which on their keys are looked at while they are sent.
-MANY_ROWS = 1_000_000
+# Rows from which on their keys are looked at while they are sent: with the time that it takes to
+# import Arrow, and without.
+MANY_ROWS, SOME_ROWS = 1_000_000, 10_000
 PLAIN_INTEGERS = (SMALLINT, INTEGER, BIGINT)
 
 
@@ -169,7 +171,8 @@ class PostgresDestination(SqlDestination):
         self._rows_staged[table.raw_name] = 0
         self._last_row = "(0,0)"
         self._keys = None
-        if table.raw_name in self._fresh and (table.estimated_rows or 0) >= MANY_ROWS:
+        least = SOME_ROWS if "pyarrow" in sys.modules else MANY_ROWS
+        if table.raw_name in self._fresh and (table.estimated_rows or 0) >= least:
             # Not at the top: for a smaller load the import takes longer than it saves.
             from .ascending import Ascending
 
