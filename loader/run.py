@@ -131,9 +131,10 @@ def load(
             entry = TableResult(plan, Issues(plan.table, hides_key))
             entry.rekeyed = checker.rekeyed(table)
             result.tables.append(entry)
-        reads = [partial(_read, entry, source) for entry in result.tables]
-        with Prefetch(reads) as reading:
-            for entry in result.tables:
+        # The source counts the rows of what did not change while the rest is staged.
+        in_turn = sorted(result.tables, key=lambda entry: entry.plan.reads_nothing)
+        with Prefetch([partial(_read, entry, source) for entry in in_turn]) as reading:
+            for entry in in_turn:
                 _stage(entry, reading, source, destination, stamp, progress, options)
         if part is None or not part.is_read_again:
             source.close()

@@ -14,8 +14,9 @@ from ..schema import TEXT, Table
 from .mysql_keys import in_order, within
 from .mysql_values import unsorted_lines_sql
 
-# Blocks that are digested in one query; each has the columns of the table in its text.
-BLOCKS_AT_ONCE = 16
+# Blocks that are digested in one query; each has the columns of the table in its text. The first
+# query has few: they show whether texts have tabs and line breaks.
+BLOCKS_AT_ONCE, FIRST_BLOCKS = 16, 2
 # If more than this share of them is not as before, the next ones are escaped at once.
 MANY_CHANGED = 0.25
 
@@ -47,9 +48,10 @@ def digests_of_blocks(
     ]
     digests: list[Digest] = []
     escapes = all(column.type is not TEXT for column in table.columns)
-    for start in range(0, len(wheres), BLOCKS_AT_ONCE):
-        some = wheres[start : start + BLOCKS_AT_ONCE]
-        known = [before.get(first) for first in firsts[start : start + BLOCKS_AT_ONCE]]
+    while len(digests) < len(wheres):
+        start, end = len(digests), len(digests) + (BLOCKS_AT_ONCE if digests else FIRST_BLOCKS)
+        some = wheres[start:end]
+        known = [before.get(first) for first in firsts[start:end]]
         found = _digests_where(ask, table, some, escapes=escapes)
         if not escapes:
             changed = [n for n in range(len(some)) if not is_as_before(found[n], known[n])]

@@ -36,6 +36,7 @@ GEOMETRIES = {
     "geomcollection",
 }
 
+NUMBERS = (Kind.SMALLINT, Kind.INTEGER, Kind.BIGINT, Kind.DECIMAL)
 SEPARATORS = (("\\t", "\\\\t"), ("\\n", "\\\\n"), ("\\r", "\\\\r"))
 
 SPLIT = "substring_index(substring_index(concat({text}, '{mark}'), '{mark}', {n}), '{mark}', -1)"
@@ -86,13 +87,11 @@ def _plain_text(column: Column, table: Table) -> str:
         return f"({name} + 0)"
     if column.type is DOUBLE:
         return _double(name)
-    if base == "date":
-        return f"if({_impossible_date(name)}, '\\\\?Z', cast({name} as char))"
-    if base in ("datetime", "timestamp"):
+    if base in ("date", "datetime", "timestamp"):
         text = f"cast({name} as char)"
-        if detail["fraction"]:
+        if base != "date" and detail["fraction"]:
             text = f"trim(trailing '.' from trim(trailing '0' from {text}))"
-        return f"if({_impossible_date(name)}, '\\\\?Z', {text})"
+        return _possible_date(name, text)
     if base in GEOMETRIES:
         return _geometry(name)
     if column.type is TEXT and base != "decimal":
@@ -110,12 +109,15 @@ def _geometry(name: str) -> str:
     return f"if({srid} = 0, {wkb}, {ewkb})"
 
 
-def _impossible_date(name: str) -> str:
-    """True for a zero or partial date, the year 0, and a day that its month does not have."""
-    return (
+def _possible_date(name: str, text: str) -> str:
+    """`text`, or a mark for a zero or partial date, the year 0, a day that no such month has."""
+    # Most days are in each month, and take only these three comparisons.
+    plain = f"day({name}) between 1 and 28 and month({name}) > 0 and year({name}) > 0"
+    impossible = (
         f"{name} is not null and (year({name}) = 0 or month({name}) = 0 or day({name}) = 0"
-        f" or (day({name}) > 28 and to_days(concat({name}, '')) is null))"
+        f" or to_days(concat({name}, '')) is null)"
     )
+    return f"if({plain}, {text}, if({impossible}, '\\\\?Z', {text}))"
 
 
 def _double(name: str) -> str:
@@ -147,6 +149,8 @@ def unsorted_lines_sql(table: Table, *, escapes: bool) -> str:
 def _line_field(column: Column, table: Table, *, escapes: bool) -> str:
     """SQL for the field of a line: the spelling of the value, escaped, or the mark of null."""
     text = _plain_text(column, table)
+    if column.type.kind in NUMBERS and not column.nullable:
+        return text
     if column.type is BINARY:
         text = f"concat('\\\\x5Cx', lower(hex({text})))"
     elif column.type is TEXT:

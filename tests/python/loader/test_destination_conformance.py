@@ -252,6 +252,9 @@ def test_chunks_read_back_one_by_one(runs: Runs) -> None:
         ("2\t\t0.30", "status = null"),
         # Without its null, the row would have the same text.
         ("2\tNew\t0.30", "status = 'New\t0.30', total = null"),
+        ("2\tNew\t0.30", "status = 'New\t'"),
+        ("2\tNew\t0.30", "status = 'New' || chr(92)"),
+        ("2\tNew\t0.30", "total = null"),
     ],
 )
 @pytest.mark.parametrize("first", [True, False])
