@@ -26,7 +26,7 @@ ROWS_PER_BLOCK = 10_000
 Key = tuple[bytes, ...]
 
 # A new number when the meaning of a digest changes: then everything is read once more.
-_DIGEST_VERSION = 1
+_DIGEST_VERSION = 2
 
 
 @dataclass(frozen=True)

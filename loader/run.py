@@ -131,6 +131,7 @@ def load(
             entry = TableResult(plan, Issues(plan.table, hides_key))
             entry.rekeyed = checker.rekeyed(table)
             result.tables.append(entry)
+        destination.expect([e.table for e in result.tables if not e.plan.reads_nothing])
         # The source counts the rows of what did not change while the rest is staged.
         in_turn = sorted(result.tables, key=lambda entry: entry.plan.reads_nothing)
         with Prefetch([partial(_read, entry, source) for entry in in_turn]) as reading:

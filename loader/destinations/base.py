@@ -128,6 +128,10 @@ class Destination(ABC):
     def newest(self, raw_table: str, column: Column, overlap: int) -> str | None:
         """The greatest live value of a column, less an overlap, as the source would write it."""
 
+    def expect(self, tables: Sequence[Table]) -> None:
+        """Prepare for these tables, which will be staged next, without waiting for anything."""
+        return
+
     @abstractmethod
     def create_staging(self, table: Table, stamp: Stamp) -> None:
         """Make room for the rows of a table where readers do not see them."""

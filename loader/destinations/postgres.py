@@ -6,12 +6,10 @@ each row. An existing table stays, with its views and grants: rows are staged in
 then the difference is applied.
 """
 
-import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +32,12 @@ from ..errors import BusyError, LoadError
 from ..lock import holding
 from ..schema import BIGINT, INTEGER, MAX_DECIMAL_DIGITS, SMALLINT, Column, Kind, Table, Type
 from ..wire import NULL, Block, CalculatedTally, Tally, has_escapes
+from .arrow_later import begin_import
 from .base import Changes, KeyFault, Rows, Stamp, Within
 from .postgres_indexes import make_indexes, missing_indexes
 from .postgres_lines import MOST_ARGUMENTS, field_sql, line_sql, widest_row
 from .postgres_lock import SessionLock
+from .postgres_maintain import maintain
 from .postgres_views import views_aside
 from .sql import SqlDestination
 
@@ -152,6 +152,12 @@ class PostgresDestination(SqlDestination):
                 " where _deleted_at is null"
             )
         return newest  # type: ignore[no-any-return]
+
+    def expect(self, tables: Sequence[Table]) -> None:
+        """Import Arrow meanwhile, if one of them is new and large."""
+        large = [table for table in tables if (table.estimated_rows or 0) >= MANY_ROWS]
+        if any(self.columns(table.raw_name) is None for table in large):
+            begin_import()
 
     def create_staging(self, table: Table, stamp: Stamp) -> None:
         """The raw table itself when it is new, else a temporary table."""
@@ -300,29 +306,11 @@ class PostgresDestination(SqlDestination):
             self._open().commit()
         fresh = {self._name(table) for table in self._fresh}
         # Rows that COPY wrote frozen need no vacuum.
-        self._maintain(
+        statements = (
             f"analyze {name}" if name in fresh else f"vacuum (analyze) {name}"
             for name in sorted(self._changed)
         )
-
-    def _maintain(self, statements: Iterable[str]) -> None:
-        """Run these statements, two at a time; autovacuum will do what cannot be done now."""
-        remaining = list(statements)
-        several = len(remaining) > 1
-
-        def work(connection: psycopg.Connection) -> None:
-            connection.autocommit = True
-            connection.execute(NO_LIMITS)
-            with contextlib.suppress(IndexError):
-                while True:
-                    connection.execute(remaining.pop())
-
-        with contextlib.suppress(psycopg.Error, LoadError), ThreadPoolExecutor(1) as aside:
-            first = aside.submit(work, self._open())
-            if several:
-                with self.connect() as second:
-                    work(second)
-            first.result()
+        maintain(self._open(), self.connect, [NO_LIMITS], statements)
 
     def record_failure(self, records: Sequence[Record]) -> None:
         """Roll back, then record the failure where earlier runs left an audit."""
