@@ -6,6 +6,7 @@
 
 First mend the shop and load it again: else the next build brings the same versions once more. Only
 the schema `snapshots` is changed, and each time that is recorded in its table `undone_loads`.
+Of the loader's `_load_commits` goes what the load wrote.
 TARGET and the other variables of `make build` name the warehouse. Exit status: 0 done, 1 not, 75
 while another run writes into the warehouse.
 """
@@ -128,6 +129,7 @@ def undo(warehouse: Warehouse, batch: str, because: str, *, apply: bool) -> list
             found = [
                 _undo(run, warehouse, snapshot, batch, loads[0][0]) for snapshot in snapshots_of()
             ]
+            _forget_commits(run, batch)
             if apply:
                 _record(run, warehouse, batch, because, found)
                 # The marts are not of this history until they are built.
@@ -138,6 +140,32 @@ def undo(warehouse: Warehouse, batch: str, because: str, *, apply: bool) -> list
     except Exception as error:  # each driver has its own errors
         said = str(error).strip().partition("\n")[0].rstrip(".")
         raise UndoError(f"{where}: {said}. Nothing was changed.") from None
+
+
+def _forget_commits(run: Run, batch: str) -> None:
+    """Remove when rows that the load brought were committed, where the user may write there."""
+    schema = raw_schema()
+    if run(
+        "select 1 from information_schema.tables where table_name = '_load_commits'"
+        f" and table_schema = {literal(schema)}"
+    ):
+        commits = f"{quote(schema)}._load_commits"
+        if run(f"select 1 where has_table_privilege({literal(commits)}, 'delete')"):
+            run(f"delete from {commits} where batch_id = {literal(batch)}")
+
+
+def commit_lines(warehouse: Warehouse, batch: str, *, applied: bool) -> list[str]:
+    """What is left of these times, or would be removed, for people."""
+    commits = f"{quote(raw_schema())}._load_commits"
+    rows = warehouse.ask(f"select count(*) from {commits} where batch_id = {literal(batch)}")
+    if not rows or not rows[0][0]:
+        return []
+    if applied:
+        return [
+            f"WARNING: {rows[0][0]:,} times of commits that this load wrote stay in {commits}:"
+            " this user may not delete there. They count again for orders that return."
+        ]
+    return [f"  {rows[0][0]:,} times of commits would be removed from {commits}"]
 
 
 def _undo(
@@ -331,14 +359,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if not options.apply:
             found = undo(warehouse, options.batch, "", apply=False)
-            print("\n".join([warehouse.label, *lines_of(found, applied=False)]))
+            commits = commit_lines(warehouse, options.batch, applied=False)
+            print("\n".join([warehouse.label, *lines_of(found, applied=False), *commits]))
             print(
                 f'Nothing was changed. make undo-load LOAD={options.batch} BECAUSE="..." does it.'
             )
             return 0
         with warehouse.destination(raw_schema()).alone("make undo-load", say):
             found = undo(warehouse, options.batch, options.apply, apply=True)
-            print("\n".join([warehouse.label, *lines_of(found, applied=True)]))
+            commits = commit_lines(warehouse, options.batch, applied=True)
+            print("\n".join([warehouse.label, *lines_of(found, applied=True), *commits]))
             return 0 if rebuild(warehouse) else 1
     except BusyError as error:
         say(str(error))

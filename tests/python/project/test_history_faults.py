@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from loader import LoadError, Options
-from pipeline.undo import UndoError, lines_of, snapshots_of, undo
+from pipeline.undo import UndoError, commit_lines, lines_of, snapshots_of, undo
 from support.story import Story, begun_for
 from support.undone import newest_load, opened
 
@@ -304,6 +304,26 @@ def test_a_load_that_the_shop_still_stands_by_returns(story: Story) -> None:
     ((first,),) = story.warehouse.query("select min(batch_id) from _load_runs")
     with pytest.raises(UndoError, match="is the first load"):
         undo(opened(story.warehouse), first, "", apply=True)
+
+
+def test_a_load_that_is_taken_back_takes_its_commits_along(story: Story) -> None:
+    story.clock.pass_by(Random(5))
+    story.load()
+    warehouse, batch = opened(story.warehouse), newest_load(story)
+    at = "cast('2026-01-01' as timestamp)"
+    story.warehouse.query(
+        f"insert into _load_commits values ('orders', '-7', {at}, '{batch}'),"
+        f" ('orders', '-8', {at}, 'another')"
+    )
+    left = "select row_key from _load_commits where row_key in ('-7', '-8') order by 1"
+    undo(warehouse, batch, "", apply=False)
+    assert story.warehouse.query(left) == [("-7",), ("-8",)]
+    (line,) = commit_lines(warehouse, batch, applied=False)
+    assert "1 times of commits would be removed" in line
+    undo(warehouse, batch, "a test", apply=True)
+    assert commit_lines(warehouse, batch, applied=True) == []
+    assert story.warehouse.query(left) == [("-8",)]
+    story.warehouse.query("delete from _load_commits where row_key = '-8'")
 
 
 def snapshots(story: Story) -> list[list[tuple[Any, ...]]]:
