@@ -5,6 +5,7 @@
     incremental_strategy='whole',
     unique_key='1',
     on_schema_change='append_new_columns',
+    tags='live',
     access='protected'
 ) }}
 

@@ -20,6 +20,12 @@ customers as (
 
 ),
 
+order_commits as (
+
+    select * from {{ ref('stg_classicmodels__order_commits') }}
+
+),
+
 {% if is_incremental() -%}
 {%- set since = watermark() -%}
 -- As from new_versions(), and with the location: a first version can be replaced under its key.
@@ -95,6 +101,7 @@ order_histories as (
         ) }} as {{ type_text() }}) as status_history,
         cast(sum(case when is_status_change then 1 else 0 end) - 1 as integer) as status_changes,
         min(dbt_valid_from) as first_seen_at,
+        min(_batch_id) as first_batch_id,
         min(case when shipped_date is not null then dbt_valid_from end) as shipped_seen_at,
         min(case when order_status = 'On Hold' then dbt_valid_from end) as on_hold_at,
         min(case when order_status = 'Disputed' then dbt_valid_from end) as disputed_at,
@@ -145,12 +152,14 @@ final as (
         latest.is_shipped,
         latest.is_late,
         latest.dbt_is_deleted = 'True' as is_deleted,
+        order_commits.committed_at is not null as is_first_seen_in_log,
 
         -- dates
         latest.order_date,
         latest.required_date,
         latest.shipped_date,
-        order_histories.first_seen_at,
+        -- the load's where the source's clock is ahead
+        least(order_histories.first_seen_at, order_commits.committed_at) as first_seen_at,
         order_histories.shipped_seen_at,
         order_histories.on_hold_at,
         order_histories.disputed_at,
@@ -163,6 +172,11 @@ final as (
     from latest
     -- both are made of the same versions
     inner join order_histories on latest.order_number = order_histories.order_number
+    -- not where the order was known before, and came back after a full refresh of the raw table
+    left join order_commits
+        on
+            latest.order_number = order_commits.order_number
+            and order_histories.first_batch_id >= order_commits._batch_id
     left join customers
         on
             latest.customer_number = customers.customer_number

@@ -12,7 +12,8 @@
     },
     post_hook=vacuum_when_made(),
     indexes=index_on([
-        '_loaded_at', 'order_line_key', ['order_number', 'order_line_number'], 'customer_key'
+        '_loaded_at', 'order_line_key', ['order_number', 'order_line_number'], 'customer_key',
+        'order_date'
     ])
 ) }}
 

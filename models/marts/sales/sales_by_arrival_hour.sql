@@ -4,7 +4,9 @@ known without an order, which may have come. -#}
     unique_key='arrival_hour_key',
     meta={'goes_on': {
         'without': 'order_count = 0',
-        'as_long_as_same': {'fact_order_life': ['order_number', 'first_seen_at']},
+        'as_long_as_same': {
+            'fact_order_life': ['order_number', 'first_seen_at', 'is_first_seen_in_log']
+        },
         'unless': 'arrived_hour_at is null'
     }}
 ) }}
@@ -40,6 +42,7 @@ orders as (
 first_load as (
 
     select min(first_seen_at) as first_seen_at from order_histories
+    where not is_first_seen_in_log
 
 ),
 
@@ -48,7 +51,11 @@ arrivals as (
     select
         cast({{ dbt.date_trunc('hour', 'order_histories.first_seen_at') }} as timestamp)
             as arrived_hour_at,
-        coalesce(order_histories.first_seen_at = first_load.first_seen_at, false) as is_first_load,
+        coalesce(
+            order_histories.first_seen_at = first_load.first_seen_at
+            and not order_histories.is_first_seen_in_log,
+            false
+        ) as is_first_load,
         case when orders.lines_now > 0 then 1 else 0 end
         - case when orders.lines_now > orders.line_count then 1 else 0 end as order_count,
         orders.line_count,

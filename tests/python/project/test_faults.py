@@ -39,6 +39,7 @@ AUDIT = "raw_rows_match_the_load_audit"
 # Unit tests do not read the warehouse; marts on top of the star are then those of before.
 ELSEWHERE = "test_type:unit path:models/marts/sales path:models/marts/finance"
 ELSEWHERE += " path:models/marts/marketing path:models/marts/data_science"
+ELSEWHERE += " path:tests/singular/marts/sales"
 
 
 @dataclass(frozen=True)
@@ -389,6 +390,13 @@ ARRIVALS = [
         a_copy("payments", f"checknumber = {CHECK}", checknumber="checknumber || ' '"),
         "payment_checks_are_there_once",
         AUDIT,
+    ),
+    Fault(
+        "order that was committed twice",
+        {"order_commits_are_there_once"},
+        "stg_classicmodels__order_commits",
+        "insert into _load_commits select 'orders', '10100', timestamp '2026-11-20', batch_id"
+        " from _load_runs union all select 'orders', '10100', timestamp '2026-11-20', 'another'",
     ),
     arrival(
         "rows deleted behind the loader's back",
@@ -881,7 +889,10 @@ CHANGES = [
     ),
     Fault(
         "days without the sales of one product line",
-        {"sales_daily_reconciles_with_fact_orders_per_day"},
+        {
+            "sales_daily_reconciles_with_fact_orders_per_day",
+            "sales_by_hour_agrees_with_sales_daily",
+        },
         "sales_daily",
         edits=[
             (
@@ -889,6 +900,20 @@ CHANGES = [
                 "locations on orders.location_key = locations.location_key\n",
                 "locations on orders.location_key = locations.location_key\n"
                 "    where orders.product_line <> 'Trains'\n",
+            )
+        ],
+        exclude="test_type:unit",
+        beside="marts",
+    ),
+    Fault(
+        "hours that no log has told",
+        {"hours_of_sales_are_those_of_their_orders"},
+        "sales_by_hour",
+        edits=[
+            (
+                "models/marts/sales/sales_by_hour.sql",
+                "        is_first_seen_in_log\n        and order_date",
+                "        order_date",
             )
         ],
         exclude="test_type:unit",

@@ -34,6 +34,12 @@ BREAKS: dict[str, tuple[str, str, str, list[str]]] = {
         "ref('stg_classicmodels__products')",
         ["check_lineage_permitted_upstream_models: product_performance"],
     ),
+    "live": (
+        "models/intermediate/calendar/int_plausible_days.sql",
+        "    tags='live',\n",
+        "",
+        ["check_live_model_has_live_parents: dim_dates"],
+    ),
     "contract": (
         "models/marts/sales/sales_last_30_days.yml",
         "  - name: sales_last_30_days\n",
