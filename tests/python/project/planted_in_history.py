@@ -128,6 +128,16 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         "min(case when shipped_date is not null",
         "max(case when shipped_date is not null",
     ),
+    "commits that a log told": (
+        LIFE,
+        "least(order_histories.first_seen_at, order_commits.committed_at)",
+        "order_histories.first_seen_at",
+    ),
+    "clocks that are ahead": (
+        LIFE,
+        "least(order_histories.first_seen_at, order_commits.committed_at)",
+        "coalesce(order_commits.committed_at, order_histories.first_seen_at)",
+    ),
     "versions of no time": (LIFE, "    where dbt_valid_from < dbt_valid_to\n", ""),
     "no status": (
         LIFE,

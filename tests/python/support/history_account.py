@@ -48,6 +48,8 @@ class Account:
         with countries_csv.open(encoding="utf-8") as lines:
             self._countries = {row["country_name"].lower(): row for row in csv.DictReader(lines)}
         self._seen: dict[str, Versions] = {}
+        # By order, when a log told that it was committed.
+        self.commits: dict[Any, datetime] = {}
         self._tables: Tables = {}
         self._dimensions: dict[str, Versions] = {}
 
@@ -266,7 +268,8 @@ class Account:
                 "status_history": " > ".join(steps),
                 "status_changes": len(steps) - 1,
                 "is_deleted": versions[-1].is_deleted,
-                "first_seen_at": versions[0].seen_at,
+                "first_seen_at": min(versions[0].seen_at, self.commits.get(key, END)),
+                "is_first_seen_in_log": key in self.commits,
                 "shipped_seen_at": shipped_at,
                 "on_hold_at": first.get("On Hold"),
                 "disputed_at": first.get("Disputed"),
