@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -86,7 +86,6 @@ class Following:
         self._warehouse, self._settings, self._every = warehouse, settings, every
         self._say, self._build = say, build
         self._stop = threading.Event()
-        self.is_whole = False
         self._marts: WarmMarts | None = None
         self._told = Told(slow={"built_at": "", "every": every, "seconds_by_model": {}})
         # By name, the tests that found something when they last ran.
@@ -94,8 +93,11 @@ class Following:
         # Why a complete build is needed, and when the next is tried.
         self._needs_build, self._build_at = "no build has been made", 0.0
         self._name = f"{WATCHED}{uuid.uuid4().hex[:12]}"
-        # What the record says as long as nobody else has built.
-        self._sign: tuple[str, ...] = ()
+        # What the record says as long as nobody else has built: after the last run, or, where that
+        # did not even begin, after the one before.
+        self._signs: tuple[str, ...] = ()
+        # What is as a run left it that failed.
+        self._has_failed = {"quick marts": False, "slow marts": False}
         self._inputs = Inputs("", "", "")
         self._load: Load | None = None
         self._batch, self._run, self._committed_at = "", 0, 0.0
@@ -105,7 +107,7 @@ class Following:
         self._tests_ended, self._tests_took, self._slow_at = 0.0, 0.0, 0.0
 
     def status(self) -> dict[str, Any]:
-        """How the marts are."""
+        """How the marts are; asked for by another thread too."""
         return dict(vars(self._told))
 
     def told(self, status: Mapping[str, Any]) -> None:
@@ -118,6 +120,16 @@ class Following:
     def day(self) -> date | None:
         """The day that the marts take for today; None before they follow."""
         return date.fromisoformat(self._inputs.as_of_date) if self._inputs.as_of_date else None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all marts are as some run has left them that did not fail."""
+        return not self._needs_build and not any(self._has_failed.values())
+
+    @property
+    def _state(self) -> str:
+        failed = [name for name, has_failed in self._has_failed.items() if has_failed]
+        return f"follow, but the {failed[0]} failed" if failed else "follow"
 
     def begin(self, stop: threading.Event) -> None:
         """Build everything once."""
@@ -146,7 +158,7 @@ class Following:
         with self._warehouse.destination(raw_schema()).alone(COMMAND, self._say):
             self._guarded(self._follow)
             if self._quick.is_empty and self._slow_is_due:
-                self._guarded(self._follow_slowly)
+                self._guarded(self._follow_slowly, "slow marts")
             elif self._quick.is_empty and self._tests_are_due(quiet=quiet):
                 self._guarded(self._test)
 
@@ -194,12 +206,13 @@ class Following:
         if record is None or record.fingerprint != fingerprint:
             return False
         self._inputs = Inputs(fingerprint, record.as_of_date, record.built_on)
-        self._sign = (record.fingerprint, record.finished_at)
+        self._signs = (f"{record.fingerprint} {record.finished_at}",)
+        self._has_failed = dict.fromkeys(self._has_failed, False)
         self._batch, self._is_fresh = record.batch_id, True
         span = Span(record.loaded_through, self._run)
         self._quick, self._tested, self._slow = span, replace(span), replace(span)
         self._found = {result.name: result for result in record.warned}
-        self._needs_build, self.is_whole = "", True
+        self._needs_build = ""
         self._slow_at = self._tests_ended = time.monotonic()
         self._tests_took = FIRST_TESTS
         self._told.state, self._told.failed, self._told.is_green = "follow", [], True
@@ -209,7 +222,7 @@ class Following:
         return True
 
     def _wait_for_build(self, why: str, *, at_once: bool = False) -> None:
-        self._needs_build, self.is_whole = why, False
+        self._needs_build = why
         self._build_at = time.monotonic() + (0.0 if at_once else self._every)
         self._told.state = f"do not follow: {why}"
         when = "now" if at_once else f"every {self._every:g} s"
@@ -220,23 +233,24 @@ class Following:
 
     # -- what has changed --------------------------------------------------------------------------
 
-    def _guarded(self, do: Callable[[], None]) -> None:
+    def _guarded(self, do: Callable[[], None], what: str = "quick marts") -> None:
         """Do something with marts; what goes wrong is said and tried again later."""
         if self._needs_build or self._stop.is_set():
             return
         try:
             do()
         except (*FAULTS, MartsError) as error:
-            self.is_whole = False
             # What a run has done in part is in no log.
             self._quick.is_logged = self._tested.is_logged = self._slow.is_logged = False
+            self._has_failed[what] = True
+            again = self._pause if what == "quick marts" else self._every
             self._retry_at = time.monotonic() + self._pause
+            self._pause = min(LONGEST_PAUSE, self._pause * 2)
             self._told.state = f"failed: {error}"
             self._say(
-                f"watch: {error} The raw tables are followed; the marts are tried again in"
-                f" {self._pause:g} s."
+                f"watch: {error} The raw tables are followed; the {what} are tried again in"
+                f" {again:g} s."
             )
-            self._pause = min(LONGEST_PAUSE, self._pause * 2)
 
     def _follow(self) -> None:
         """Look at what has changed, and build the quick marts."""
@@ -249,8 +263,10 @@ class Following:
         """See which raw tables have other rows, and whether anybody else has built."""
         with self._warehouse.reading() as ask:
             record = record_of(self._warehouse)
-            found = ask(f"select fingerprint, coalesce(finished_at, '') from {record} limit 1")
-            is_ours = bool(found) and (str(found[0][0]), str(found[0][1])) == self._sign
+            found = ask(
+                f"select fingerprint || coalesce(' ' || finished_at, '') from {record} limit 1"
+            )
+            is_ours = bool(found) and found[0][0] in self._signs
             if is_ours:
                 self._load = last_load(ask)
                 tables, is_reshaped = changed_tables(ask, self._batch)
@@ -288,25 +304,36 @@ class Following:
 
     def _said(self, **more: Any) -> Said:
         """What a run tells its macros. The record is another from then on."""
-        self._sign, self._told.is_green = (f"{self._name} {self._run}", ""), False
-        return Said(self._sign[0], **more)
+        self._signs = (f"{self._name} {self._run}", *self._signs[:1])
+        self._told.is_green = False
+        return Said(self._signs[0], **more)
+
+    def _built(self, nodes: Sequence[str], span: Span, **more: Any) -> Sequence[Result]:
+        """Build models of a span; what became of them. Raises MartsError where one failed."""
+        assert self._marts
+        if not span.is_logged:
+            self._marts.prepare()
+        self._run += 1
+        if not nodes:
+            return ()
+        run = self._marts.build(nodes, span.built_through, self._said(run=self._run, **more))
+        if not run.succeeded:
+            failed = [r for r in run.results if not r.is_good and r.status != "skipped"]
+            named = "; ".join(f"{r.name}: {' '.join(r.message.split())}" for r in failed[:3])
+            raise MartsError(f"Marts were not built: {named or 'see logs/dbt.log'}.")
+        return [result for result in run.results if result.kind in ("model", "snapshot")]
 
     def _build_quick(self) -> None:
         assert self._marts and self._load
         began, span, load = time.monotonic(), self._quick, self._load
-        if not span.is_logged:
-            self._marts.prepare()
-        self._run += 1
-        said = self._said(run=self._run, fresh=self._is_fresh)
-        done = self._marts.build(self._marts.quick(span), span.built_through, said)
-        _refuse_failed(done.results, done.succeeded)
+        built = self._built(self._marts.quick(span), span, fresh=self._is_fresh)
         if not span.is_logged:
             self._tested.is_logged = self._slow.is_logged = False
         self._quick = Span(load.started_at, self._run)
-        self._is_fresh, self._pause, self.is_whole = False, FIRST_PAUSE, True
+        self._is_fresh = self._is_fresh and not built
+        self._pause, self._has_failed["quick marts"] = FIRST_PAUSE, False
         told = self._told
-        told.state, told.built_at = "follow", now()
-        told.models = sum(r.kind in ("model", "snapshot") for r in done.results)
+        told.state, told.built_at, told.models = self._state, now(), len(built)
         told.seconds = round(time.monotonic() - began, 3)
         if self._committed_at:
             through = datetime.fromtimestamp(self._committed_at, UTC)
@@ -315,54 +342,47 @@ class Following:
     def _test(self) -> None:
         """Test what the quick marts have got since they were tested."""
         assert self._marts
-        span, began = self._tested, time.monotonic()
-        said = self._said(since=span.run)
-        done = self._marts.test(self._marts.quick_tests(span), span, self._found, said)
+        span = self._tested
+        self._run_tests(self._marts.quick_tests(span), span, since=span.run)
         self._tested = Span(self._quick.through, self._run)
-        self._judge(done.results, began)
+
+    def _run_tests(self, nodes: Sequence[str], span: Span, **more: Any) -> None:
+        assert self._marts
+        began = time.monotonic()
+        found = {*self._found, *span.tests}
+        run = self._marts.test(nodes, span, found, self._said(**more)) if nodes else None
+        if run:
+            self._judge([result for result in run.results if result.kind == "test"])
+        self._tests_ended = time.monotonic()
+        self._tests_took = self._tests_ended - began
 
     def _follow_slowly(self) -> None:
         """Build and test all that does not follow each batch; where all is green, record it."""
         assert self._marts
-        span, began = self._slow, time.monotonic()
-        self._slow_at = began
-        if not span.is_logged:
-            self._marts.prepare()
-        self._run += 1
-        said = self._said(run=self._run, since=span.run)
-        done = self._marts.build(self._marts.slow(span), span.built_through, said)
-        _refuse_failed(done.results, done.succeeded)
-        slow = self._told.slow
-        slow["built_at"] = now()
-        slow["seconds_by_model"] = {
-            r.name: round(r.seconds, 2) for r in done.results if r.kind in ("model", "snapshot")
-        }
-        said = self._said(since=span.run, last=True)
-        found = {*self._found, *span.tests}
-        tests = self._marts.test(self._marts.tests(span), span, found, said)
+        span = self._slow
+        self._slow_at = time.monotonic()
+        built = self._built(self._marts.slow(span), span, since=span.run)
+        seconds = {result.name: round(result.seconds, 2) for result in built}
+        self._told.slow |= {"built_at": now(), "seconds_by_model": seconds}
+        self._run_tests(self._marts.tests(span), span, since=span.run, last=True)
         self._slow = Span(self._quick.through, self._run)
         self._tested = replace(self._slow)
-        self._judge(tests.results, began)
         self._slow_at = time.monotonic()
+        self._has_failed["slow marts"] = False
+        self._told.state = self._state
         if not self._told.failed:
             ended = note_green_build(
                 self._warehouse, self._inputs, self._load, [*self._found.values()]
             )
-            self._sign = (self._inputs.fingerprint, ended)
+            self._signs = (f"{self._inputs.fingerprint} {ended}",)
             self._told.is_green = True
 
-    def _judge(self, results: list[Result] | Any, began: float) -> None:
-        """Say which tests have begun to fail, and which have ended to."""
+    def _judge(self, results: Sequence[Result]) -> None:
+        """Say which tests have begun to find something, and which find nothing any more."""
         assert self._marts
-        bad = [r for r in results if r.kind == "test" and not r.is_good]
-        before, self._found = (
-            self._found,
-            {
-                name: result
-                for name, result in self._found.items()
-                if name not in {r.name for r in results}
-            },
-        )
+        bad, before = [result for result in results if not result.is_good], self._found
+        ran = {result.name for result in results}
+        self._found = {name: result for name, result in before.items() if name not in ran}
         for result in self._marts.with_rows(bad) if bad else []:
             self._found[result.name] = result
             known = before.get(result.name)
@@ -377,18 +397,7 @@ class Following:
             for r in self._found.values()
             if r.status != "warn"
         ]
-        self._told.tested_at, self._told.tests = now(), sum(r.kind == "test" for r in results)
-        self._tests_ended = time.monotonic()
-        self._tests_took = self._tests_ended - began
-
-
-def _refuse_failed(results: Any, is_good: bool) -> None:
-    """Raise MartsError where a model failed."""
-    if is_good:
-        return
-    failed = [r for r in results if not r.is_good and r.status != "skipped"]
-    named = "; ".join(f"{r.name}: {' '.join(r.message.split())}" for r in failed[:3])
-    raise MartsError(f"Marts were not built: {named or 'see logs/dbt.log'}.")
+        self._told.tested_at, self._told.tests = now(), len(results)
 
 
 def _sentence(result: Result) -> str:

@@ -31,8 +31,11 @@ from pipeline.settings import BuildError, given_settings
 from pipeline.target import chosen_warehouse
 from pipeline.warehouse import ProfileError
 
-# What says where the warehouse is: here the environment does, for dbt too.
-PLACES = ("--target", "--duckdb-path", "--raw-schema")
+# Options of a load that make build would not know of: where the warehouse is, and what is loaded.
+OTHERS = (
+    *("--target", "--duckdb-path", "--raw-schema", "--config", "--select", "--exclude"),
+    *("--exclude-columns", "--hash-columns", "--require"),
+)
 # What the models read must be there, and when orders were committed they show by the hour.
 OPTIONS = ("--require", "models/", "--commit-times", "orders")
 # Seconds to wait for another run, such as a build of a watch that was killed, where WAIT is unset.
@@ -48,10 +51,13 @@ def main(arguments: Sequence[str]) -> int:
     if "--raw-only" in given:
         given.remove("--raw-only")
         return cli.main([*OPTIONS, *given])
-    if found := next((a for a in given if a.partition("=")[0] in PLACES), ""):
-        print(f"watch: {found} is not an option of make watch, whose marts are in the warehouse of"
-              " TARGET, DUCKDB_PATH and the PG variables: set these, or add --raw-only.",
-              file=sys.stderr)  # fmt: skip
+    if found := next((a for a in given if a.partition("=")[0] in OTHERS), ""):
+        print(
+            f"watch: {found} is not an option of make watch, because make build has to do the same:"
+            " TARGET, DUCKDB_PATH and the PG variables say where the warehouse is, and loader.yml"
+            " says what is loaded. With --raw-only it is an option.",
+            file=sys.stderr,
+        )
         return USAGE
     return cli.main([*OPTIONS, *given], follow)
 
