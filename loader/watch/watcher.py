@@ -20,6 +20,7 @@ from ..run import load
 from ..selection import chosen_tables
 from ..sources import Source
 from ..urls import parse_url
+from .after import After
 from .board import Board
 from .changes import Heard, LogLostError, Place, shown
 from .log import Log, timed
@@ -40,8 +41,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 GAP, FREE_EVERY = 0.25, 5.0
 # Seconds after which the same sentence is said again.
 REPEAT = 600.0
-# Seconds without a change after which what would hold up the next one may be done.
-QUIET = 2.0
 # Seconds without anything new from the log, after which it is dead.
 PATIENCE = 60.0
 
@@ -63,13 +62,11 @@ class Watcher:
         self._keyed, self._timed = dict[str, bool](), tuple[str, ...]()
         # Their live rows, as of the run that began then.
         self._live, self._as_of = dict[str, int](), datetime.min
-        # The position that the marts have.
-        self._followed = ""
         self._saved_at = self._audited_at = 0.0
         self._telling = threading.Lock()
         self._looked_at = self._compared_at = 0.0
-        self._ended_at = self._free_at = self._heard_at = 0.0
-        self._copied_at, self._copied = 0.0, (0, "")
+        self._ended_at = self._free_at = 0.0
+        self._after = After(watch, board, figures)
         self._pause, self._last_error, self._warned = FIRST_PAUSE, "", dict[str, float]()
 
     def run(self) -> None:
@@ -77,8 +74,7 @@ class Watcher:
         ended = threading.Event()
         threading.Thread(target=self._keep_telling, args=[ended], daemon=True).start()
         try:
-            if self._watch.follower:
-                self._watch.follower.begin(self._watch.stop)
+            self._after.begin()
             self._follow()
         finally:
             ended.set()
@@ -206,7 +202,6 @@ class Watcher:
         if not self._pending.says_something:
             heard = self._rest.pop(0) if self._rest else self._log.channel.get(0.5)
             if heard is not None and heard.says_something:
-                self._heard_at = time.monotonic()
                 self._rest.insert(0, heard)
                 self._batch()
             elif heard is not None:
@@ -220,21 +215,15 @@ class Watcher:
         elif now - self._saved_at > IDLE_SAVE and idle_place != self._published:
             self._batch()
         self._look(now)
-        self._follow_on()
-        if self._copy_is_due:
-            with self._watch.open_destination().alone(COMMAND, self._say):
-                self._copy()
-
-    def _follow_on(self) -> None:
-        """Let what follows do what it has put off."""
-        follower = self._watch.follower
-        busy = self._rest or not self._log.channel.is_empty or self._pending.says_something
-        quiet = not busy and time.monotonic() - self._heard_at > QUIET
-        if follower and follower.is_due(quiet=quiet):
+        busy = bool(self._rest) or not self._log.channel.is_empty or self._pending.says_something
+        if self._after.is_due(busy=busy):
             self._give_way()
-            follower.work(quiet=quiet)
+            self._after.work(busy=busy)
             self._ended_at = time.monotonic()
             self._tell()
+        if self._after.copy_is_due:
+            with self._watch.open_destination().alone(COMMAND, self._say):
+                self._after.copy()
 
     def _look(self, now: float) -> None:
         """Look for changes that no log tells, as often as they are worth it."""
@@ -256,31 +245,10 @@ class Watcher:
         self._give_way()
         destination = self._watch.open_destination()
         with destination.alone(COMMAND, self._say):
-            committed_at = self._publish(destination, audit=audit)
-            if self._watch.follower:
-                self._watch.follower.after_batch(committed_at)
-                if self._watch.follower.is_whole:
-                    self._followed = shown(self._published)
-                self._tell()
-            self._copy()
+            self._after.batch(self._publish(destination, audit=audit), self._published)
+            self._tell()
+            self._after.copy()
         self._pause, self._ended_at = FIRST_PAUSE, time.monotonic()
-
-    @property
-    def _copy_is_due(self) -> bool:
-        due = self._watch.copy and time.monotonic() - self._copied_at > self._watch.copy
-        follower = self._watch.follower
-        return bool(due) and self._copied != self._versions and (not follower or follower.is_whole)
-
-    @property
-    def _versions(self) -> tuple[int, str]:
-        """What differs when there is something new to read."""
-        follower = self._watch.follower
-        return self.figures.batches, follower.status()["built_at"] if follower else ""
-
-    def _copy(self) -> None:
-        """Give readers a new copy, where one is wanted and something has changed."""
-        if self._copy_is_due and self._board.copy():
-            self._copied_at, self._copied = time.monotonic(), self._versions
 
     def _give_way(self) -> None:
         """Leave the lock free for a moment now and then, for whoever waits for it."""
@@ -441,8 +409,7 @@ class Watcher:
             figures.position = shown(self._published)
             figures.bytes_behind = self._log.behind(self._published)
             figures.bytes_kept = self._log.kept() if running else None
-            if self._watch.follower:
-                figures.marts = {"position": self._followed, **self._watch.follower.status()}
+            figures.marts = self._after.status()
             status = figures.as_json(self._pending, self._rest)
             self._board.write(status)
             if self._watch.follower:

@@ -1,0 +1,85 @@
+"""What comes after a batch: what follows raw tables, and copies of a DuckDB file for readers."""
+
+import time
+from typing import Any
+
+from .board import Board
+from .changes import Place, shown
+from .request import Watch
+from .status import Figures
+
+# Seconds without a change after which what would hold up the next one may be done.
+QUIET = 2.0
+# No batch is written while the file is copied, so copies take this part of the time at most.
+SHARE = 30.0
+
+
+class After:
+    """What a watch does beside its batches. The lock is held for `batch` and `copy`."""
+
+    def __init__(self, watch: Watch, board: Board, figures: Figures) -> None:
+        self._watch, self._board, self._figures = watch, board, figures
+        self._follower = watch.follower
+        # The position that the follower has.
+        self._position = ""
+        self._batch_at = 0.0
+        self._made_at, self._took, self._copied = 0.0, 0.0, (0, "")
+
+    def begin(self) -> None:
+        """Before the first batch."""
+        if self._follower:
+            self._follower.begin(self._watch.stop)
+
+    def batch(self, committed_at: float, place: Place | None) -> None:
+        """Raw tables are published, with commits up to this time and place."""
+        self._batch_at = time.monotonic()
+        if self._follower:
+            self._follower.after_batch(committed_at)
+            if self._follower.is_whole:
+                self._position = shown(place)
+
+    def is_due(self, *, busy: bool) -> bool:
+        """Whether the follower has something to do. `busy`: changes wait."""
+        quiet = self._is_quiet(busy=busy)
+        return self._follower is not None and self._follower.is_due(quiet=quiet)
+
+    def work(self, *, busy: bool) -> None:
+        """Let it do that; no lock is held. Raises BusyError."""
+        assert self._follower
+        self._follower.work(quiet=self._is_quiet(busy=busy))
+
+    def _is_quiet(self, *, busy: bool) -> bool:
+        return not busy and time.monotonic() - self._batch_at > QUIET
+
+    def status(self) -> dict[str, Any]:
+        """How the follower is; empty without one."""
+        if self._follower is None:
+            return {}
+        return {"position": self._position, **self._follower.status()}
+
+    @property
+    def copy_is_due(self) -> bool:
+        """Whether a copy is wanted, something has changed, and all of it is worth reading."""
+        wait = max(self._watch.copy, SHARE * self._took)
+        is_late = bool(self._watch.copy) and time.monotonic() - self._made_at > wait
+        is_whole = self._follower is None or self._follower.is_whole
+        return is_late and is_whole and self._copied != self._state
+
+    @property
+    def _state(self) -> tuple[int, str]:
+        """What differs when there is something new to read."""
+        return self._figures.batches, self._follower.status()["built_at"] if self._follower else ""
+
+    def copy(self) -> None:
+        """Give readers a new copy, if one is due."""
+        began = time.monotonic()
+        if not self.copy_is_due or not self._board.copy():
+            return
+        before, self._made_at = self._took, time.monotonic()
+        self._took, self._copied = self._made_at - began, self._state
+        if before * SHARE <= self._watch.copy < self._took * SHARE:
+            self._watch.say(
+                f"watch: the copy for readers took {self._took:.1f} s, in which nothing else is"
+                f" written, so it is made every {self._took * SHARE:.0f} s and not every"
+                f" {self._watch.copy:g} s: --copy is for smaller shops or faster disks"
+            )
