@@ -76,9 +76,9 @@ class WarmMarts:
     def __init__(self, warehouse: Warehouse, settings: Settings, code: Inputs) -> None:
         parsed = Parsed(warehouse.made / "parsed.pickle", f"{code.fingerprint} {PROJECT}")
         self.code = code.fingerprint
-        # All relations of all schemas are many; a run asks for those that it needs.
-        options = (*warehouse.options, "--no-populate-cache")
-        self._dbt = Dbt(options, _nothing, settings.variables, warehouse.file, parsed, log="error")
+        self._dbt = Dbt(
+            *(warehouse.options, _nothing, settings.variables, warehouse.file, parsed), log="error"
+        )
         self._nodes = self._dbt.nodes()
         self._publisher = publisher_of(self._dbt, warehouse)
         # To the end: to change it and back takes as long as a small model.

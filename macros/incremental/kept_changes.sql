@@ -75,7 +75,9 @@ before a run that says `fresh` and after one that says `last`. Empty for all oth
 {% macro recall_changes() -%}
     {%- set since = following().get('since') -%}
     {%- if since is not none -%}
-        {%- for model in models_that_keep_changes() if load_cached_relation(model.log) -%}
+        {#- What this run builds says itself what it changes. -#}
+        {%- for model in models_that_keep_changes()
+            if model.id not in selected_resources and load_cached_relation(model.log) -%}
             {#- Not by the adapter, which would begin a transaction that nobody commits. -#}
             {%- set found = run_query('select * from ' ~ model.log ~ ' limit 0').column_names -%}
             {%- set columns = found | reject('in', ['change', 'run_number']) | list | join(', ') -%}
