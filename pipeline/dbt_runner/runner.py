@@ -281,6 +281,7 @@ class Dbt:
     def _keep_made(self) -> None:
         if self._parsed and [len(kept) for kept in made()] != self._made:
             self._parsed.write_made(*made())
+            self._made = [len(kept) for kept in made()]
 
     def _invoke(self, *arguments: str) -> Any:
         self._reached = 0
