@@ -26,13 +26,19 @@
 
   const utc = (since) => new Date(since).toISOString().slice(11, 19) + " UTC";
 
+  // Each second: also what the server does not say is news.
   function tick() {
-    for (const found of document.querySelectorAll(".ago")) {
-      const text = ago(Number(found.dataset.since));
-      if (found.textContent !== text) found.textContent = text;
-    }
     const silent = Date.now() - Math.max(heard, tried) > SILENT;
     if (silent && !document.hidden) lost(trouble || undefined);
+    if (toSay && Date.now() - saidAt >= SAY_EVERY) say(toSay);
+    count();
+  }
+
+  function count() {
+    for (const found of document.querySelectorAll(".ago")) {
+      const text = `(${ago(Number(found.dataset.since))})`;
+      if (found.textContent !== text) found.textContent = text;
+    }
     let words = "";
     if (trouble) {
       const since = heard + ahead;
@@ -44,7 +50,6 @@
     const notice = at("connection");
     if (notice.textContent !== words) notice.textContent = words;
     notice.hidden = !words;
-    if (toSay && Date.now() - saidAt >= SAY_EVERY) say(toSay);
   }
 
   function say(words) {
@@ -88,7 +93,7 @@
     else fill(news.parts);
     if (news.say && news.say !== saidLast && at("aloud").checked && !waiting) toSay = news.say;
     if (news.say) saidLast = news.say;
-    tick();
+    count();
   }
 
   function lost(why = "the watch does not answer. The page tries again by itself.") {
@@ -98,9 +103,10 @@
     if (!source || source.readyState === EventSource.CLOSED || Date.now() - heard > SILENT) {
       source?.close();
       source = null;
+      tried = Date.now();
       setTimeout(() => source ?? connect(), AGAIN);
     }
-    tick();
+    count();
   }
 
   function connect() {
@@ -122,7 +128,7 @@
     pausedAt = Date.now() + ahead;
     at("pause").setAttribute("aria-pressed", String(!news));
     if (news) fill(news);
-    tick();
+    count();
   });
   at("aloud").addEventListener("change", () => { toSay = ""; });
   // A browser has few connections to one server: a page that nobody sees gives its own back.

@@ -58,6 +58,7 @@ SECONDS = {
     "test_watch_commits": 70,
     "test_watch_inside": 30,
     "test_watch_rounds": 240,
+    "test_live_page": 70,
     "test_real_input": 60,
     "test_report": 50,
     "test_build_faults": 50,
