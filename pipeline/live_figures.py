@@ -50,8 +50,8 @@ class Sold:
 def live_figures(ask: Ask, marts: str = "marts", today: date | None = None) -> Json:
     """All figures as one JSON document. Raises what `ask` raises.
 
-    `today` is the day with which the marts were built; without it, that of the last build of
-    sales_last_30_days. `marts` is the name of the schema.
+    `today` is the day with which the marts were built; without it, that of sales_by_hour, or where
+    nothing was sold in its days, of sales_last_30_days. `marts` is the name of the schema.
     """
     ((as_of, orders_changed_at),) = ask(STATE.format(marts=marts))
     day = today or as_of or datetime.now(UTC).date()
@@ -197,7 +197,10 @@ def _moment(value: datetime | None) -> str | None:
 
 STATE = """
 select
-    (select max(as_of_date) from {marts}.sales_last_30_days),
+    coalesce(
+        (select max(as_of_date) from {marts}.sales_by_hour),
+        (select max(as_of_date) from {marts}.sales_last_30_days)
+    ),
     (select max(_loaded_at) from {marts}.fact_orders)
 """
 

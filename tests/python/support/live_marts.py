@@ -49,7 +49,8 @@ select
     cast(count(distinct order_number) as bigint) as order_count,
     cast(count(*) as bigint) as line_count,
     cast(sum(quantity_ordered) as bigint) as unit_count,
-    cast(sum(revenue_amount) as numeric(18, 2)) as revenue_amount
+    cast(sum(revenue_amount) as numeric(18, 2)) as revenue_amount,
+    cast('{last}' as date) as as_of_date
 from order_lines
 group by order_date, sales_hour_at, is_hour_known, product_line, country, region, territory
 """
