@@ -115,9 +115,9 @@ def facts(state: Json, status: Json | None) -> list[tuple[str, str, Moment | Non
     if behind := lag(status):
         found.append((BEHIND, behind, None))
     slow = state.get("slow") or {}
-    every = f"every {slow['every']}" if slow.get("every") else ""
     if slow:
-        found.append(("All other marts", every or text.NONE, Moment.of(slow.get("built_at"))))
+        every = _every(slow.get("every"))
+        found.append(("All other marts", every, Moment.of(slow.get("built_at"))))
     return found
 
 
@@ -188,6 +188,13 @@ def announcement(state: Json) -> str:
     if failed := state.get("failed"):
         said += f" {text.counted(len(failed), 'test fails', 'tests fail')}."
     return said
+
+
+def _every(given: Any) -> str:
+    """How often, given in seconds or in words."""
+    if isinstance(given, int | float):
+        given = f"{given / 60:g} min" if given >= 60 else f"{given:g} s"
+    return f"every {given}" if given else text.NONE
 
 
 def _named(day: date) -> str:

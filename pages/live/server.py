@@ -55,7 +55,7 @@ class LivePage:
         self._host, self._port, self._say = host, port, say
         self._status = status
         self.heartbeat = heartbeat
-        self.names = {host.lower(), "localhost", socket.gethostname().lower()}
+        self.names = {host.lower(), "localhost", socket.gethostname().lower()} - {""}
         self.news = threading.Condition()
         self.is_closing = False
         # Tells states of this process from those of the one before it.

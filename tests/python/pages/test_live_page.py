@@ -107,6 +107,7 @@ def test_page_shows_the_state_to_the_cent(opened: Callable[..., Page]) -> None:
     facts = page.locator("#facts > div").all_inner_texts()
     assert "Friday, 20 Nov 2026" in facts[0]
     assert "20 Nov 2026, 15:02:01 UTC" in facts[1] and "0.4 s" in facts[3]
+    assert "20 Nov 2026, 15:00:00 UTC" in facts[4] and facts[4].endswith(" every 5 min")
     hours = cells(page, "hours")
     assert hours[0][1:] == [
         *("Orders", "Pieces", "Revenue, USD", "Revenue yesterday, USD"),

@@ -167,6 +167,10 @@ def test_this_machine_only_unless_told(said: list[str]) -> None:
         with pytest.raises(OSError), socket.create_connection(("127.0.0.2", port_of(live)), 5):
             pass
     said.clear()
+    with LivePage("", 0, said.append) as live:
+        assert said[1].startswith("Everybody ")
+        assert ask(live, Host="")[0] == 421
+    said.clear()
     with LivePage("0.0.0.0", 0, said.append) as live:
         port = port_of(live)
         assert said == [
@@ -175,6 +179,21 @@ def test_this_machine_only_unless_told(said: list[str]) -> None:
         ]
         with socket.create_connection(("127.0.0.2", port), 5):
             pass
+
+
+def test_address_of_the_newer_protocol(said: list[str]) -> None:
+    try:
+        live = LivePage("::1", 0, said.append)
+        live.start()
+    except LivePageError as error:
+        pytest.skip(str(error))  # not every machine has it
+    try:
+        assert said == [f"The live page is at http://[::1]:{port_of(live)}/"]
+        with socket.create_connection(("::1", port_of(live)), timeout=10) as raw:
+            raw.sendall(f"GET / HTTP/1.1\r\nHost: [::1]:{port_of(live)}\r\n\r\n".encode())
+            assert raw.recv(100).startswith(b"HTTP/1.1 200 ")
+    finally:
+        live.close()
 
 
 def test_address_that_cannot_be_used_is_one_sentence(live: LivePage) -> None:

@@ -82,7 +82,7 @@ STATE: dict[str, Any] = {
     "through": "2026-11-20T15:02:01.500Z",
     "built_at": BUILT_AT,
     "failed": [],
-    "slow": {"built_at": "2026-11-20T15:00:00Z", "every": "5m"},
+    "slow": {"built_at": "2026-11-20T15:00:00Z", "every": 300.0},
     "mode": "log",
     "source": "mysql://watcher:secret@shop.example/classicmodels",
     "warehouse": "duckdb: warehouse.duckdb",
