@@ -4,6 +4,7 @@
   const SILENT = 40e3; // milliseconds without a word after which the connection is taken for dead
   const AGAIN = 3e3; // until the next try where the browser does not try by itself
   const SAY_EVERY = 60e3; // new figures are said aloud no more often
+  const TITLE = document.title;
   const script = document.currentScript;
   const at = (id) => document.getElementById(id);
   let seen = script.dataset.seen; // which state is shown
@@ -50,6 +51,8 @@
     const notice = at("connection");
     if (notice.textContent !== words) notice.textContent = words;
     notice.hidden = !words;
+    const title = trouble ? `Not updated: ${TITLE}` : TITLE;
+    if (document.title !== title) document.title = title;
   }
 
   function say(words) {

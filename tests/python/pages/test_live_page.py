@@ -335,6 +335,7 @@ def test_stopped_watch_is_said_and_the_page_goes_on_after_it(
     live.close()
     expect(page.locator("#connection")).to_contain_text("the watch was stopped")
     assert notice(page).startswith("Not updated since ")
+    assert page.title() == "Not updated: Live sales"
     assert page.locator("#said").text_content() == "The figures are not updated any more."
     seconds = seconds_in(notice(page))
     page.wait_for_timeout(3_000)
@@ -347,6 +348,7 @@ def test_stopped_watch_is_said_and_the_page_goes_on_after_it(
         expect(page.locator("#cards .value").first).to_have_text("4,000.45 USD")
         expect(page.locator("#connection")).to_be_hidden()
         assert page.locator("#said").text_content() == "The page is updated again."
+        assert page.title() == "Live sales"
         assert page.evaluate("window.opened") is True
 
 

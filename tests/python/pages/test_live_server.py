@@ -223,6 +223,16 @@ def test_reader_gets_the_state_and_then_what_changed(live: LivePage) -> None:
         assert reader.news()[1]["parts"] == {}
 
 
+def test_news_do_not_wait_for_the_heartbeat() -> None:
+    with LivePage(port=0, say=lambda _: None) as live, reading(live) as reader:
+        reader.news()
+        for revenue in ("4000.00", "5000.00"):
+            began = time.monotonic()
+            live.show(with_figures(today={**FIGURES["today"], "revenue": revenue}))
+            assert f"{revenue[0]},000.00" in reader.news()[1]["parts"]["cards"]
+            assert time.monotonic() - began < 5  # a heartbeat comes after fifteen
+
+
 def test_reader_that_comes_back_gets_what_it_has_not_seen(live: LivePage) -> None:
     with reading(live) as reader:
         first, _ = reader.news()
