@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -109,12 +109,6 @@ class Following:
     def status(self) -> dict[str, Any]:
         """How the marts are; asked for by another thread too."""
         return dict(vars(self._told))
-
-    def told(self, status: Mapping[str, Any]) -> None:
-        """Nothing hangs on how the watch is."""
-
-    def end(self) -> None:
-        """What was built is whole."""
 
     @property
     def day(self) -> date | None:

@@ -14,13 +14,13 @@ from pipeline.warehouse import Warehouse, WarehouseError
 
 
 class Shown:
-    """What follows a watch, shown after each of its steps. `page` has not been started."""
+    """What follows a watch, shown after each of its steps, if there is a page."""
 
     def __init__(
         self,
         following: Following,
         warehouse: Warehouse,
-        page: LivePage,
+        page: LivePage | None,
         say: Callable[[str], None],
     ) -> None:
         self._following, self._warehouse, self._page, self._say = following, warehouse, page, say
@@ -28,7 +28,8 @@ class Shown:
         self._watch: Mapping[str, Any] | None = None
         # Of which builds the figures on the page are.
         self._asked: tuple[str, str] = "", ""
-        page.ask_status(lambda: self._watch)
+        if page:
+            page.ask_status(lambda: self._watch)
 
     @property
     def is_whole(self) -> bool:
@@ -38,9 +39,11 @@ class Shown:
     def begin(self, stop: threading.Event) -> None:
         """Serve the page, and build everything once."""
         try:
-            self._page.start()
+            if self._page:
+                self._page.start()
         except LivePageError as error:
             self._say(f"watch: {error} The watch goes on without it.")
+            self._page = None
         self._following.begin(stop)
         self._show()
 
@@ -65,14 +68,15 @@ class Shown:
     def told(self, status: Mapping[str, Any]) -> None:
         """How the watch is."""
         self._watch = status
-        self._following.told(status)
 
     def end(self) -> None:
         """Tell the readers that the watch has ended."""
-        self._following.end()
-        self._page.close()
+        if self._page:
+            self._page.close()
 
     def _show(self) -> None:
+        if self._page is None:
+            return
         told, watch = self._following.status(), self._watch or {}
         figures, error = None, "" if told["state"] == "follow" else told["state"]
         built = told["built_at"], told["slow"]["built_at"]

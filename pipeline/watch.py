@@ -24,8 +24,9 @@ from loader.errors import LoadError, UsageError
 from loader.lock import BUSY
 from loader.watch import cli
 from loader.watch.board import board_of
-from loader.watch.request import Follower
+from pages.live import LivePage
 from pipeline.following import Following
+from pipeline.live import Shown
 from pipeline.project import PROJECT, raw_schema
 from pipeline.settings import BuildError, given_settings
 from pipeline.target import chosen_warehouse
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def follow(
     given: argparse.Namespace, say: Callable[[str], None]
-) -> tuple[Follower, Callable[[], Destination]]:
+) -> tuple[Shown, Callable[[], Destination]]:
     """The marts that follow, and how to open their warehouse. Raises UsageError, LoadError."""
     try:
         settings, warehouse = given_settings(), chosen_warehouse()
@@ -78,15 +79,10 @@ def follow(
         return complete_build(stop, say)
 
     following = Following(warehouse, settings, cli.seconds_of(given.slow), say, build)
-    follower: Follower = following
+    page = None
     if given.page != "none":
-        # With the page, which not every watch has.
-        from pages.live import LivePage
-        from pipeline.live import Shown
-
         page = LivePage(given.host, port_of(given.page), lambda text: say(f"watch: {text}"))
-        follower = Shown(following, warehouse, page, say)
-    return follower, lambda: warehouse.destination(raw_schema())
+    return Shown(following, warehouse, page, say), lambda: warehouse.destination(raw_schema())
 
 
 def port_of(text: str) -> int:

@@ -1,6 +1,7 @@
 """What comes after a batch: what follows raw tables, and copies of a DuckDB file for readers."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from .board import Board
@@ -50,6 +51,16 @@ class After:
 
     def _is_quiet(self, *, busy: bool) -> bool:
         return not busy and time.monotonic() - self._batch_at > QUIET
+
+    def told(self, status: Mapping[str, Any]) -> None:
+        """How the watch is."""
+        if self._follower:
+            self._follower.told(status)
+
+    def end(self) -> None:
+        """The watch has ended."""
+        if self._follower:
+            self._follower.end()
 
     def status(self) -> dict[str, Any]:
         """How the follower is; empty without one."""

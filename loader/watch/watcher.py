@@ -80,8 +80,7 @@ class Watcher:
             ended.set()
             self._log.close()
             self._tell(running=False)
-            if self._watch.follower:
-                self._watch.follower.end()
+            self._after.end()
 
     def _keep_telling(self, ended: threading.Event) -> None:
         """In a thread of its own: a batch may take longer than a dead watch is silent."""
@@ -412,5 +411,4 @@ class Watcher:
             figures.marts = self._after.status()
             status = figures.as_json(self._pending, self._rest)
             self._board.write(status)
-            if self._watch.follower:
-                self._watch.follower.told(status)
+            self._after.told(status)

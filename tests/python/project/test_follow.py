@@ -1,6 +1,7 @@
 """Marts that follow a shop: `make watch` as a person runs it."""
 
 import time
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -49,8 +50,14 @@ def test_marts_follow(
         assert (marts["state"], marts["failed"]) == ("follow", [])
         assert "sales_daily" in marts["slow"]["seconds_by_model"]
         assert "fact_orders" not in marts["slow"]["seconds_by_model"]
+        state, status = followed.page("/state"), followed.page("/status")
         code, seconds = followed.end()
         assert (code, seconds < 5) == (0, True)
+        assert (state["error"], state["failed"], status["marts"]["is_green"]) == ("", [], True)
+        days = "select order_date, sum(revenue_amount) from marts.sales_by_hour group by 1"
+        shown = {d["day"]: Decimal(d["revenue"]) for d in state["figures"]["days"]}
+        assert {str(day): revenue for day, revenue in target.ask(days)}.items() <= shown.items()
+        assert any(order["is_commit"] for order in state["figures"]["orders"])
         assert "complete build is tried" not in followed.said
         assert "Traceback" not in followed.said
         assert differences(followed, copy_of(target, postgres)) == []

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ class Followed:
 
     def start(self, *arguments: str) -> None:
         """Start `make watch`; what it says is in `said`."""
-        command = [sys.executable, "scripts/watch.py", *arguments]
+        command = [sys.executable, "scripts/watch.py", "--page", "0", *arguments]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=REPO, env=self.variables, stdout=log, stderr=log
@@ -71,6 +73,13 @@ class Followed:
             cwd=REPO, env=self.variables, capture_output=True, text=True, check=False,
         )  # fmt: skip
         found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def page(self, path: str) -> dict[str, Any]:
+        """A document of the live page."""
+        address = re.findall(r"The live page is at (\S+)/", self.said)[-1]
+        with urllib.request.urlopen(address + path, timeout=10) as answer:
+            found: dict[str, Any] = json.load(answer)
         return found
 
     def wait_for(self, done: Callable[[], bool], seconds: float = PATIENCE) -> None:
