@@ -97,6 +97,23 @@ def test_a_graph_is_linked_again_where_dependencies_differ(is_fast: bool) -> Non
         assert linked(other) == linked(other, own=True)
 
 
+def test_a_new_source_is_in_the_graph(is_fast: bool) -> None:
+    given = manifest(a=[])
+    linked(given)
+    given.sources["source.s"] = SimpleNamespace(unique_id="source.s", depends_on_nodes=[])
+    assert "source.s" in linked(given)[0][0]
+
+
+def test_each_way_has_its_own_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = manifest(a=[], b=["a"], c=["b"])
+    found = []
+    for is_fast in (False, True, False):
+        monkeypatch.setattr(flags, "GLOBAL_FLAGS", SimpleNamespace(USE_FAST_TEST_EDGES=is_fast))
+        assert linked(given) == linked(given, own=True)
+        found.append(linked(given))
+    assert found[0] == found[2] != found[1]
+
+
 def test_what_reads_a_graph_leaves_it_as_it_is(is_fast: bool) -> None:
     given = manifest(a=[], b=["a"], c=["a", "b"])
     dbts = linked(given, own=True)

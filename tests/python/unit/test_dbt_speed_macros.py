@@ -27,7 +27,7 @@ CONFIG: Any = SimpleNamespace(
     cli_vars={},
     credentials=SimpleNamespace(type="duckdb"),
     to_target_dict=dict,
-    get_macro_search_order=lambda name: ["shop", "utils"] if name == "utils" else None,
+    get_macro_search_order=lambda name: ["utils", "shop"] if name == "utils" else None,
     dependencies={},
     quoting={},
 )
@@ -51,6 +51,8 @@ def manifest(*more: Macro) -> Manifest:
         macro("shop", "own", "shop {{ both() }} {{ utils.both() }} {{ dbt.only() }}"),
         macro("utils", "both", "utils"),
         macro("utils", "default__of_utils", "default"),
+        macro("utils", "default__of_both", "utils"),
+        macro("shop", "default__of_both", "shop"),
         macro("dbt", "both", "dbt"),
         macro("dbt", "only", "dbt"),
         macro("dbt", "env_var", "over dbt's own word"),
@@ -108,6 +110,9 @@ def test_a_context_sees_the_macros_of_now() -> None:
     # A new text for a macro, as in `Dbt.replaced`, and another macro of the same name.
     given.macros["macro.utils.both"].macro_sql = macro("utils", "both", "new").macro_sql
     assert context(given)["own"]().split() == ["shop", "shop", "new", "duckdb"]
+    given.macros["macro.shop.more"] = macro("shop", "more", "more")
+    one_more = Manifest(macros=given.macros)
+    assert context(one_more)["more"]() == "more"
     other = manifest(macro("shop", "only", "root"))
     assert context(other)["only"]() == "root"
     assert context(manifest())["only"]() == "duckdb"
@@ -212,7 +217,12 @@ def test_the_same_macro_is_dispatched() -> None:
     adapter = SimpleNamespace(config=CONFIG, type=lambda: "duckdb", Relation=None)
     namespace = ManifestContext(CONFIG, manifest(), "shop").namespace
     wrapper = RuntimeDatabaseWrapper(adapter, namespace)
-    for name, package in (("of_utils", "utils"), ("of_dbt", None), ("of_dbt", "dbt")):
+    for name, package in (
+        ("of_utils", "utils"),
+        ("of_both", None),
+        ("of_both", "utils"),
+        ("of_dbt", None),
+    ):
         found = wrapper.dispatch(name, package)
         assert found is wrapper.dispatch(name, macro_namespace=package)
         assert found is BaseDatabaseWrapper.dispatch.original(wrapper, name, package)
