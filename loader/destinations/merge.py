@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..audit import COMMIT_TABLES
 from ..dialects.standard import literal, quote
 from ..ranges import Key
 from ..schema import METADATA_COLUMNS, TEXT, TIMESTAMP, Table
@@ -120,7 +119,7 @@ class Merge:
             for (key,), at in self._within.commits.items()
         )
         table = warehouse._name("_load_commits")
-        warehouse._create_tables(COMMIT_TABLES)
+        warehouse.prepare_commits()
         self._run(
             f"insert into {table} (table_name, row_key, committed_at, batch_id)"
             f" select {self._table_name}, row_key, committed_at, {self._batch}"

@@ -351,6 +351,12 @@ class PostgresDestination(SqlDestination):
                 f" using cast({name} as {new})"
             )
 
+    def prepare_commits(self) -> None:
+        super().prepare_commits()
+        table = self._name("_load_commits")
+        index = f"create index if not exists _load_commits_row_key on {table} (row_key)"
+        make_indexes(self._open(), [index])
+
     def _row_id(self, table: Table, alias: str) -> str:
         return f"{alias}.ctid"
 

@@ -338,6 +338,10 @@ class SqlDestination(Destination):
         for table, columns in tables.items():
             self._run(f"create table if not exists {self._name(table)} ({self.defined(columns)})")
 
+    def prepare_commits(self) -> None:
+        """Make the table of the times of commits, so that a key is found among many."""
+        self._create_tables(COMMIT_TABLES)
+
     def defined(self, columns: Mapping[str, Type]) -> str:
         return ", ".join(f"{quote(name)} {self.type_name(kind)}" for name, kind in columns.items())
 

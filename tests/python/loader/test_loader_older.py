@@ -100,13 +100,14 @@ def test_an_older_configuration_is_read(tmp_path: Path) -> None:
 
 # By what a warehouse has that the first loaders made: they did not store these.
 LATER = [
-    ["_load_blocks"],
-    ["_load_blocks", "_load_schema_changes"],
-    ["_load_blocks", "_load_schema_changes", "_load_ranges", "_load_state"],
+    ["_load_commits"],
+    ["_load_commits", "_load_blocks"],
+    ["_load_commits", "_load_blocks", "_load_schema_changes"],
+    ["_load_commits", "_load_blocks", "_load_schema_changes", "_load_ranges", "_load_state"],
 ]
 
 
-@pytest.mark.parametrize("later", LATER, ids=["no blocks", "no schemas", "no state either"])
+@pytest.mark.parametrize("later", LATER, ids=["no commits", "no blocks", "no schemas", "no state"])
 def test_a_warehouse_of_an_older_loader_is_loaded_on(
     later: list[str], warehouse: tuple[Open, Ask], tmp_path: Path
 ) -> None:
