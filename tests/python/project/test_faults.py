@@ -920,6 +920,24 @@ CHANGES = [
         beside="marts",
     ),
     Fault(
+        "hours of more days than are counted",
+        {
+            "sales_by_hour_is_of_30_days",
+            "sales_by_hour_agrees_with_sales_daily",
+            "sales_by_hour_reconciles_with_fact_orders_per_day",
+            "hours_of_sales_are_those_of_their_orders",
+        },
+        "sales_by_hour",
+        edits=[
+            (
+                "models/marts/sales/sales_by_hour.sql",
+                "        is_revenue\n        and order_date between {{ as_of_date() }} - 29",
+                "        is_revenue\n        and order_date between {{ as_of_date() }} - 39",
+            )
+        ],
+        exclude="test_type:unit",
+    ),
+    Fault(
         "customers' payments multiplied by their orders",
         {"customer_receivables_reconcile_with_the_facts_per_customer"},
         "customer_receivables",
