@@ -39,6 +39,10 @@ before a run that says `fresh` and after one that says `last`. Empty for all oth
 {%- endmacro %}
 
 {% macro models_that_keep_changes() -%}
+    {#- Looked up once for a project: a watch asks again and again. -#}
+    {%- if 'models_that_keep_changes' in graph -%}
+        {{ return(graph['models_that_keep_changes']) }}
+    {%- endif -%}
     {%- set found = [] -%}
     {%- for node in graph.nodes.values() if node.config.get('meta', {}).get('keeps_changes') -%}
         {%- set relation = api.Relation.create(
@@ -46,6 +50,7 @@ before a run that says `fresh` and after one that says `last`. Empty for all oth
         ) -%}
         {%- do found.append({'id': node.unique_id, 'kept': changes_of(relation), 'log': log_of(relation)}) -%}
     {%- endfor -%}
+    {%- do graph.update({'models_that_keep_changes': found}) -%}
     {{ return(found) }}
 {%- endmacro %}
 
