@@ -93,8 +93,8 @@ class Following:
         # Why a complete build is needed, and when the next is tried.
         self._needs_build, self._build_at = "no build has been made", 0.0
         self._name = f"{WATCHED}{uuid.uuid4().hex[:12]}"
-        # What the record says as long as nobody else has built: after the last run, or, where that
-        # did not even begin, after the one before.
+        # What the record says as long as nobody else has built: after the last run, or, where some
+        # did not even begin, after the one before these.
         self._signs: tuple[str, ...] = ()
         # What is as a run left it that failed.
         self._has_failed = {"quick marts": False, "slow marts": False}
@@ -262,6 +262,7 @@ class Following:
             )
             is_ours = bool(found) and found[0][0] in self._signs
             if is_ours:
+                self._signs = (str(found[0][0]),)
                 self._load = last_load(ask)
                 tables, is_reshaped = changed_tables(ask, self._batch)
         if not is_ours:
@@ -298,7 +299,7 @@ class Following:
 
     def _said(self, **more: Any) -> Said:
         """What a run tells its macros. The record is another from then on."""
-        self._signs = (f"{self._name} {self._run}", *self._signs[:1])
+        self._signs = (f"{self._name} {self._run}", *self._signs)
         self._told.is_green = False
         return Said(self._signs[0], **more)
 

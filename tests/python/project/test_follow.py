@@ -41,11 +41,20 @@ def copy_of(target: Any, postgres: PostgresServer) -> Any:
 def test_marts_follow(
     logging_mariadb: MariaDBServer, postgres: PostgresServer, target: Any, tmp_path: Path
 ) -> None:
-    """All marts are as after a full refresh, and make build has nothing left to do."""
+    """All marts are as after a full refresh, and make build has nothing left to do.
+
+    A test that fails is told at once, and stops nothing.
+    """
     with ended(Followed(logging_mariadb, place_of(target), target.ask, tmp_path)) as followed:
         followed.start("--slow", "5s")
         followed.wait_until_it_follows()
         business(followed, ROUNDS, Random(1))
+        test = "the test order_quantities_are_positive"
+        followed.sells(0)
+        followed.wait_for(lambda: f"{test} failed: 1 row" in followed.said)
+        followed.happens(5)
+        followed.sells(7)
+        followed.wait_for(lambda: f"{test} finds nothing any more" in followed.said)
         marts = followed.settle()
         assert (marts["state"], marts["failed"]) == ("follow", [])
         assert "sales_daily" in marts["slow"]["seconds_by_model"]

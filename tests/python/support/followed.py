@@ -31,8 +31,9 @@ class Followed:
     """One shop, one warehouse, and a watch."""
 
     def __init__(self, shop: Server, variables: dict[str, str], ask: Ask, folder: Path) -> None:
-        name = own("followed")
-        self.url, self.ask, self._log = shop.create_database(name), ask, folder / "watch.log"
+        self._shop, self._name = shop, own("followed")
+        self.url, self.ask = shop.create_database(self._name), ask
+        self._log = folder / "watch.log"
         create_shop(self.url)
         self.variables = environment() | variables | {"SOURCE": self.url}
         self._process: subprocess.Popen[bytes] | None = None
@@ -59,6 +60,14 @@ class Followed:
         """Some business, in one transaction."""
         self._played += 1
         play_events(self.url, events, seed=self._played)
+
+    def sells(self, quantity: int) -> None:
+        """Write how many of one thing were sold in one order."""
+        line = "(select min(`orderNumber`) from orders) and `orderLineNumber` = 1"
+        self._shop.execute(
+            f"update orderdetails set `quantityOrdered` = {quantity} where `orderNumber` = {line}",
+            self._name,
+        )
 
     @property
     def said(self) -> str:
