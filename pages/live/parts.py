@@ -141,6 +141,8 @@ def notices(state: Json) -> list[tuple[str, Moment | None, str]]:
     if failed := state.get("failed"):
         words = text.counted(len(failed), "test fails", "tests fail")
         found.append((f"{words}; the list is below the figures. Figures may be wrong.", None, ""))
+    if state.get("note"):
+        found.append((f"The marts {state['note']}.", None, ""))
     if not state.get("figures") and not state.get("error"):
         found.append(("The first figures come when the marts are built.", None, ""))
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
@@ -16,9 +17,11 @@ from typing import Any
 
 import pytest
 
+from pages.live import LivePage
 from pages.live.page import ABOUT
 from pipeline.live_figures import NEWEST, live_figures
-from pipeline.warehouse import Postgres, WarehouseError
+from pipeline.live_page import ShownMarts
+from pipeline.warehouse import DuckDB, Postgres, WarehouseError
 from support.built import DAY, BuiltWarehouses
 from support.live_marts import commit_of, give_hours, write_sales_by_hour
 from support.project import DuckDBWarehouse, Project, Warehouse
@@ -330,3 +333,97 @@ def test_page_names_the_marts_that_it_reads(warehouses: dict[str, Warehouse]) ->
     # The day is asked of it where the one who asks does not know it.
     assert read - {"sales_last_30_days"} == set(re.split(", | and ", listed))
     assert len(asked) <= 8
+
+
+class Following:
+    """Marts that say what a test wants of them, instead of building for minutes."""
+
+    is_whole = True
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.told: dict[str, Any] = {
+            "state": "a complete build runs",
+            "built_at": "",
+            "through": "",
+            "failed": [],
+            "slow": {"built_at": "", "every": 300.0, "seconds_by_model": {}},
+        }
+
+    def begin(self, stop: threading.Event) -> None:
+        self.said.append("begin")
+
+    def after_batch(self, committed_at: float) -> None:
+        self.said.append(f"after {committed_at}")
+
+    def is_due(self, *, quiet: bool) -> bool:
+        return quiet
+
+    def work(self, *, quiet: bool) -> None:
+        self.said.append(f"work {quiet}")
+
+    def status(self) -> dict[str, Any]:
+        return dict(self.told)
+
+
+def test_marts_are_shown_after_each_of_their_runs(
+    tmp_path: Path, warehouses: dict[str, Warehouse]
+) -> None:
+    full = warehouses["duckdb"]
+    assert isinstance(full, DuckDBWarehouse)
+    copy = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
+    marts = Following()
+    page = LivePage(say=marts.said.append)
+    place = DuckDB("duckdb", "main", {"path": str(copy.path)})
+    shown = ShownMarts(marts, place, page, "mysql://u:secret@h/shop", lambda: {"mode": "log"})
+    shown.begin(threading.Event())
+    assert marts.said == ["begin"] and shown.is_due(quiet=True)
+    assert page.state["figures"] is None and page.state["error"] == ""
+
+    # The build has ended.
+    copy.path.write_bytes(full.path.read_bytes())
+    marts.told |= {"state": "follow", "built_at": "2026-11-20T15:00:00.000+00:00"}
+    shown.begin(threading.Event())
+    figures = live_figures(copy.query)
+    assert page.state == {
+        "figures": figures,
+        "through": "",
+        "built_at": "2026-11-20T15:00:00.000+00:00",
+        "failed": [],
+        "slow": {"built_at": "", "every": 300.0},
+        "mode": "log",
+        "source": "mysql://u@h/shop",
+        "warehouse": f"duckdb: {copy.path}",
+        "error": "",
+        "note": "",
+    }
+
+    # A batch that built nothing, and one that did.
+    number = page.parts()[0]
+    copy.query("update marts.sales_by_hour set revenue_amount = revenue_amount + 1")
+    shown.after_batch(1.5)
+    assert page.parts()[0] == number and page.state["figures"] == figures
+    marts.told |= {"built_at": "2026-11-20T15:00:01.000+00:00", "through": "2026-11-20T15:00:00Z"}
+    shown.work(quiet=False)
+    assert marts.said[-2:] == ["after 1.5", "work False"]
+    after = page.state["figures"]
+    assert after == live_figures(copy.query) != figures
+    assert page.state["through"] == "2026-11-20T15:00:00Z"
+
+    # What goes wrong is shown, and the figures stay; also where they cannot be asked.
+    marts.told["state"] = "failed: Marts were not built: fact_orders."
+    shown.after_batch(2.5)
+    assert page.state["error"] == marts.told["state"] and page.state["figures"] == after
+    marts.told |= {"state": "follow, but the slow marts failed", "failed": [{"test": "t"}]}
+    shown.after_batch(3.5)
+    assert (page.state["error"], page.state["note"]) == ("", marts.told["state"])
+    assert page.state["failed"] == [{"test": "t"}]
+    copy.query("drop table marts.sales_by_hour")
+    marts.told |= {"state": "follow", "built_at": "2026-11-20T15:00:02.000+00:00"}
+    shown.after_batch(4.5)
+    assert "sales_by_hour" in page.state["error"] and page.state["figures"] == after
+    assert page.state["built_at"] == "2026-11-20T15:00:01.000+00:00"
+    # It is tried again.
+    write_sales_by_hour(copy, DAY)
+    shown.after_batch(5.5)
+    assert page.state["error"] == "" and page.state["built_at"].startswith("2026-11-20T15:00:02")

@@ -1,0 +1,110 @@
+"""Marts that follow a watch, and the live page that shows them after each of their runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from pages.live import LivePage
+from pipeline.live_figures import live_figures
+from pipeline.warehouse import Warehouse, WarehouseError
+
+Status = Mapping[str, Any]
+# How the states begin in which the marts are older than the raw tables, and will stay so.
+STANDING = ("failed", "do not follow")
+
+
+class Marts(Protocol):
+    """What a watch asks of marts that follow it: see Follower in loader/watch/request.py."""
+
+    @property
+    def is_whole(self) -> bool: ...
+
+    def begin(self, stop: threading.Event) -> None: ...
+
+    def after_batch(self, committed_at: float) -> None: ...
+
+    def is_due(self, *, quiet: bool) -> bool: ...
+
+    def work(self, *, quiet: bool) -> None: ...
+
+    def status(self) -> dict[str, Any]: ...
+
+
+class ShownMarts:
+    """Does what the marts do, and then shows them. `source` is the shop's URL.
+
+    `watch_status` is the status of the whole watch. The figures are asked where the marts' own runs
+    end: under the same lock, so that nobody writes meanwhile.
+    """
+
+    def __init__(
+        self,
+        marts: Marts,
+        warehouse: Warehouse,
+        page: LivePage,
+        source: str,
+        watch_status: Callable[[], Status | None],
+    ) -> None:
+        self._marts, self._warehouse, self._page = marts, warehouse, page
+        self._source, self._watch_status = source, watch_status
+        self._shown: dict[str, Any] = {}
+        self._figures: dict[str, Any] | None = None
+        self._built_at = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """As the marts say."""
+        return self._marts.is_whole
+
+    def begin(self, stop: threading.Event) -> None:
+        """The first figures come when the first build has ended."""
+        self._show()
+        self._marts.begin(stop)
+        self._show()
+
+    def after_batch(self, committed_at: float) -> None:
+        """As the marts do, and show them."""
+        self._marts.after_batch(committed_at)
+        self._show()
+
+    def is_due(self, *, quiet: bool) -> bool:
+        """As the marts say."""
+        return self._marts.is_due(quiet=quiet)
+
+    def work(self, *, quiet: bool) -> None:
+        """As the marts do, and show them."""
+        self._marts.work(quiet=quiet)
+        self._show()
+
+    def status(self) -> dict[str, Any]:
+        """As the marts say."""
+        return self._marts.status()
+
+    def _show(self) -> None:
+        """Show how the marts are; the figures are asked only after a run of them."""
+        marts = self._marts.status()
+        error = marts["state"] if marts["state"].startswith(STANDING) else ""
+        if marts["built_at"] != self._built_at:
+            try:
+                with self._warehouse.reading() as ask:
+                    self._figures = live_figures(ask, self._warehouse.marts)
+                self._built_at = marts["built_at"]
+            except WarehouseError as problem:
+                error = str(problem)
+        state = {
+            "figures": self._figures,
+            "through": marts["through"],
+            "built_at": self._built_at,
+            "failed": marts["failed"],
+            "slow": {name: marts["slow"].get(name) for name in ("built_at", "every")},
+            "mode": (self._watch_status() or {}).get("mode"),
+            "source": self._source,
+            "warehouse": self._warehouse.label,
+            "error": error,
+            "note": marts["state"] if marts["state"].startswith("follow,") else "",
+        }
+        if state != self._shown:
+            self._page.show(state)
+            self._shown = state
