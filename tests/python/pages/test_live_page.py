@@ -430,6 +430,8 @@ def test_errors_and_tests_that_fail_are_said(opened: Callable[..., Page], live: 
     assert row.locator("th").inner_text() == FAILED[0]["test"]
     assert row.locator("td").all_inner_texts() == ["12,345", FAILED[0]["text"]]
     assert_accessible(page)
+    live.show(state(note="follow, but the slow marts failed"))
+    expect(page.locator("#notices")).to_have_text("The marts follow, but the slow marts failed.")
     live.show(state())
     expect(page.locator("#notices")).to_be_empty()
     expect(page.locator("#tests")).to_contain_text("all green")
