@@ -90,7 +90,7 @@ class LivePage:
         self._port = self._server.server_address[1]
         self._thread = threading.Thread(
             target=self._server.serve_forever,
-            kwargs={"poll_interval": 0.05},
+            kwargs={"poll_interval": 0.2},
             name="live page",
             daemon=True,
         )
