@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from loader.watch.status import now
@@ -109,11 +109,6 @@ class Following:
     def status(self) -> dict[str, Any]:
         """How the marts are; asked for by another thread too."""
         return dict(vars(self._told))
-
-    @property
-    def day(self) -> date | None:
-        """The day that the marts take for today; None before they follow."""
-        return date.fromisoformat(self._inputs.as_of_date) if self._inputs.as_of_date else None
 
     @property
     def is_whole(self) -> bool:

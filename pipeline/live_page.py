@@ -4,51 +4,33 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
-from pages.live import LivePage
+from pages.live import LivePage, LivePageError
+from pipeline.following import Following
 from pipeline.live_figures import live_figures
 from pipeline.warehouse import Warehouse, WarehouseError
 
-Status = Mapping[str, Any]
 # How the states begin in which the marts are older than the raw tables, and will stay so.
 STANDING = ("failed", "do not follow")
 
 
-class Marts(Protocol):
-    """What a watch asks of marts that follow it: see Follower in loader/watch/request.py."""
-
-    @property
-    def is_whole(self) -> bool: ...
-
-    def begin(self, stop: threading.Event) -> None: ...
-
-    def after_batch(self, committed_at: float) -> None: ...
-
-    def is_due(self, *, quiet: bool) -> bool: ...
-
-    def work(self, *, quiet: bool) -> None: ...
-
-    def status(self) -> dict[str, Any]: ...
-
-
 class ShownMarts:
-    """Does what the marts do, and then shows them. `source` is the shop's URL.
+    """Does what the marts do, and then shows them if there is a page.
 
-    `watch_status` is the status of the whole watch. The figures are asked where the marts' own runs
-    end: under the same lock, so that nobody writes meanwhile.
+    The figures are asked where the marts' own runs end: after a batch under the same lock, so that
+    nobody writes meanwhile.
     """
 
     def __init__(
         self,
-        marts: Marts,
+        marts: Following,
         warehouse: Warehouse,
-        page: LivePage,
-        source: str,
-        watch_status: Callable[[], Status | None],
+        page: LivePage | None,
+        say: Callable[[str], None],
     ) -> None:
-        self._marts, self._warehouse, self._page = marts, warehouse, page
-        self._source, self._watch_status = source, watch_status
+        self._marts, self._warehouse, self._page, self._say = marts, warehouse, page, say
+        self._watch: Mapping[str, Any] = {}
         self._shown: dict[str, Any] = {}
         self._figures: dict[str, Any] | None = None
         self._built_at = ""
@@ -60,6 +42,13 @@ class ShownMarts:
 
     def begin(self, stop: threading.Event) -> None:
         """The first figures come when the first build has ended."""
+        if self._page:
+            self._page.ask_status(lambda: self._watch or None)
+            try:
+                self._page.start()
+            except LivePageError as error:
+                self._say(f"watch: {error} The watch goes on without it.")
+                self._page = None
         self._show()
         self._marts.begin(stop)
         self._show()
@@ -82,8 +71,19 @@ class ShownMarts:
         """As the marts say."""
         return self._marts.status()
 
+    def told(self, status: Mapping[str, Any]) -> None:
+        """How the watch is, which the page shows too."""
+        self._watch = status
+
+    def end(self) -> None:
+        """Tell the page's readers that the watch has ended."""
+        if self._page:
+            self._page.close()
+
     def _show(self) -> None:
         """Show how the marts are; the figures are asked only after a run of them."""
+        if self._page is None:
+            return
         marts = self._marts.status()
         error = marts["state"] if marts["state"].startswith(STANDING) else ""
         if marts["built_at"] != self._built_at:
@@ -99,8 +99,8 @@ class ShownMarts:
             "built_at": self._built_at,
             "failed": marts["failed"],
             "slow": {name: marts["slow"].get(name) for name in ("built_at", "every")},
-            "mode": (self._watch_status() or {}).get("mode"),
-            "source": self._source,
+            "mode": self._watch.get("mode"),
+            "source": self._watch.get("source"),
             "warehouse": self._warehouse.label,
             "error": error,
             "note": marts["state"] if marts["state"].startswith("follow,") else "",

@@ -26,7 +26,7 @@ from loader.watch import cli
 from loader.watch.board import board_of
 from pages.live import LivePage
 from pipeline.following import Following
-from pipeline.live import Shown
+from pipeline.live_page import ShownMarts
 from pipeline.project import PROJECT, raw_schema
 from pipeline.settings import BuildError, given_settings
 from pipeline.target import chosen_warehouse
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def follow(
     given: argparse.Namespace, say: Callable[[str], None]
-) -> tuple[Shown, Callable[[], Destination]]:
+) -> tuple[ShownMarts, Callable[[], Destination]]:
     """The marts that follow, and how to open their warehouse. Raises UsageError, LoadError."""
     try:
         settings, warehouse = given_settings(), chosen_warehouse()
@@ -82,7 +82,7 @@ def follow(
     page = None
     if given.page != "none":
         page = LivePage(given.host, port_of(given.page), lambda text: say(f"watch: {text}"))
-    return Shown(following, warehouse, page, say), lambda: warehouse.destination(raw_schema())
+    return ShownMarts(following, warehouse, page, say), lambda: warehouse.destination(raw_schema())
 
 
 def port_of(text: str) -> int:

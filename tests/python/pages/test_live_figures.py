@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -373,9 +373,10 @@ def test_marts_are_shown_after_each_of_their_runs(
     assert isinstance(full, DuckDBWarehouse)
     copy = DuckDBWarehouse(tmp_path / "warehouse.duckdb")
     marts = Following()
-    page = LivePage(say=marts.said.append)
+    page = LivePage(port=0, say=lambda _: None)
     place = DuckDB("duckdb", "main", {"path": str(copy.path)})
-    shown = ShownMarts(marts, place, page, "mysql://u:secret@h/shop", lambda: {"mode": "log"})
+    shown = ShownMarts(cast(Any, marts), place, page, marts.said.append)
+    shown.told({"mode": "log", "source": "mysql://u:secret@h/shop"})
     shown.begin(threading.Event())
     assert marts.said == ["begin"] and shown.is_due(quiet=True)
     assert page.state["figures"] is None and page.state["error"] == ""
@@ -383,7 +384,7 @@ def test_marts_are_shown_after_each_of_their_runs(
     # The build has ended.
     copy.path.write_bytes(full.path.read_bytes())
     marts.told |= {"state": "follow", "built_at": "2026-11-20T15:00:00.000+00:00"}
-    shown.begin(threading.Event())
+    shown.work(quiet=True)
     figures = live_figures(copy.query)
     assert page.state == {
         "figures": figures,
@@ -427,3 +428,18 @@ def test_marts_are_shown_after_each_of_their_runs(
     write_sales_by_hour(copy, DAY)
     shown.after_batch(5.5)
     assert page.state["error"] == "" and page.state["built_at"].startswith("2026-11-20T15:00:02")
+    assert page.status() == {"mode": "log", "source": "mysql://u:secret@h/shop"}
+    shown.end()
+    assert page.is_closing
+
+
+def test_a_watch_goes_on_without_a_page_that_cannot_be_served(tmp_path: Path) -> None:
+    marts, place = Following(), DuckDB("duckdb", "main", {"path": str(tmp_path / "w.duckdb")})
+    with LivePage(port=0, say=lambda _: None) as other:
+        port = int(other.address.rstrip("/").rpartition(":")[2])
+        shown = ShownMarts(cast(Any, marts), place, LivePage(port=port), marts.said.append)
+        shown.begin(threading.Event())
+    assert "choose another port or address. The watch goes on without it." in marts.said[0]
+    shown.after_batch(1.5)
+    shown.end()
+    assert marts.said[1:] == ["begin", "after 1.5"]
