@@ -39,6 +39,7 @@ with order_lines as (
         and lines.order_date between cast('{first}' as date) and cast('{last}' as date)
 )
 select
+    cast(row_number() over () as varchar) as sales_by_hour_key,
     order_date,
     sales_hour_at,
     is_hour_known,
