@@ -59,7 +59,7 @@ before a run that says `fresh` and after one that says `last`. Empty for all oth
     {{ return(kept.incorporate(path={'identifier': kept.identifier ~ '_log'})) }}
 {%- endmacro %}
 
-{% macro forget_changes(is_end=false) -%}
+{% macro forget_changes(beside, is_end=false) -%}
     {%- if execute and flags.WHICH in ['build', 'run', 'retry'] -%}
         {%- set watch = following() -%}
         {%- for model in models_that_keep_changes() -%}
@@ -67,9 +67,11 @@ before a run that says `fresh` and after one that says `last`. Empty for all oth
             {%- if not watch or watch.get('last' if is_end else 'fresh') -%}
                 {%- do relations.append(model.log) -%}
             {%- endif -%}
-            {#- dbt knows without asking; what it still knew of would be read. -#}
-            {%- for relation in relations if load_cached_relation(relation) -%}
+            {%- for relation in relations if relation.identifier in beside -%}
+                {#- What dbt still knew of would be read. -#}
                 {%- do adapter.cache_dropped(relation) -%}
+                {#- As told to what else looks at it in this run. -#}
+                {%- do beside.remove(relation.identifier) -%}
     drop table if exists {{ relation }};
             {% endfor -%}
         {%- endfor -%}
@@ -77,12 +79,12 @@ before a run that says `fresh` and after one that says `last`. Empty for all oth
 {%- endmacro %}
 
 {#- At the start of a run of a watch: what earlier ones have changed, as if this one had changed it. -#}
-{% macro recall_changes() -%}
+{% macro recall_changes(beside) -%}
     {%- set since = following().get('since') -%}
     {%- if since is not none -%}
         {#- What this run builds says itself what it changes. -#}
         {%- for model in models_that_keep_changes()
-            if model.id not in selected_resources and load_cached_relation(model.log) -%}
+            if model.id not in selected_resources and model.log.identifier in beside -%}
             {#- Not by the adapter, which would begin a transaction that nobody commits. -#}
             {%- set found = run_query('select * from ' ~ model.log ~ ' limit 0').column_names -%}
             {%- set columns = found | reject('in', ['change', 'run_number']) | list | join(', ') -%}
@@ -98,20 +100,19 @@ before a run that says `fresh` and after one that says `last`. Empty for all oth
 {%- endmacro %}
 
 {#- At its end: what it has changed, for those that follow. Where something failed, all is calculated without them,
-and dbt still knows of what was taken back. -#}
-{% macro log_changes() -%}
+and what a model took back is not there. -#}
+{% macro log_changes(beside) -%}
     {%- set run_number = following().get('run') -%}
     {%- set failed = results | map(attribute='status') | map('string') | select('in', ['error', 'fail']) | list -%}
     {%- if run_number is not none and not failed -%}
-        {%- for model in models_that_keep_changes() if model.id in selected_resources -%}
-            {%- if load_cached_relation(model.kept) -%}
-                {%- if not load_cached_relation(model.log) -%}
+        {%- for model in models_that_keep_changes()
+            if model.id in selected_resources and model.kept.identifier in beside -%}
+            {%- if model.log.identifier not in beside -%}
     create table {{ model.log }} as select *, {{ run_number }} as run_number from {{ model.kept }};
-                {%- else -%}
+            {%- else -%}
     insert into {{ model.log }} select *, {{ run_number }} as run_number from {{ model.kept }};
-                {%- endif -%}
-            {% endif -%}
-        {%- endfor -%}
+            {%- endif -%}
+        {% endfor -%}
     {%- endif -%}
 {%- endmacro %}
 

@@ -20,7 +20,7 @@ from support.story import AS_OF, MANY_EVENTS, SelectiveStory, begun
 
 ROUNDS = 4
 KNOWN_SEED = 7
-KEPT = ("macros/incremental/begin_run.sql", " forget_changes(is_end=true),", "")
+KEPT = ("macros/incremental/begin_run.sql", " forget_changes(beside, is_end=true),", "")
 # Faults in what marts make of changes: file, text, what is planted, and the test that sees it.
 PLANTED = {
     "orders that are new": (
