@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from loader.cli import USAGE
+from loader.config import find_config
 from loader.destinations import Destination
 from loader.errors import LoadError, UsageError
 from loader.lock import BUSY
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     if "--raw-only" in given:
         given.remove("--raw-only")
         return cli.main([*OPTIONS, *given])
-    if found := next((a for a in given if a.partition("=")[0] in OTHERS), ""):
+    if found := next((a for a in (o.partition("=")[0] for o in given) if a in OTHERS), ""):
         print(
             f"watch: {found} is not an option of make watch, because make build has to do the same:"
             " TARGET, DUCKDB_PATH and the PG variables say where the warehouse is, and loader.yml"
@@ -67,6 +68,10 @@ def follow(
     given: argparse.Namespace, say: Callable[[str], None]
 ) -> tuple[ShownMarts, Callable[[], Destination]]:
     """The marts that follow, and how to open their warehouse. Raises UsageError, LoadError."""
+    if (os.environ.get("TARGET") or find_config().target) == "redshift":
+        raise UsageError(
+            "make watch writes into duckdb and postgres: load into Redshift with make build."
+        )
     try:
         settings, warehouse = given_settings(), chosen_warehouse()
     except (BuildError, ProfileError) as error:

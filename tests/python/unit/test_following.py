@@ -1,0 +1,42 @@
+"""What `make watch` refuses, and what its runs tell their macros."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.warm_marts import Said, Span
+from support.clone import REPO
+
+
+def watch(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run make watch with nothing to watch."""
+    return subprocess.run(
+        [sys.executable, "scripts/watch.py", *arguments], cwd=REPO, env=os.environ | variables,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("option", ["--select=orders", "--target", "--hash-columns"])
+def test_what_make_build_would_not_know_is_refused(option: str) -> None:
+    done = watch(option)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"watch: {option.partition('=')[0]} is not an option of make watch" in done.stderr
+
+
+def test_redshift_is_refused_before_anything_is_asked_of_it() -> None:
+    done = watch(TARGET="redshift", SOURCE="sqlite:///shop.sqlite")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "load into Redshift with make build" in done.stderr
+
+
+def test_the_first_run_has_a_number() -> None:
+    """Changes since run 0 are all changes; without a number there would be none."""
+    assert json.loads(str(Said("sign", since=0, run=1))) == {"sign": "sign", "since": 0, "run": 1}
+
+
+def test_a_span_without_all_changes_goes_on_from_nothing() -> None:
+    assert Span("2026-11-27").built_through == "2026-11-27"
+    assert Span("2026-11-27", is_logged=False).built_through == ""
