@@ -53,6 +53,7 @@ SECONDS = {
     "test_metrics": 70,
     "test_loader_changes": 70,
     "test_history": 60,
+    "test_hours": 60,
     "test_loader_crashes": 60,
     "test_marts_follow": 200,
     "test_random_rounds_of_marts": 600,
