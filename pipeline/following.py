@@ -340,7 +340,7 @@ class Following:
         assert self._marts
         began = time.monotonic()
         found = {*self._found, *span.tests}
-        run = self._marts.test(nodes, span, found, self._said(**more)) if nodes else None
+        run = self._marts.test(nodes, span, found, Said(**more)) if nodes else None
         if run:
             self._judge([result for result in run.results if result.kind == "test"])
         self._tests_ended = time.monotonic()

@@ -19,9 +19,8 @@ from pipeline.warehouse import Warehouse
 
 # The tag of the marts that follow each batch.
 LIVE = "live"
-# A build takes each of these apart from the others.
+# What a build of models leaves out.
 MODELS = ("--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
-TESTS = ("--exclude-resource-type", "unit_test")
 
 
 @dataclass
@@ -59,7 +58,7 @@ class Span:
 class Said:
     """What a run tells its macros (macros/incremental/kept_changes.sql)."""
 
-    sign: str
+    sign: str = ""
     run: int | None = None
     since: int | None = None
     fresh: bool = False
@@ -67,7 +66,9 @@ class Said:
 
     def __str__(self) -> str:
         # A number may be 0.
-        return json.dumps({k: v for k, v in vars(self).items() if v is not None and v is not False})
+        return json.dumps(
+            {k: v for k, v in vars(self).items() if v not in (None, "") and v is not False}
+        )
 
 
 class WarmMarts:
@@ -129,7 +130,7 @@ class WarmMarts:
 
     def test(self, nodes: Collection[str], span: Span, warned: Collection[str], said: Said) -> Run:
         """Test the rows of a span; the tests that found something before look at all rows."""
-        return self._run(nodes, TESTS, said, span.built_through, span.through, warned)
+        return self._run(nodes, (), said, span.built_through, span.through, warned)
 
     def with_rows(self, results: Sequence[Result]) -> list[Result]:
         """The results, with the rows that failed tests name."""
@@ -153,7 +154,8 @@ class WarmMarts:
         os.environ["TESTED_THROUGH"] = tested_through
         os.environ["WARNED_BEFORE"] = " ".join(sorted(warned))
         try:
-            return self._dbt.build_some(nodes, *kinds)
+            # By `build`, a test that fails would let others be skipped.
+            return self._dbt.build_some(nodes, *kinds, command="build" if kinds else "test")
         finally:
             # Nobody else could open a DuckDB file.
             close_connections()

@@ -20,7 +20,8 @@
 {#- The record of green builds and what runs keep of their changes. Not from what dbt knows without asking: on
 PostgreSQL it takes a schema for known when it has met one view of it. -#}
 {% macro tables_beside() -%}
-    {%- if not execute or flags.WHICH not in ['build', 'run', 'seed', 'snapshot', 'retry', 'clone'] -%}
+    {%- set writes = flags.WHICH in ['build', 'run', 'seed', 'snapshot', 'retry', 'clone'] or following() -%}
+    {%- if not execute or not writes -%}
         {{ return([]) }}
     {%- endif -%}
     {%- set query -%}

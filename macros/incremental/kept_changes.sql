@@ -60,8 +60,8 @@ before a run that says `fresh` and after one that says `last`. Empty for all oth
 {%- endmacro %}
 
 {% macro forget_changes(beside, is_end=false) -%}
-    {%- if execute and flags.WHICH in ['build', 'run', 'retry'] -%}
-        {%- set watch = following() -%}
+    {%- set watch = following() -%}
+    {%- if execute and (watch or flags.WHICH in ['build', 'run', 'retry']) -%}
         {%- for model in models_that_keep_changes() -%}
             {%- set relations = [model.kept] -%}
             {%- if not watch or watch.get('last' if is_end else 'fresh') -%}

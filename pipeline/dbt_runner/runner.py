@@ -84,12 +84,12 @@ class Dbt:
         self._keep_made()
         return Run(done.success, [result_of(found) for found in done.result.results])
 
-    def build_some(self, nodes: Collection[str], *arguments: str) -> Run:
+    def build_some(self, nodes: Collection[str], *arguments: str, command: str = "build") -> Run:
         """Build and test these nodes, by their ids, and no others. Raises DbtError.
 
         The code is that of the last green build. So tables and snapshots that are not made anew
         have their comments, and manifest.json, which takes time, is written only where something
-        failed.
+        failed. By the command `test`, a test that fails lets no other one be skipped.
         """
         # By one tag, because dbt looks at each node of the project once for each name that it gets.
         chosen = [self._manifest.nodes[node] for node in nodes]
@@ -100,7 +100,7 @@ class Dbt:
         for node in lasting:
             node.config.persist_docs = {}
         try:
-            done = self._invoke("build", "--select", f"tag:{CHOSEN}", *arguments, "--no-write-json")
+            done = self._invoke(command, "--select", f"tag:{CHOSEN}", *arguments, "--no-write-json")
         finally:
             for node in chosen:
                 node.tags.remove(CHOSEN)
