@@ -260,7 +260,7 @@ def test_a_view_over_a_table_that_is_replaced_is_built_with_it(below: str, lasts
         return SimpleNamespace(
             unique_id=name, name=name, resource_type="model", raw_code="", test_metadata=None,
             config=SimpleNamespace(materialized=kind, get=lambda _: None),
-            depends_on_nodes=parents,
+            depends_on_nodes=parents, tags=[],
         )  # fmt: skip
 
     nodes = {n.unique_id: n for n in (
