@@ -40,6 +40,8 @@ from .sql import SqlDestination
 
 # The warehouse is attached under this name, whatever its file is called.
 WAREHOUSE = "the_warehouse"
+# Storage versions in which a column can be told to be compressed by a dictionary.
+TAKE_DICTIONARY = ("v1.0.", "v1.1.", "v1.2.")
 # Rows rendered at a time when reading back; few, because one may have tens of megabytes.
 ROWS_PER_BATCH = 10_000
 # Rows that are published at a time: whole row groups, which the checkpoint need not merge.
@@ -54,8 +56,6 @@ class DuckDBDestination(SqlDestination):
     stages_in_chunks = True
     name_limit: int | None = None
     largest_scale = MAX_DECIMAL_DIGITS
-    # Few values in many rows: other ways to compress them need not be tried.
-    batch_id_options = " using compression dictionary"
     type_names: ClassVar[Mapping[Kind, str]] = {
         Kind.BOOLEAN: "BOOLEAN",
         Kind.SMALLINT: "SMALLINT",
@@ -343,6 +343,19 @@ class DuckDBDestination(SqlDestination):
         self._positions = self._read_positions()
         if "_load_schema_changes" in self._existing:
             self._schemas = self._read_schemas()
+
+    @property
+    def _batch_id_options(self) -> str:
+        """Few values in many rows: other ways to compress them need not be tried.
+
+        A file of a later storage version does not take this one.
+        """
+        ((version,),) = self._rows(
+            "select tags['storage_version'] from duckdb_databases()"
+            f" where database_name = '{WAREHOUSE}'"
+        )
+        takes_it = version is not None and version.startswith(TAKE_DICTIONARY)
+        return " using compression dictionary" if takes_it else ""
 
     def _change_type(self, table: str, column: str, kind: Type) -> None:
         # DuckDB binds views when they are used, so they follow the new type.

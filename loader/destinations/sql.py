@@ -25,8 +25,6 @@ class SqlDestination(Destination):
     type_names: ClassVar[Mapping[Kind, str]]
     # What follows the columns in the statement that creates a raw table.
     table_options: ClassVar[str] = ""
-    # What follows the definition of its column _batch_id.
-    batch_id_options: ClassVar[str] = ""
 
     def __init__(self, raw_schema: str) -> None:
         self.schema = raw_schema
@@ -136,10 +134,15 @@ class SqlDestination(Destination):
         return Changes(inserted=rows, live=rows)
 
     @property
+    def _batch_id_options(self) -> str:
+        """What follows the definition of the column _batch_id in a new raw table."""
+        return ""
+
+    @property
     def _columns_of_stamp(self) -> str:
         moment, text = self.type_names[Kind.TIMESTAMP], self.type_name(TEXT)
         return (
-            f"_loaded_at {moment} not null, _batch_id {text} not null{self.batch_id_options},"
+            f"_loaded_at {moment} not null, _batch_id {text} not null{self._batch_id_options},"
             f" _deleted_at {moment}"
         )
 

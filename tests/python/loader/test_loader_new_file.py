@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from loader import DuckDBDestination, LoadError, LoadResult, load
+from loader import DuckDBDestination, LoadError, LoadResult, Options, load
 
 
 @pytest.fixture
@@ -136,3 +136,20 @@ def test_a_link_to_nothing_stays_a_link(path: Path, run: Callable[[], LoadResult
     run()
     assert path.is_symlink()
     assert _rows(target) == LOADED
+
+
+@pytest.mark.parametrize("version", ["v1.0.0", "v1.2.0", "v1.3.0", "v1.4.0", "v1.5.0"])
+def test_a_file_of_each_storage_version_gets_new_tables(
+    version: str, path: Path, run: Callable[[], LoadResult], tmp_path: Path
+) -> None:
+    with duckdb.connect() as other:
+        other.execute(f"attach '{path}' as made (storage_version '{version}')")
+    run()
+    assert _rows(path) == LOADED
+    again = Options(full_refresh=True)
+    load(f"sqlite:///{tmp_path}/shop.sqlite", DuckDBDestination("raw", path), again)
+    with duckdb.connect(str(path)) as warehouse:
+        assert warehouse.execute("select id, v from raw.t").fetchall() == [(1, "a"), (2, None)]
+        found = warehouse.execute("select tags from duckdb_databases() where path is not null")
+        ((tags,),) = found.fetchall()
+    assert tags["storage_version"] == f"{version}+"
