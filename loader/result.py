@@ -52,6 +52,8 @@ class LoadResult:
     target: str
     started_at: datetime
     finished_at: datetime | None = None
+    # When the last run before it began, as the warehouse records it.
+    follows: datetime | None = None
     tables: list[TableResult] = field(default_factory=list)
     schema_changes: list[SchemaChange] = field(default_factory=list)
     # Raw tables that the source no longer has.

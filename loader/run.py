@@ -99,7 +99,7 @@ def load(
         destination.open()
         result.target = destination.description
         source = part.source if part else open_source(source_url)
-        last = destination.last_loaded_at()
+        last = result.follows = destination.last_loaded_at()
         if last is not None and result.started_at <= last:
             # If the clock was set back, new rows must still be newer than what readers have seen.
             result.started_at = last + timedelta(microseconds=1)

@@ -339,6 +339,9 @@ class Watcher:
         part = replace(self._part(source, everything=everything), is_read_again=is_read_again)
         result = load(self._watch.source_url, destination, self._watch.options, part=part)
         self._keyed |= {entry.table.raw_name: entry.keyed for entry in result.tables}
+        if result.follows != self._as_of:
+            # Another run came between: it may have changed tables that this one did not read.
+            self._live.clear()
         self._live |= {entry.table.raw_name: entry.changes.live for entry in result.tables}
         if result.tables:
             self._as_of = result.started_at

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from loader import Options
+from loader import Options, load
 from loader.destinations import Destination
 from loader.errors import UsageError
 from loader.watch import binlog, changes, watcher
@@ -170,6 +170,29 @@ def test_keys_of_each_collation(logging_mariadb: MariaDBServer, into_duckdb: Any
             inside.wait(f"select k, l, v from raw.{c}", [("B\u00e4r", "\u00df", 1)])
             inside.wait(f"select k, v from raw.one_{c}", [("B\u00e4r", 1)])
     assert "mix of collations" not in str(inside.said)
+
+
+def test_rows_that_another_load_brought_are_counted(
+    logging_mariadb: MariaDBServer, into_duckdb: Any
+) -> None:
+    """Also where the first batch after it reads another table."""
+    name, url = shop_of(logging_mariadb)
+    logging_mariadb.execute("create table u (id int primary key)", name)
+    with (inside := Inside(url, into_duckdb, MySQLLog(url))).running():
+        inside.wait("select count(*) from raw.t, raw.u", [(0,)])
+        logging_mariadb.execute("insert into t values (2, 'heard')", name)
+        inside.wait("select count(*) from raw.t", [(2,)])
+        logging_mariadb.execute(
+            f"set session sql_log_bin = 0; insert into {name}.t values (3, 'unheard')"
+        )
+        with into_duckdb.opened().alone("the test", inside.said.append):
+            load(url, into_duckdb.opened())
+        logging_mariadb.execute("insert into u values (1)", name)
+        inside.wait("select count(*) from raw.u", [(1,)])
+        logging_mariadb.execute("insert into t values (4, 'heard')", name)
+        inside.wait("select count(*) from raw.t", [(4,)])
+    of_t = "select rows_live from raw._load_tables where table_name = 't' order by batch_id"
+    assert into_duckdb.ask(of_t) == [(1,), (2,), (3,), (4,)]
 
 
 def test_what_the_log_of_mariadb_hides(logging_mariadb: MariaDBServer, into_duckdb: Any) -> None:
