@@ -1,8 +1,10 @@
 """What a watcher asks of a load: which keys and tables to read, and the position to store."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from .destinations import Destination
 from .drift import SchemaChange
@@ -131,3 +133,14 @@ def save_position(
         destination.save_position(part.place, part.position(keyed))
     elif destination.columns("_load_position") and destination.position(place_of(url)) is None:
         destination.save_position(place_of(url), None)
+
+
+def stored_position(destination: Destination, place: str) -> dict[str, Any] | None:
+    """What was stored of a source, if it says a place in its log."""
+    try:
+        destination.open()
+        text = destination.position(place)
+    finally:
+        destination.close()
+    found: dict[str, Any] | None = json.loads(text) if text else None
+    return found if found and found["log"] else None

@@ -14,7 +14,7 @@ import pymysql
 from ..destinations import Destination
 from ..errors import BusyError, LoadError, UsageError
 from ..lock import this_run
-from ..part import KeysDifferError, Part, place_of
+from ..part import KeysDifferError, Part, place_of, stored_position
 from ..result import LoadResult
 from ..run import load
 from ..selection import chosen_tables
@@ -26,7 +26,9 @@ from .changes import Heard, LogLostError, Place, shown
 from .log import Log, timed
 from .poll import POLLED
 from .request import Watch
+from .saying import Once
 from .status import Figures
+from .turns import GAP, Turns
 
 COMMAND = "python -m loader watch"
 # Seconds after which a position is stored although nothing changed, so that no log piles up.
@@ -37,10 +39,6 @@ STATUS_EVERY = 2.0
 LOOK_EVERY = 2.0
 # Seconds before the next attempt after an error: the first time, and at most.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-# Seconds for which the warehouse's lock is free at least once in so many seconds.
-GAP, FREE_EVERY = 0.25, 5.0
-# Seconds after which the same sentence is said again.
-REPEAT = 600.0
 # Seconds without anything new from the log, after which it is dead.
 PATIENCE = 60.0
 
@@ -65,9 +63,9 @@ class Watcher:
         self._saved_at = self._audited_at = 0.0
         self._telling = threading.Lock()
         self._looked_at = self._compared_at = 0.0
-        self._ended_at = self._free_at = 0.0
+        self._turns, self._once = Turns(watch.stop), Once(watch.say)
         self._after = After(watch, board, figures)
-        self._pause, self._last_error, self._warned = FIRST_PAUSE, "", dict[str, float]()
+        self._pause, self._last_error = FIRST_PAUSE, ""
 
     def run(self) -> None:
         """Until `stop` is set. Raises UsageError, which no second attempt would help."""
@@ -138,7 +136,7 @@ class Watcher:
         self._pending, self._rest = Heard(), []
         destination = self._watch.open_destination()
         with destination.alone(COMMAND, self._say):
-            saved = None if self._forget else self._stored(destination)
+            saved = None if self._forget else stored_position(destination, self._place_name)
             self._learn()
         if saved is None and self._log.beginning:
             self._say(f"watch: {self._log.beginning}")
@@ -155,15 +153,6 @@ class Watcher:
             self._published = self._pending.place = tuple(saved["log"])
             self._pending.add(self._log.changed(saved.get("marks", {})))
             self._say(f"watch: it reads on from {shown(self._published)}")
-
-    def _stored(self, destination: Destination) -> dict[str, Any] | None:
-        try:
-            destination.open()
-            text = destination.position(self._place_name)
-        finally:
-            destination.close()
-        found: dict[str, Any] | None = json.loads(text) if text else None
-        return found if found and found["log"] else None
 
     def _learn(self, snapshot: Source | None = None) -> None:
         """Look at the source's tables, so that keys in the log can be read."""
@@ -216,9 +205,9 @@ class Watcher:
         self._look(now)
         busy = bool(self._rest) or not self._log.channel.is_empty or self._pending.says_something
         if self._after.is_due(busy=busy):
-            self._give_way()
+            self._turns.give_way()
             self._after.work(busy=busy)
-            self._ended_at = time.monotonic()
+            self._turns.ended()
             self._tell()
         if self._after.copy_is_due:
             with self._watch.open_destination().alone(COMMAND, self._say):
@@ -241,21 +230,14 @@ class Watcher:
 
     def _batch(self, *, audit: bool = False) -> None:
         """Read and publish what was heard, up to one snapshot."""
-        self._give_way()
+        self._turns.give_way()
         destination = self._watch.open_destination()
         with destination.alone(COMMAND, self._say):
             self._after.batch(self._publish(destination, audit=audit), self._published)
             self._tell()
             self._after.copy()
-        self._pause, self._ended_at = FIRST_PAUSE, time.monotonic()
-
-    def _give_way(self) -> None:
-        """Leave the lock free for a moment now and then, for whoever waits for it."""
-        now = time.monotonic()
-        if now - self._ended_at < GAP and now - self._free_at > FREE_EVERY:
-            self._watch.stop.wait(GAP)
-        if time.monotonic() - self._ended_at >= GAP:
-            self._free_at = time.monotonic()
+        self._turns.ended()
+        self._pause = FIRST_PAUSE
 
     def _catch_up(self) -> None:
         """Hear everything that the snapshot shows, and put the rest aside."""
@@ -393,13 +375,6 @@ class Watcher:
                 f"watch: the audit found differences, and mended them: {', '.join(faults)}. This is"
                 " a fault of the watching: the log did not lead to these rows."
             )
-
-    def _once(self, text: str) -> None:
-        """Say it, unless it was said a moment ago."""
-        now = time.monotonic()
-        if now - self._warned.get(text, -REPEAT) >= REPEAT:
-            self._warned[text] = now
-            self._say(text)
 
     def _tell(self, *, running: bool = True, unless: threading.Event | None = None) -> None:
         """Say how it is where `status` finds it; `unless` the last word was said."""
