@@ -1,11 +1,12 @@
 """What comes after a batch: what follows raw tables, and copies of a DuckDB file for readers."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .board import Board
 from .changes import Place, shown
+from .guarded import Guarded
 from .request import Watch
 from .status import Figures
 
@@ -18,9 +19,11 @@ SHARE = 30.0
 class After:
     """What a watch does beside its batches. The lock is held for `batch` and `copy`."""
 
-    def __init__(self, watch: Watch, board: Board, figures: Figures) -> None:
+    def __init__(
+        self, watch: Watch, board: Board, figures: Figures, once: Callable[[str], None]
+    ) -> None:
         self._watch, self._board, self._figures = watch, board, figures
-        self._follower = watch.follower
+        self._follower = Guarded(watch.follower, once) if watch.follower else None
         # The position that the follower has.
         self._position = ""
         self._batch_at = 0.0
@@ -64,9 +67,8 @@ class After:
 
     def status(self) -> dict[str, Any]:
         """How the follower is; empty without one."""
-        if self._follower is None:
-            return {}
-        return {"position": self._position, **self._follower.status()}
+        found = self._follower.status() if self._follower else {}
+        return {"position": self._position, **found} if found else {}
 
     @property
     def copy_is_due(self) -> bool:
@@ -79,7 +81,7 @@ class After:
     @property
     def _state(self) -> tuple[int, str]:
         """What differs when there is something new to read."""
-        return self._figures.batches, self._follower.status()["built_at"] if self._follower else ""
+        return self._figures.batches, self.status().get("built_at", "")
 
     def copy(self) -> None:
         """Give readers a new copy, if one is due."""

@@ -64,7 +64,7 @@ class Watcher:
         self._telling = threading.Lock()
         self._looked_at = self._compared_at = 0.0
         self._turns, self._once = Turns(watch.stop), Once(watch.say)
-        self._after = After(watch, board, figures)
+        self._after = After(watch, board, figures, self._once)
         self._pause, self._last_error = FIRST_PAUSE, ""
 
     def run(self) -> None:
@@ -76,9 +76,11 @@ class Watcher:
             self._follow()
         finally:
             ended.set()
-            self._log.close()
-            self._tell(running=False)
-            self._after.end()
+            try:
+                self._log.close()
+                self._tell(running=False)
+            finally:
+                self._after.end()
 
     def _keep_telling(self, ended: threading.Event) -> None:
         """In a thread of its own: a batch may take longer than a dead watch is silent."""

@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,18 @@ import pytest
 
 from loader import Options, load
 from loader.destinations import Destination
-from loader.errors import UsageError
-from loader.watch import binlog, changes, watcher
+from loader.errors import BusyError, LoadError, UsageError
+from loader.watch import binlog, changes, guarded, watcher
 from loader.watch.binlog import Event
 from loader.watch.board import FileBoard, board_of
 from loader.watch.changes import Channel, Heard
+from loader.watch.guarded import Guarded
 from loader.watch.log import Log
 from loader.watch.mysql import MySQLLog, Reader
 from loader.watch.poll import PollLog
 from loader.watch.postgres import PostgresLog
 from loader.watch.postgres_stream import Stream
-from loader.watch.request import Watch
+from loader.watch.request import Follower, Watch
 from loader.watch.status import Figures
 from loader.watch.watcher import Watcher
 from support.one_run import own
@@ -33,10 +34,11 @@ from tools.servers import MariaDBServer, PostgresServer, Server
 class Inside:
     """A watch in a thread, and what it said."""
 
-    def __init__(self, url: str, target: Any, log: Log) -> None:
+    def __init__(self, url: str, target: Any, log: Log, follower: Follower | None = None) -> None:
         self.target, self.said = target, list[str]()
         destination: Destination = target.opened()
         self.watch = Watch(url, target.opened, Options(), self.said.append, audit=0.0)
+        self.watch.follower = follower
         figures = Figures("", "", "log", "")
         self.watcher = Watcher(self.watch, log, board_of(destination), figures)
 
@@ -302,6 +304,113 @@ def test_status_during_a_long_batch_and_after_a_wrong_request(
     status = board.read()
     assert status is not None
     assert not status["running"]
+
+
+class Failing:
+    """Follows a watch, always has work to do, and raises in the calls that it is told of."""
+
+    def __init__(self, *fails: str) -> None:
+        self.fails, self.called, self.is_whole = set(fails), list[str](), True
+
+    def _call(self, name: str) -> None:
+        self.called.append(name)
+        if name in self.fails:
+            raise KeyError(name)
+
+    def begin(self, stop: threading.Event) -> None:
+        self._call("begin")
+
+    def after_batch(self, committed_at: float) -> None:
+        self._call("after_batch")
+
+    def is_due(self, *, quiet: bool) -> bool:
+        self._call("is_due")
+        return True
+
+    def work(self, *, quiet: bool) -> None:
+        self._call("work")
+        if "busy" in self.fails:
+            raise BusyError("Another run writes.")
+
+    def status(self) -> dict[str, Any]:
+        self._call("status")
+        return {"built_at": "now", "state": "follow"}
+
+    def told(self, status: Mapping[str, Any]) -> None:
+        self._call("told")
+
+    def end(self) -> None:
+        self._call("end")
+
+
+def polled_shop(folder: Path) -> tuple[str, sqlite3.Connection]:
+    """A shop that has no log, and one table."""
+    connection = sqlite3.connect(folder / "shop.sqlite", isolation_level=None)
+    connection.execute("create table t (id integer primary key)")
+    return f"sqlite:///{folder / 'shop.sqlite'}", connection
+
+
+@pytest.mark.parametrize(
+    "fails", [{"begin", "after_batch", "work", "status", "told", "end"}, {"is_due"}]
+)
+def test_no_error_of_what_follows_ends_a_watch(
+    fails: set[str], into_duckdb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarded, "PAUSE", 0.0)
+    url, shop = polled_shop(tmp_path)
+    follower = Failing(*fails)
+    inside = Inside(url, into_duckdb, PollLog(url, 0.3), follower)
+    with inside.running():
+        for n in range(3):
+            shop.execute(f"insert into t values ({n})")
+            inside.wait("select count(*) from raw.t", [(n + 1,)])
+    shop.close()
+    assert fails <= set(follower.called)
+    assert follower.called[-1] == "end"
+    said = [text for text in inside.said if "follows the raw tables failed" in text]
+    assert sorted(said) == [
+        f"watch: what follows the raw tables failed: KeyError: '{call}'. The watch goes on."
+        for call in sorted(fails)
+    ]
+
+
+def test_what_a_run_made_that_failed_is_not_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    follower = Failing("after_batch")
+    held = Guarded(follower, list[str]().append)
+    assert held.is_whole
+    held.after_batch(0.0)
+    assert not held.is_whole
+    assert held.status()["state"] == "failed: KeyError: 'after_batch'"
+    # Not at once: what fails may take long.
+    assert not held.is_due(quiet=True)
+    monkeypatch.setattr(held, "_retry_at", 0.0)
+    assert held.is_due(quiet=False)
+    follower.fails = {"busy"}
+    with pytest.raises(BusyError):
+        held.work(quiet=True)
+    assert not held.is_whole
+    follower.fails = set()
+    held.work(quiet=True)
+    assert held.is_whole
+    assert held.status()["state"] == "follow"
+
+
+def test_what_follows_ends_where_the_last_word_fails(
+    into_duckdb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, shop = polled_shop(tmp_path)
+    shop.close()
+    follower = Failing()
+    inside = Inside(url, into_duckdb, log := PollLog(url, 0.1), follower)
+    inside.watch.stop.set()
+
+    def lost(_: object) -> None:
+        raise LoadError("The server is gone.")
+
+    monkeypatch.setattr(log, "behind", lost)
+    with pytest.raises(LoadError):
+        inside.watcher.run()
+    assert follower.called[-1] == "end"
 
 
 def test_a_copy_that_cannot_be_made_is_not_counted(tmp_path: Path) -> None:
