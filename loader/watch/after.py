@@ -24,7 +24,8 @@ class After:
     ) -> None:
         self._watch, self._board, self._figures = watch, board, figures
         self._follower = Guarded(watch.follower, once) if watch.follower else None
-        # The position that the follower has.
+        # That of the last batch; and the position that the follower has.
+        self._place: Place | None = None
         self._position = ""
         self._batch_at = 0.0
         self._made_at, self._took, self._copied = 0.0, 0.0, (0, "")
@@ -36,11 +37,10 @@ class After:
 
     def batch(self, committed_at: float, place: Place | None) -> None:
         """Raw tables are published, with commits up to this time and place."""
-        self._batch_at = time.monotonic()
+        self._batch_at, self._place = time.monotonic(), place
         if self._follower:
             self._follower.after_batch(committed_at)
-            if self._follower.is_whole:
-                self._position = shown(place)
+            self._note_position()
 
     def is_due(self, *, busy: bool) -> bool:
         """Whether the follower has something to do. `busy`: changes wait."""
@@ -51,6 +51,11 @@ class After:
         """Let it do that; no lock is held. Raises BusyError."""
         assert self._follower
         self._follower.work(quiet=self._is_quiet(busy=busy))
+        self._note_position()
+
+    def _note_position(self) -> None:
+        if self._follower and self._follower.is_whole:
+            self._position = shown(self._place)
 
     def _is_quiet(self, *, busy: bool) -> bool:
         return not busy and time.monotonic() - self._batch_at > QUIET

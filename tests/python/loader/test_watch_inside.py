@@ -15,6 +15,7 @@ from loader import Options, load
 from loader.destinations import Destination
 from loader.errors import BusyError, LoadError, UsageError
 from loader.watch import binlog, changes, guarded, watcher
+from loader.watch.after import After
 from loader.watch.binlog import Event
 from loader.watch.board import FileBoard, board_of
 from loader.watch.changes import Channel, Heard
@@ -411,6 +412,22 @@ def test_what_follows_ends_where_the_last_word_fails(
     with pytest.raises(LoadError):
         inside.watcher.run()
     assert follower.called[-1] == "end"
+
+
+def test_the_position_of_what_follows_later(into_duckdb: Any) -> None:
+    follower, said = Failing(), list[str]()
+    watch = Watch("", into_duckdb.opened, Options(), said.append, follower=follower)
+    board = board_of(into_duckdb.opened())
+    beside = After(watch, board, Figures("", "", "log", ""), said.append)
+    beside.batch(0.0, (1, 4, "binlog.1"))
+    follower.is_whole = False
+    beside.batch(0.0, (1, 9, "binlog.1"))
+    assert beside.status()["position"] == "binlog.1:4"
+    beside.work(busy=False)
+    assert beside.status()["position"] == "binlog.1:4"
+    follower.is_whole = True
+    beside.work(busy=False)
+    assert beside.status()["position"] == "binlog.1:9"
 
 
 def test_a_copy_that_cannot_be_made_is_not_counted(tmp_path: Path) -> None:
