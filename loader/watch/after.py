@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..errors import LoadError
 from .board import Board
 from .changes import Place, shown
 from .guarded import Guarded
@@ -23,8 +24,9 @@ class After:
         self, watch: Watch, board: Board, figures: Figures, once: Callable[[str], None]
     ) -> None:
         self._watch, self._board, self._figures = watch, board, figures
+        self._once = once
         self._follower = Guarded(watch.follower, once) if watch.follower else None
-        # That of the last batch; and the position that the follower has.
+        # The position of the last batch; and that which the follower has.
         self._place: Place | None = None
         self._position = ""
         self._batch_at = 0.0
@@ -90,12 +92,21 @@ class After:
 
     def copy(self) -> None:
         """Give readers a new copy, if one is due."""
-        began = time.monotonic()
-        if not self.copy_is_due or not self._board.copy():
+        began, error = time.monotonic(), ""
+        if not self.copy_is_due:
             return
+        try:
+            if not self._board.copy():
+                return
+            self._copied = self._state
+        except LoadError as found:
+            # The raw tables go on at once, and the copy waits as after one that was made.
+            error = str(found)
+            self._figures.failed(error)
+            self._once(f"watch: {error} The raw tables are followed; the copy is tried later.")
         before, self._made_at = self._took, time.monotonic()
-        self._took, self._copied = self._made_at - began, self._state
-        if before * SHARE <= self._watch.copy < self._took * SHARE:
+        self._took = self._made_at - began
+        if not error and before * SHARE <= self._watch.copy < self._took * SHARE:
             self._watch.say(
                 f"watch: the copy for readers took {self._took:.1f} s, in which nothing else is"
                 f" written, so it is made every {self._took * SHARE:.0f} s and not every"

@@ -42,7 +42,7 @@ class Board(Protocol):
     def copy(self) -> bool:
         """Give readers a new copy of the warehouse; whether it could be made now.
 
-        Raises UsageError where none is needed.
+        Raises LoadError where it cannot be written, and UsageError where none is needed.
         """
 
 
@@ -91,12 +91,15 @@ class FileBoard:
         if self._log_of_changes.exists() or not self._warehouse.exists():
             return False  # what is not yet in the file itself would be missing
         folder = self._warehouse.with_name(f"{self._warehouse.name}.readers")
+        new = folder / f"{self._warehouse.name}.new"
         try:
             folder.mkdir(exist_ok=True)
-            new = folder / f"{self._warehouse.name}.new"
             shutil.copyfile(self._warehouse, new)
             new.replace(folder / self._warehouse.name)
         except OSError as error:
+            # A part of a file helps nobody, and takes the room that the raw tables may need.
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
             raise LoadError(f"The copy in {folder} cannot be written: {error.strerror}.") from None
         return True
 

@@ -1,5 +1,6 @@
 """The watch in this process: what needs a figure that is smaller than in earnest, or a count."""
 
+import resource
 import sqlite3
 import threading
 import time
@@ -437,6 +438,32 @@ def test_a_copy_that_cannot_be_made_is_not_counted(tmp_path: Path) -> None:
     assert not board.copy()
     (tmp_path / "w.duckdb.wal").unlink()
     assert board.copy()
+
+
+def test_no_room_for_a_copy(into_duckdb: Any, tmp_path: Path) -> None:
+    """No part of it is left, no batch waits for it, and it is tried again as often as is said."""
+    (tmp_path / "w.duckdb").write_bytes(b"w" * 1_000_000)
+    readers, said = tmp_path / "w.duckdb.readers", list[str]()
+    watch = Watch("", into_duckdb.opened, Options(), said.append, copy=0.5)
+    figures = Figures("", "", "log", "")
+    beside = After(watch, board_of(into_duckdb.opened()), figures, said.append)
+    figures.batches = 1
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        beside.copy()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (text,) = said
+    assert f"The copy in {readers} cannot be written: File too large." in text
+    assert figures.last_error_at
+    assert list(readers.iterdir()) == []
+    assert not beside.copy_is_due
+    time.sleep(0.6)
+    assert beside.copy_is_due
+    beside.copy()
+    assert [file.name for file in readers.iterdir()] == ["w.duckdb"]
+    assert (readers / "w.duckdb").stat().st_size == 1_000_000
 
 
 def test_a_whole_table_counts_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
