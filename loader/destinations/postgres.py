@@ -354,8 +354,12 @@ class PostgresDestination(SqlDestination):
     def prepare_commits(self) -> None:
         super().prepare_commits()
         table = self._name("_load_commits")
-        index = f"create index if not exists _load_commits_row_key on {table} (row_key)"
-        make_indexes(self._open(), [index])
+        index = literal(self._name("_load_commits_row_key"))
+        ((missing,),) = self._rows(f"select to_regclass({index}) is null")
+        # Not `if not exists`, which locks the table against all who write even where it exists.
+        if missing:
+            statement = f"create index _load_commits_row_key on {table} (row_key)"
+            make_indexes(self._open(), [statement])
 
     def _row_id(self, table: Table, alias: str) -> str:
         return f"{alias}.ctid"

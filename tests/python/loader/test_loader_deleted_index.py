@@ -6,6 +6,7 @@ import psycopg
 
 from loader import PostgresDestination, load
 from loader.destinations.postgres_indexes import MANY_ROWS
+from support.logging_servers import Target
 from support.one_run import own
 from tools.servers import PostgresServer
 
@@ -128,3 +129,20 @@ def test_a_load_that_may_make_no_index_says_so_and_loads(postgres: PostgresServe
     assert result.warnings.count(no_index) == 2
     changed = "select count(*) from raw_classicmodels.lines where v = 'w'"
     assert postgres.execute(changed, target) == [(1,)]
+
+
+def test_a_batch_that_finds_its_index_waits_for_nobody(into_postgres: Target) -> None:
+    """Another session writes into the table; to make the index would wait for its end."""
+    locks = "select mode from pg_locks where relation = 'raw._load_commits'::regclass"
+    index = "select count(*) from pg_indexes where indexname = '_load_commits_row_key'"
+    into_postgres.ask("create schema raw")
+    destination = into_postgres.opened()
+    assert isinstance(destination, PostgresDestination)
+    for is_there in (False, True):
+        assert into_postgres.ask(index) == [(int(is_there),)]
+        destination.open()
+        destination.prepare_commits()
+        if is_there:
+            assert ("ShareLock",) not in into_postgres.ask(locks)
+        destination.commit([])
+        destination.close()
