@@ -27,6 +27,8 @@ from typing import Any
 import yaml
 
 from loader import LoadError
+from loader.audit import COMMIT_TABLES
+from loader.destinations.sql import SqlDestination
 from loader.dialects.standard import literal, quote
 from loader.errors import BusyError
 from loader.lock import BUSY
@@ -129,7 +131,7 @@ def undo(warehouse: Warehouse, batch: str, because: str, *, apply: bool) -> list
             found = [
                 _undo(run, warehouse, snapshot, batch, loads[0][0]) for snapshot in snapshots_of()
             ]
-            _forget_commits(run, batch)
+            _forget_commits(run, warehouse, batch)
             if apply:
                 _record(run, warehouse, batch, because, found)
                 # The marts are not of this history until they are built.
@@ -142,16 +144,23 @@ def undo(warehouse: Warehouse, batch: str, because: str, *, apply: bool) -> list
         raise UndoError(f"{where}: {said}. Nothing was changed.") from None
 
 
-def _forget_commits(run: Run, batch: str) -> None:
-    """Remove when rows that the load brought were committed, where the user may write there."""
+def _forget_commits(run: Run, warehouse: Warehouse, batch: str) -> None:
+    """Remove when rows that the load brought were committed, where the user may write there.
+
+    Older loaders made no such table, but the models that are calculated next read it.
+    """
     schema = raw_schema()
-    if run(
+    commits = f"{quote(schema)}._load_commits"
+    if not run(
         "select 1 from information_schema.tables where table_name = '_load_commits'"
         f" and table_schema = {literal(schema)}"
     ):
-        commits = f"{quote(schema)}._load_commits"
-        if run(f"select 1 where has_table_privilege({literal(commits)}, 'delete')"):
-            run(f"delete from {commits} where batch_id = {literal(batch)}")
+        destination = warehouse.destination(schema)
+        assert isinstance(destination, SqlDestination)
+        columns = destination.defined(COMMIT_TABLES["_load_commits"])
+        run(f"create table if not exists {commits} ({columns})")
+    elif run(f"select 1 where has_table_privilege({literal(commits)}, 'delete')"):
+        run(f"delete from {commits} where batch_id = {literal(batch)}")
 
 
 def commit_lines(warehouse: Warehouse, batch: str, *, applied: bool) -> list[str]:

@@ -326,6 +326,28 @@ def test_a_load_that_is_taken_back_takes_its_commits_along(story: Story) -> None
     story.warehouse.query("delete from _load_commits where row_key = '-8'")
 
 
+def test_a_load_is_taken_back_from_a_warehouse_of_an_older_loader(story: Story) -> None:
+    """It has no table of commits, which the models read that are calculated then."""
+    story.clock.pass_by(Random(6))
+    story.load()
+    warehouse, batch = opened(story.warehouse), newest_load(story)
+    schema = "select 1 from information_schema.tables where table_name = '_load_commits'"
+    columns = (
+        "select column_name, data_type from information_schema.columns"
+        " where table_name = '_load_commits' order by ordinal_position"
+    )
+    made_by_the_loader = story.warehouse.query(columns)
+    story.warehouse.query("alter table _load_commits rename to _load_commits_kept")
+    undo(warehouse, batch, "", apply=False)
+    assert commit_lines(warehouse, batch, applied=False) == []
+    assert story.warehouse.query(schema) == []
+    undo(warehouse, batch, "a test", apply=True)
+    assert story.warehouse.query(columns) == made_by_the_loader
+    assert story.warehouse.query("select count(*) from _load_commits") == [(0,)]
+    story.warehouse.query("drop table _load_commits")
+    story.warehouse.query("alter table _load_commits_kept rename to _load_commits")
+
+
 def snapshots(story: Story) -> list[list[tuple[Any, ...]]]:
     return [
         sorted(story.warehouse.query(f"select * from snapshots.{s.name}"), key=repr)
