@@ -103,7 +103,9 @@ class After:
             # The raw tables go on at once, and the copy waits as after one that was made.
             error = str(found)
             self._figures.failed(error)
-            self._once(f"watch: {error} The raw tables are followed; the copy is tried later.")
+            self._once(
+                f"watch: {error} The raw tables are followed; the copy is tried again later."
+            )
         before, self._made_at = self._took, time.monotonic()
         self._took = self._made_at - began
         if not error and before * SHARE <= self._watch.copy < self._took * SHARE:

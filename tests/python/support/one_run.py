@@ -60,7 +60,7 @@ SECONDS = {
     "test_killed_while_marts_follow": 900,
     "test_watch": 90,
     "test_watch_commits": 70,
-    "test_watch_inside": 30,
+    "test_watch_inside": 40,
     "test_watch_rounds": 240,
     "test_live_page": 70,
     "test_real_input": 60,
