@@ -206,6 +206,8 @@ NODES = [
     Node("source.a", "a", "source", (), table="a"),
     Node("source.b", "b", "source", (), table="b"),
     Node("source.runs", "_load_runs", "source", (), table="_load_runs"),
+    Node("source.orders", "orders", "source", (), table="orders"),
+    Node("source.commits", "_load_commits", "source", (), table="_load_commits"),
     Node("seed.s", "s", "seed", ()),
     Node("stg_a", "stg_a", "model", ("source.a",), is_view=True),
     Node("stg_b", "stg_b", "model", ("source.b", "seed.s"), is_view=True),
@@ -219,6 +221,7 @@ NODES = [
     Node("test_both", "test_both", "test", ("fact", "stg_b")),
     Node("test_wide", "test_wide", "test", ("wide",)),
     Node("test_load", "test_load", "test", ("source.runs",)),
+    Node("test_times", "test_times", "test", ("source.commits",)),
     Node("odd", "odd", "test", ("stg_b",)),
     Node("unit", "unit", "unit_test", ()),
 ]
@@ -234,6 +237,8 @@ SINCE = GreenBuild("", "", "", "", "", "", "", [WARNED])
         (Changes(tests=frozenset({"odd"})), "odd"),
         (Changes(other_issues=True), ""),
         (Changes(tables=frozenset({"unknown"})), ""),
+        # A new order may have brought a time of its commit.
+        (Changes(tables=frozenset({"orders"})), "test_times"),
     ],
 )
 def test_what_hangs_on_a_change_is_selected(found: Changes, names: str) -> None:
