@@ -19,6 +19,8 @@ from pipeline.warehouse import Warehouse
 
 # The tag of the marts that follow each batch.
 LIVE = "live"
+# The variables by which a run tells its macros what it is, and nothing else may be told so.
+TOLD_BY = ("FOLLOWING", "BUILT_THROUGH", "TESTED_THROUGH", "WARNED_BEFORE")
 # What a build of models leaves out.
 MODELS = ("--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
 
@@ -149,14 +151,14 @@ class WarmMarts:
     ) -> Run:
         if not nodes:
             return Run(True, [])
-        os.environ["FOLLOWING"] = str(said)
-        os.environ["BUILT_THROUGH"] = built_through
-        os.environ["TESTED_THROUGH"] = tested_through
-        os.environ["WARNED_BEFORE"] = " ".join(sorted(warned))
+        told = (str(said), built_through, tested_through, " ".join(sorted(warned)))
+        os.environ.update(zip(TOLD_BY, told, strict=True))
         try:
             # By `build`, a test that fails would let others be skipped.
             return self._dbt.build_some(nodes, *kinds, command="build" if kinds else "test")
         finally:
+            for name in TOLD_BY:
+                del os.environ[name]
             # Nobody else could open a DuckDB file.
             close_connections()
 

@@ -32,6 +32,7 @@ from pipeline.project import PROJECT, raw_schema
 from pipeline.settings import BuildError, given_settings
 from pipeline.target import chosen_warehouse
 from pipeline.warehouse import ProfileError
+from pipeline.warm_marts import TOLD_BY
 
 # Options of a load that make build would not know of: where the warehouse is, and what is loaded.
 OTHERS = (
@@ -99,7 +100,8 @@ def port_of(text: str) -> int:
 
 def complete_build(stop: threading.Event, say: Callable[[str], None]) -> bool:
     """Run make build as a process of its own, whose words are shown; whether it was green."""
-    environment = {"WAIT": PATIENCE, **os.environ}
+    known = {name: value for name, value in os.environ.items() if name not in TOLD_BY}
+    environment = {"WAIT": PATIENCE, **known}
     command = [sys.executable, str(PROJECT / "scripts" / "build.py")]
     try:
         build = subprocess.Popen(command, env=environment)

@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
-from pipeline.warm_marts import Said, Span
+from pipeline import watch as make_watch
+from pipeline.warm_marts import TOLD_BY, Said, Span
 from support.clone import REPO
 
 
@@ -40,3 +43,17 @@ def test_the_first_run_has_a_number() -> None:
 def test_a_span_without_all_changes_goes_on_from_nothing() -> None:
     assert Span("2026-11-27").built_through == "2026-11-27"
     assert Span("2026-11-27", is_logged=False).built_through == ""
+
+
+def test_a_complete_build_hears_nothing_of_the_runs_of_a_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "build.py").write_text(
+        f"import os, sys\nsys.exit(bool({set(TOLD_BY)} & {{*os.environ}}))\n"
+    )
+    monkeypatch.setattr(make_watch, "PROJECT", tmp_path)
+    for name in TOLD_BY:
+        monkeypatch.setenv(name, "{}")
+    said: list[str] = []
+    assert make_watch.complete_build(threading.Event(), said.append)
