@@ -97,6 +97,7 @@ class ShownMarts:
             "figures": self._figures,
             "through": marts["through"],
             "built_at": self._built_at,
+            "tested_at": marts["tested_at"],
             "failed": marts["failed"],
             "slow": {name: marts["slow"].get(name) for name in ("built_at", "every")},
             "mode": self._watch.get("mode"),

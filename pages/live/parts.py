@@ -68,10 +68,12 @@ def figures_shown(state: Json) -> list[Figure]:
 def parts_of(state: Json) -> dict[str, str]:
     """All parts of a state, without those of `watch_parts`."""
     write = macros()
+    tested, built = Moment.of(state.get("tested_at")), Moment.of(state.get("built_at"))
+    has_newer = bool(tested and built and built.time > tested.time)
     parts = {
         "notices": write.notices(notices(state)),
         "cards": write.cards(cards(state.get("figures"))),
-        "tests": write.tests(state.get("failed") or [], is_built=bool(state.get("figures"))),
+        "tests": write.tests(state.get("failed") or [], tested, has_newer=has_newer),
         "origin": write.origin(origin(state)),
     }
     for figure in figures_shown(state):

@@ -346,6 +346,7 @@ class Following:
             "state": "a complete build runs",
             "built_at": "",
             "through": "",
+            "tested_at": "",
             "failed": [],
             "slow": {"built_at": "", "every": 300.0, "seconds_by_model": {}},
         }
@@ -384,12 +385,14 @@ def test_marts_are_shown_after_each_of_their_runs(
     # The build has ended.
     copy.path.write_bytes(full.path.read_bytes())
     marts.told |= {"state": "follow", "built_at": "2026-11-20T15:00:00.000+00:00"}
+    marts.told["tested_at"] = "2026-11-20T14:59:00.000+00:00"
     shown.work(quiet=True)
     figures = live_figures(copy.query)
     assert page.state == {
         "figures": figures,
         "through": "",
         "built_at": "2026-11-20T15:00:00.000+00:00",
+        "tested_at": "2026-11-20T14:59:00.000+00:00",
         "failed": [],
         "slow": {"built_at": "", "every": 300.0},
         "mode": "log",

@@ -137,7 +137,9 @@ def test_page_shows_the_state_to_the_cent(opened: Callable[..., Page]) -> None:
         *("10", "1,000.10", "In Process"),
     ]
     assert newest[1][1] == "19 Nov, 06:30:00, loaded"
-    assert "all green" in page.locator("#tests").inner_text()
+    tested = page.locator("#tests").inner_text()
+    assert "No test failed. Last tested: 20 Nov 2026, 15:02:04 UTC (" in tested
+    assert "Newer rows" not in tested
     assert "By the shop's log".lower() in page.locator("#origin").inner_text().lower()
 
 
@@ -432,9 +434,12 @@ def test_errors_and_tests_that_fail_are_said(opened: Callable[..., Page], live: 
     assert_accessible(page)
     live.show(state(note="follow, but the slow marts failed"))
     expect(page.locator("#notices")).to_have_text("The marts follow, but the slow marts failed.")
-    live.show(state())
+    live.show(state(tested_at="2026-11-20T15:02:03+00:00"))
     expect(page.locator("#notices")).to_be_empty()
-    expect(page.locator("#tests")).to_contain_text("all green")
+    expect(page.locator("#tests")).to_contain_text("Newer rows are not tested yet.")
+    live.show(state())
+    expect(page.locator("#tests")).not_to_contain_text("Newer rows")
+    expect(page.locator("#tests")).to_contain_text("No test failed")
 
 
 def test_any_name_can_be_shown(opened: Callable[..., Page], live: LivePage) -> None:

@@ -11,6 +11,7 @@ NOTHING = {"orders": 0, "units": 0, "revenue": "0.00"}
 # By hour: what was sold today, yesterday and a week before. The last hours of today are to come.
 HOURS = {9: (1, 2, 3), 14: (2, 1, 0), 15: (0, 4, 1)}
 BUILT_AT = "2026-11-20T15:02:03.250+00:00"
+TESTED_AT = "2026-11-20T15:02:04.500+00:00"
 
 
 def sold(orders: int | None, units: int, revenue: str) -> dict[str, Any]:
@@ -81,6 +82,7 @@ STATE: dict[str, Any] = {
     "figures": FIGURES,
     "through": "2026-11-20T15:02:01.500Z",
     "built_at": BUILT_AT,
+    "tested_at": TESTED_AT,
     "failed": [],
     "slow": {"built_at": "2026-11-20T15:00:00Z", "every": 300.0},
     "mode": "log",
