@@ -318,6 +318,19 @@ def record_of(warehouse: Warehouse) -> str:
     return f"{schema_name(warehouse.schema, 'intermediate')}.{RECORD}"
 
 
+def signs_of(ask: Ask, warehouse: Warehouse) -> list[str]:
+    """What the record begins with, of a green build or of a run of a watch; none without it."""
+    schema = schema_name(warehouse.schema, "intermediate")
+    # The schema may have been dropped, or the file replaced.
+    if not ask(
+        "select 1 from information_schema.tables"
+        f" where table_schema = {literal(schema)} and table_name = {literal(RECORD)}"
+    ):
+        return []
+    sign = "fingerprint || coalesce(' ' || finished_at, '')"
+    return [str(found) for (found,) in ask(f"select {sign} from {record_of(warehouse)} limit 1")]
+
+
 def last_green_build(warehouse: Warehouse) -> GreenBuild | None:
     """The record of the last green build; None without one, or where it cannot be read."""
     columns = (*COLUMNS, *WARNING)

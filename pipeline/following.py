@@ -32,7 +32,7 @@ from pipeline.changes import (
     last_green_build,
     last_load,
     note_green_build,
-    record_of,
+    signs_of,
 )
 from pipeline.dbt_runner import DbtError, Result
 from pipeline.findings import size
@@ -251,13 +251,10 @@ class Following:
     def _look(self) -> None:
         """See which raw tables have other rows, and whether anybody else has built."""
         with self._warehouse.reading() as ask:
-            record = record_of(self._warehouse)
-            found = ask(
-                f"select fingerprint || coalesce(' ' || finished_at, '') from {record} limit 1"
-            )
-            is_ours = bool(found) and found[0][0] in self._signs
+            found = signs_of(ask, self._warehouse)
+            is_ours = bool(found) and found[0] in self._signs
             if is_ours:
-                self._signs = (str(found[0][0]),)
+                self._signs = (found[0],)
                 self._load = last_load(ask)
                 tables, is_reshaped = changed_tables(ask, self._batch)
         if not is_ours:

@@ -8,7 +8,7 @@
 
 {% macro end_run() -%}
     {%- set beside = tables_beside() -%}
-    {{ statements([log_changes(beside), forget_changes(beside, is_end=true), sign_for_watch()]) }}
+    {{ statements([log_changes(beside), forget_changes(beside, is_end=true), sign_for_watch(beside)]) }}
 {%- endmacro %}
 
 {% macro statements(parts) -%}

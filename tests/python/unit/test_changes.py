@@ -20,6 +20,7 @@ from pipeline.changes import (
     changes_since,
     inputs,
     note_green_build,
+    signs_of,
 )
 from pipeline.dbt_runner import Found, Node, Result, nodes_of
 from pipeline.selection import selected, with_others
@@ -155,6 +156,19 @@ def test_a_test_that_rows_were_accepted_for_looks_at_all_rows_on_another_date(
     asked = Wanted("new", everything=everything)
     assert shop.found(another, asked).warned == {"odd", "accepting"}
     assert shop.found(asked=asked).warned == {"odd"}
+
+
+@pytest.mark.parametrize(
+    "sql", ["drop table intermediate.last_green_build", "drop schema intermediate cascade"]
+)
+def test_a_watch_finds_no_sign_where_the_table_is_gone(sql: str, shop: Shop) -> None:
+    with shop.warehouse.reading() as ask:
+        (sign,) = signs_of(ask, shop.warehouse)
+    assert sign.startswith("code 20")
+    with duckdb.connect(shop.warehouse.place) as file:
+        file.execute(sql)
+    with shop.warehouse.reading() as ask:
+        assert signs_of(ask, shop.warehouse) == []
 
 
 def test_values_that_were_lost_are_a_change(shop: Shop) -> None:
