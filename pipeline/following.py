@@ -35,9 +35,9 @@ from pipeline.changes import (
     signs_of,
 )
 from pipeline.dbt_runner import DbtError, Result
-from pipeline.findings import size
 from pipeline.project import raw_schema
 from pipeline.settings import Settings
+from pipeline.verdicts import Verdicts
 from pipeline.warehouse import Warehouse, WarehouseError
 from pipeline.warm_marts import Said, Span, WarmMarts
 from pipeline.working_copy import CopyError
@@ -88,8 +88,7 @@ class Following:
         self._stop = threading.Event()
         self._marts: WarmMarts | None = None
         self._told = Told(slow={"built_at": "", "every": every, "seconds_by_model": {}})
-        # By name, the tests that found something when they last ran.
-        self._found: dict[str, Result] = {}
+        self._verdicts = Verdicts(say)
         # Why a complete build is needed, and when the next is tried.
         self._needs_build, self._build_at = "no build has been made", 0.0
         self._name = f"{WATCHED}{uuid.uuid4().hex[:12]}"
@@ -200,7 +199,7 @@ class Following:
         self._batch, self._is_fresh = record.batch_id, True
         span = Span(record.loaded_through, self._run)
         self._quick, self._tested, self._slow = span, replace(span), replace(span)
-        self._found = {result.name: result for result in record.warned}
+        self._verdicts.begin(record.warned)
         self._needs_build = ""
         self._slow_at = self._tests_ended = time.monotonic()
         self._tests_took = FIRST_TESTS
@@ -336,10 +335,14 @@ class Following:
     def _run_tests(self, nodes: Sequence[str], span: Span, **more: Any) -> None:
         assert self._marts
         began = time.monotonic()
-        found = {*self._found, *span.tests}
-        run = self._marts.test(nodes, span, found, Said(**more)) if nodes else None
+        whole = self._verdicts.names | span.tests
+        run = self._marts.test(nodes, span, whole, Said(**more)) if nodes else None
         if run:
-            self._judge([result for result in run.results if result.kind == "test"])
+            results = [result for result in run.results if result.kind == "test"]
+            self._verdicts.judge(results, self._marts.with_rows)
+            self._told.failed, self._told.tests = self._verdicts.failed, len(results)
+        # Where there is no test of what has changed, that is tested.
+        self._told.tested_at = now()
         self._tests_ended = time.monotonic()
         self._tests_took = self._tests_ended - began
 
@@ -359,37 +362,7 @@ class Following:
         self._told.state = self._state
         if not self._told.failed:
             ended = note_green_build(
-                self._warehouse, self._inputs, self._load, [*self._found.values()]
+                self._warehouse, self._inputs, self._load, self._verdicts.results
             )
             self._signs = (f"{self._inputs.fingerprint} {ended}",)
             self._told.is_green = True
-
-    def _judge(self, results: Sequence[Result]) -> None:
-        """Say which tests have begun to find something, and which find nothing any more."""
-        assert self._marts
-        bad, before = [result for result in results if not result.is_good], self._found
-        ran = {result.name for result in results}
-        self._found = {name: result for name, result in before.items() if name not in ran}
-        for result in self._marts.with_rows(bad) if bad else []:
-            self._found[result.name] = result
-            known = before.get(result.name)
-            # Which of the rows are the first three is not told again.
-            if known is None or (known.failures, known.status) != (result.failures, result.status):
-                self._say(_sentence(result))
-        for name in before:
-            if name not in self._found:
-                self._say(f"watch: the test {name} finds nothing any more")
-        self._told.failed = [
-            {"test": r.name, "count": r.failures, "text": _sentence(r).removeprefix("watch: ")}
-            for r in self._found.values()
-            if r.status != "warn"
-        ]
-        self._told.tested_at, self._told.tests = now(), len(results)
-
-
-def _sentence(result: Result) -> str:
-    """What a test found, with the first rows."""
-    did = "warns" if result.status == "warn" else "failed"
-    rows = "; ".join(result.found.rows) if result.found and result.found.rows else ""
-    message = rows or " ".join(result.message.split())
-    return f"watch: the test {result.name} {did}: {size(result) or 'an error'}: {message}"
