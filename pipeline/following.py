@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from loader.watch.status import now
+from pipeline.attempts import Attempts
 from pipeline.changes import (
     WATCHED,
     Inputs,
@@ -47,8 +48,7 @@ COMMAND = "make watch"
 FAULTS = (CopyError, DbtError, WarehouseError)
 # In a busy shop, one second of tests comes after so many of batches: tests hold up the next one.
 SHARE, FIRST_TESTS = 30.0, 2.0
-# Seconds before marts that failed are tried again: at first, and at most.
-FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0
+QUICK, SLOW, TESTS = "quick marts", "slow marts", "tests"
 
 
 class MartsError(RuntimeError):
@@ -95,14 +95,12 @@ class Following:
         # What the record says as long as nobody else has built: after the last run, or, where some
         # did not even begin, after the one before these.
         self._signs: tuple[str, ...] = ()
-        # What is as a run left it that failed.
-        self._has_failed = {"quick marts": False, "slow marts": False}
+        self._attempts = {QUICK: Attempts(), SLOW: Attempts(every), TESTS: Attempts()}
         self._inputs = Inputs("", "", "")
         self._load: Load | None = None
         self._batch, self._run, self._committed_at = "", 0, 0.0
         self._quick = self._tested = self._slow = Span("")
         self._is_fresh = False
-        self._retry_at, self._pause = 0.0, FIRST_PAUSE
         self._tests_ended, self._tests_took, self._slow_at = 0.0, 0.0, 0.0
 
     def status(self) -> dict[str, Any]:
@@ -112,11 +110,12 @@ class Following:
     @property
     def is_whole(self) -> bool:
         """Whether all marts are as some run has left them that did not fail."""
-        return not self._needs_build and not any(self._has_failed.values())
+        has_failed = self._attempts[QUICK].has_failed or self._attempts[SLOW].has_failed
+        return not self._needs_build and not has_failed
 
     @property
     def _state(self) -> str:
-        failed = [name for name, has_failed in self._has_failed.items() if has_failed]
+        failed = [name for name, attempts in self._attempts.items() if attempts.has_failed]
         return f"follow, but the {failed[0]} failed" if failed else "follow"
 
     def begin(self, stop: threading.Event) -> None:
@@ -131,11 +130,12 @@ class Following:
 
     def is_due(self, *, quiet: bool) -> bool:
         """Whether something was put off, or a day has begun."""
-        moment = time.monotonic()
         if self._needs_build:
-            return moment >= self._build_at
-        if not self._quick.is_empty:
-            return moment >= self._retry_at
+            return time.monotonic() >= self._build_at
+        quick = self._attempts[QUICK]
+        # What failed may have been to look at what has changed.
+        if quick.has_failed or not self._quick.is_empty:
+            return quick.may_begin
         return self._is_new_day or self._slow_is_due or self._tests_are_due(quiet=quiet)
 
     def work(self, *, quiet: bool) -> None:
@@ -145,19 +145,23 @@ class Following:
             return
         with self._warehouse.destination(raw_schema()).alone(COMMAND, self._say):
             self._guarded(self._follow)
-            if self._quick.is_empty and self._slow_is_due:
-                self._guarded(self._follow_slowly, "slow marts")
-            elif self._quick.is_empty and self._tests_are_due(quiet=quiet):
-                self._guarded(self._test)
+            if self._attempts[QUICK].has_failed or not self._quick.is_empty:
+                return
+            if self._slow_is_due:
+                self._guarded(self._follow_slowly, SLOW)
+            elif self._tests_are_due(quiet=quiet):
+                self._guarded(self._test, TESTS)
 
     @property
     def _slow_is_due(self) -> bool:
         is_late = time.monotonic() - self._slow_at >= self._every
-        return not self._slow.is_empty and (is_late or self._slow.new_day)
+        is_due = not self._slow.is_empty and (is_late or self._slow.new_day)
+        return is_due and self._attempts[SLOW].may_begin
 
     def _tests_are_due(self, *, quiet: bool) -> bool:
         passed = time.monotonic() - self._tests_ended
-        return not self._tested.is_empty and (quiet or passed > SHARE * self._tests_took)
+        is_due = not self._tested.is_empty and (quiet or passed > SHARE * self._tests_took)
+        return is_due and self._attempts[TESTS].may_begin
 
     @property
     def _is_new_day(self) -> bool:
@@ -195,7 +199,8 @@ class Following:
             return False
         self._inputs = Inputs(fingerprint, record.as_of_date, record.built_on)
         self._signs = (f"{record.fingerprint} {record.finished_at}",)
-        self._has_failed = dict.fromkeys(self._has_failed, False)
+        for attempts in self._attempts.values():
+            attempts.succeeded()
         self._batch, self._is_fresh = record.batch_id, True
         span = Span(record.loaded_through, self._run)
         self._quick, self._tested, self._slow = span, replace(span), replace(span)
@@ -221,7 +226,7 @@ class Following:
 
     # -- what has changed --------------------------------------------------------------------------
 
-    def _guarded(self, do: Callable[[], None], what: str = "quick marts") -> None:
+    def _guarded(self, do: Callable[[], None], what: str = QUICK) -> None:
         """Do something with marts; what goes wrong is said and tried again later."""
         if self._needs_build or self._stop.is_set():
             return
@@ -230,22 +235,30 @@ class Following:
         except (*FAULTS, MartsError) as error:
             # What a run has done in part is in no log.
             self._quick.is_logged = self._tested.is_logged = self._slow.is_logged = False
-            self._has_failed[what] = True
-            again = self._pause if what == "quick marts" else self._every
-            self._retry_at = time.monotonic() + self._pause
-            self._pause = min(LONGEST_PAUSE, self._pause * 2)
-            self._told.state = f"failed: {error}"
+            attempts = self._attempts[what]
+            attempts.failed()
+            if what == TESTS:
+                self._tests_ended = time.monotonic()
+            # Marts that are not tested are of the last batch all the same.
+            self._told.state = self._state if what == TESTS else f"failed: {error}"
             self._say(
                 f"watch: {error} The raw tables are followed; the {what} are tried again in"
-                f" {again:g} s."
+                f" {attempts.pause:g} s."
             )
 
     def _follow(self) -> None:
         """Look at what has changed, and build the quick marts."""
-        self._look()
-        if self._needs_build or self._quick.is_empty or time.monotonic() < self._retry_at:
+        quick = self._attempts[QUICK]
+        if not quick.may_begin:
             return
-        self._build_quick()
+        self._look()
+        if self._needs_build:
+            return
+        if not self._quick.is_empty:
+            self._build_quick()
+        elif quick.has_failed:
+            quick.succeeded()
+            self._told.state = self._state
 
     def _look(self) -> None:
         """See which raw tables have other rows, and whether anybody else has built."""
@@ -317,7 +330,7 @@ class Following:
             self._tested.is_logged = self._slow.is_logged = False
         self._quick = Span(load.started_at, self._run)
         self._is_fresh = self._is_fresh and not built
-        self._pause, self._has_failed["quick marts"] = FIRST_PAUSE, False
+        self._attempts[QUICK].succeeded()
         told = self._told
         told.state, told.built_at, told.models = self._state, now(), len(built)
         told.seconds = round(time.monotonic() - began, 3)
@@ -331,6 +344,8 @@ class Following:
         span = self._tested
         self._run_tests(self._marts.quick_tests(span), span, since=span.run)
         self._tested = Span(self._quick.through, self._run)
+        self._attempts[TESTS].succeeded()
+        self._told.state = self._state
 
     def _run_tests(self, nodes: Sequence[str], span: Span, **more: Any) -> None:
         assert self._marts
@@ -358,7 +373,8 @@ class Following:
         self._slow = Span(self._quick.through, self._run)
         self._tested = replace(self._slow)
         self._slow_at = time.monotonic()
-        self._has_failed["slow marts"] = False
+        self._attempts[SLOW].succeeded()
+        self._attempts[TESTS].succeeded()
         self._told.state = self._state
         if not self._told.failed:
             ended = note_green_build(
