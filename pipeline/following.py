@@ -96,6 +96,8 @@ class Following:
         # did not even begin, after the one before these.
         self._signs: tuple[str, ...] = ()
         self._attempts = {QUICK: Attempts(), SLOW: Attempts(every), TESTS: Attempts()}
+        # Tests that did not end are run again although their tables have not changed.
+        self._again = Attempts()
         self._inputs = Inputs("", "", "")
         self._load: Load | None = None
         self._batch, self._run, self._committed_at = "", 0, 0.0
@@ -161,7 +163,8 @@ class Following:
     def _tests_are_due(self, *, quiet: bool) -> bool:
         passed = time.monotonic() - self._tests_ended
         is_due = not self._tested.is_empty and (quiet or passed > SHARE * self._tests_took)
-        return is_due and self._attempts[TESTS].may_begin
+        has_changed = bool(self._tested.tables or self._tested.new_day)
+        return is_due and (self._attempts[TESTS] if has_changed else self._again).may_begin
 
     @property
     def _is_new_day(self) -> bool:
@@ -343,9 +346,17 @@ class Following:
         assert self._marts
         span = self._tested
         self._run_tests(self._marts.quick_tests(span), span, since=span.run)
-        self._tested = Span(self._quick.through, self._run)
+        self._tested = self._untested
+        self._slow.tests |= self._tested.tests
         self._attempts[TESTS].succeeded()
         self._told.state = self._state
+
+    @property
+    def _untested(self) -> Span:
+        """What the next tests of the quick marts look at, beside what changes until then."""
+        assert self._marts
+        again = self._verdicts.unfinished & self._marts.quick_test_names
+        return Span(self._quick.through, self._run, tests=again)
 
     def _run_tests(self, nodes: Sequence[str], span: Span, **more: Any) -> None:
         assert self._marts
@@ -356,6 +367,10 @@ class Following:
             results = [result for result in run.results if result.kind == "test"]
             self._verdicts.judge(results, self._marts.with_rows)
             self._told.failed, self._told.tests = self._verdicts.failed, len(results)
+        if self._verdicts.unfinished:
+            self._again.failed()
+        else:
+            self._again.succeeded()
         # Where there is no test of what has changed, that is tested.
         self._told.tested_at = now()
         self._tests_ended = time.monotonic()
@@ -370,8 +385,8 @@ class Following:
         seconds = {result.name: round(result.seconds, 2) for result in built}
         self._told.slow |= {"built_at": now(), "seconds_by_model": seconds}
         self._run_tests(self._marts.tests(span), span, since=span.run, last=True)
-        self._slow = Span(self._quick.through, self._run)
-        self._tested = replace(self._slow)
+        self._slow = Span(self._quick.through, self._run, tests=self._verdicts.unfinished)
+        self._tested = self._untested
         self._slow_at = time.monotonic()
         self._attempts[SLOW].succeeded()
         self._attempts[TESTS].succeeded()

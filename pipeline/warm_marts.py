@@ -95,6 +95,11 @@ class WarmMarts:
             n.id for n in self._nodes if n.kind == "test" and {*n.parents} & by_id.keys() <= ready
         }
 
+    @property
+    def quick_test_names(self) -> frozenset[str]:
+        """The names of the tests that `quick_tests` chooses from."""
+        return frozenset(n.name for n in self._nodes if n.id in self._quick_tests)
+
     def quick(self, span: Span) -> list[str]:
         """The models and snapshots that follow each batch, as far as they have to be built."""
         return [n.id for n in self._built(span) if n.id in self._quick]
