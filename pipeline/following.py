@@ -318,21 +318,22 @@ class Following:
         self._run += 1
         if not nodes:
             return ()
-        run = self._marts.build(nodes, span.built_through, self._said(run=self._run, **more))
+        said = self._said(run=self._run, fresh=self._is_fresh, **more)
+        run = self._marts.build(nodes, span.built_through, said)
         if not run.succeeded:
             failed = [r for r in run.results if not r.is_good and r.status != "skipped"]
             named = "; ".join(f"{r.name}: {' '.join(r.message.split())}" for r in failed[:3])
             raise MartsError(f"Marts were not built: {named or 'see logs/dbt.log'}.")
+        self._is_fresh = False
         return [result for result in run.results if result.kind in ("model", "snapshot")]
 
     def _build_quick(self) -> None:
         assert self._marts and self._load
         began, span, load = time.monotonic(), self._quick, self._load
-        built = self._built(self._marts.quick(span), span, fresh=self._is_fresh)
+        built = self._built(self._marts.quick(span), span)
         if not span.is_logged:
             self._tested.is_logged = self._slow.is_logged = False
         self._quick = Span(load.started_at, self._run)
-        self._is_fresh = self._is_fresh and not built
         self._attempts[QUICK].succeeded()
         told = self._told
         told.state, told.built_at, told.models = self._state, now(), len(built)
@@ -362,7 +363,8 @@ class Following:
         assert self._marts
         began = time.monotonic()
         whole = self._verdicts.names | span.tests
-        run = self._marts.test(nodes, span, whole, Said(**more)) if nodes else None
+        said = Said(fresh=self._is_fresh, **more)
+        run = self._marts.test(nodes, span, whole, said) if nodes else None
         if run:
             results = [result for result in run.results if result.kind == "test"]
             self._verdicts.judge(results, self._marts.with_rows)
