@@ -87,6 +87,8 @@ class Following:
         self._say, self._build = say, build
         self._stop = threading.Event()
         self._marts: WarmMarts | None = None
+        # Whether what is built beside the published tables is as these; for that the lock is held.
+        self._is_prepared = False
         self._told = Told(slow={"built_at": "", "every": every, "seconds_by_model": {}})
         self._verdicts = Verdicts(say)
         # Why a complete build is needed, and when the next is tried.
@@ -184,7 +186,6 @@ class Following:
             if is_green and self._go_on_from_record(code.fingerprint):
                 if self._marts is None or self._marts.code != code.fingerprint:
                     self._marts = WarmMarts(self._warehouse, self._settings, code)
-                self._marts.prepare()
                 self._say(
                     "watch: the marts follow: the quick ones with each batch, the others every"
                     f" {self._every:g} s"
@@ -204,7 +205,7 @@ class Following:
         self._signs = (f"{record.fingerprint} {record.finished_at}",)
         for attempts in self._attempts.values():
             attempts.succeeded()
-        self._batch, self._is_fresh = record.batch_id, True
+        self._batch, self._is_fresh, self._is_prepared = record.batch_id, True, False
         span = Span(record.loaded_through, self._run)
         self._quick, self._tested, self._slow = span, replace(span), replace(span)
         self._verdicts.begin(record.warned)
@@ -276,15 +277,16 @@ class Following:
             if not self._go_on_from_record(self._inputs.fingerprint):
                 self._wait_for_build("somebody else has built or changed them", at_once=True)
                 return
-            assert self._marts
-            self._marts.prepare()
             self._say("watch: the marts follow on from a build by somebody else")
             self._look()
             return
         if is_reshaped:
             self._wait_for_build("the shop's tables or columns have changed", at_once=True)
             return
-        assert self._load
+        assert self._load and self._marts
+        if not self._is_prepared:
+            self._marts.prepare()
+            self._is_prepared = True
         self._batch = self._load.batch_id
         self._note(tables)
 
