@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,6 +36,7 @@ from pipeline.changes import (
     signs_of,
 )
 from pipeline.dbt_runner import DbtError, Result
+from pipeline.marts_status import Told
 from pipeline.project import raw_schema
 from pipeline.settings import Settings
 from pipeline.verdicts import Verdicts
@@ -53,23 +54,6 @@ QUICK, SLOW, TESTS = "quick marts", "slow marts", "tests"
 
 class MartsError(RuntimeError):
     """Some marts were not built; the text says which, and why."""
-
-
-@dataclass
-class Told:
-    """What the status says of marts; times are UTC, seconds wall time."""
-
-    state: str = "waits for a complete build"
-    through: str = ""
-    built_at: str = ""
-    seconds: float = 0.0
-    models: int = 0
-    tested_at: str = ""
-    tests: int = 0
-    failed: list[dict[str, Any]] = field(default_factory=list)
-    # Whether all marts are of the last batch, and all tests passed: make build has nothing to do.
-    is_green: bool = False
-    slow: dict[str, Any] = field(default_factory=dict)
 
 
 class Following:
@@ -166,7 +150,8 @@ class Following:
         passed = time.monotonic() - self._tests_ended
         is_due = not self._tested.is_empty and (quiet or passed > SHARE * self._tests_took)
         has_changed = bool(self._tested.tables or self._tested.new_day)
-        return is_due and (self._attempts[TESTS] if has_changed else self._again).may_begin
+        may_begin = self._attempts[TESTS].may_begin and (has_changed or self._again.may_begin)
+        return is_due and may_begin
 
     @property
     def _is_new_day(self) -> bool:
@@ -209,6 +194,7 @@ class Following:
         span = Span(record.loaded_through, self._run)
         self._quick, self._tested, self._slow = span, replace(span), replace(span)
         self._verdicts.begin(record.warned)
+        self._again = Attempts()
         self._needs_build = ""
         self._slow_at = self._tests_ended = time.monotonic()
         self._tests_took = FIRST_TESTS
@@ -371,7 +357,7 @@ class Following:
             results = [result for result in run.results if result.kind == "test"]
             self._verdicts.judge(results, self._marts.with_rows)
             self._told.failed, self._told.tests = self._verdicts.failed, len(results)
-        if self._verdicts.unfinished:
+        if self._untested.tests:
             self._again.failed()
         else:
             self._again.succeeded()
