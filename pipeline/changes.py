@@ -35,6 +35,8 @@ CODE = (
     *("dbt_packages", "loader", "pages", "pipeline"),
     *("dbt_project.yml", "packages.yml", "selectors.yml"),
 )
+# Of these, what a process has read when it began, and does not read again.
+PYTHON = ("loader", "pages", "pipeline")
 # Variables of dbt that change no row.
 HARMLESS = (
     "DBT_PROFILES_DIR",
@@ -85,10 +87,7 @@ class Inputs:
 def inputs(warehouse: Warehouse, given_day: str) -> Inputs:
     """What a build depends on now."""
     day, today = days(given_day)
-    digest = hashlib.sha256()
-    for path in _files(PROJECT / name for name in CODE):
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{path.relative_to(PROJECT)} {content}\n".encode())
+    digest = hashlib.sha256(_digests(CODE).encode())
     variables = {
         name: value
         for name, value in os.environ.items()
@@ -101,6 +100,18 @@ def inputs(warehouse: Warehouse, given_day: str) -> Inputs:
     )  # fmt: skip
     digest.update(repr(more).encode())
     return Inputs(digest.hexdigest(), day, today)
+
+
+def python_code() -> str:
+    """Stands for the code that a process has read when it began."""
+    return _digests(PYTHON)
+
+
+def _digests(names: Iterable[str]) -> str:
+    return "".join(
+        f"{path.relative_to(PROJECT)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+        for path in _files(PROJECT / name for name in names)
+    )
 
 
 def days(given_day: str) -> tuple[str, str]:

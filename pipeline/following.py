@@ -33,6 +33,7 @@ from pipeline.changes import (
     last_green_build,
     last_load,
     note_green_build,
+    python_code,
     signs_of,
 )
 from pipeline.dbt_runner import DbtError, Result
@@ -41,19 +42,15 @@ from pipeline.project import raw_schema
 from pipeline.settings import Settings
 from pipeline.verdicts import Verdicts
 from pipeline.warehouse import Warehouse, WarehouseError
-from pipeline.warm_marts import Said, Span, WarmMarts
+from pipeline.warm_marts import MartsError, Said, Span, WarmMarts
 from pipeline.working_copy import CopyError
 
 COMMAND = "make watch"
 # What may go wrong with marts without ending the watch.
-FAULTS = (CopyError, DbtError, WarehouseError)
+FAULTS = (CopyError, DbtError, MartsError, WarehouseError)
 # In a busy shop, one second of tests comes after so many of batches: tests hold up the next one.
 SHARE, FIRST_TESTS = 30.0, 2.0
 QUICK, SLOW, TESTS = "quick marts", "slow marts", "tests"
-
-
-class MartsError(RuntimeError):
-    """Some marts were not built; the text says which, and why."""
 
 
 class Following:
@@ -70,6 +67,7 @@ class Following:
         self._warehouse, self._settings, self._every = warehouse, settings, every
         self._say, self._build = say, build
         self._stop = threading.Event()
+        self._code = python_code()
         self._marts: WarmMarts | None = None
         # Whether what is built beside the published tables is as these; for that the lock is held.
         self._is_prepared = False
@@ -161,9 +159,13 @@ class Following:
 
     def _build_all(self) -> None:
         """Let make build bring everything to one green state, from which the marts follow."""
-        self._told.state = "a complete build runs"
         self._build_at = time.monotonic() + self._every
         code = inputs(self._warehouse, self._settings.day)
+        # What this process still knows of the old code must not go on as if it were the new.
+        if python_code() != self._code:
+            self._wait_for_restart()
+            return
+        self._told.state = "a complete build runs"
         is_green = self._build(self._stop)
         if self._stop.is_set():
             return
@@ -214,6 +216,13 @@ class Following:
             f" {when}."
         )
 
+    def _wait_for_restart(self) -> None:
+        why = "the code of make watch has changed: restart it"
+        if self._needs_build != why:
+            self._say(f"watch: the marts do not follow: {why}. The raw tables do.")
+        self._needs_build, self._told.state = why, f"do not follow: {why}"
+        self._told.is_green = False
+
     # -- what has changed --------------------------------------------------------------------------
 
     def _guarded(self, do: Callable[[], None], what: str = QUICK) -> None:
@@ -222,7 +231,7 @@ class Following:
             return
         try:
             do()
-        except (*FAULTS, MartsError) as error:
+        except FAULTS as error:
             # What a run has done in part is in no log.
             self._quick.is_logged = self._tested.is_logged = self._slow.is_logged = False
             attempts = self._attempts[what]
@@ -308,10 +317,6 @@ class Following:
             return ()
         said = self._said(run=self._run, fresh=self._is_fresh, **more)
         run = self._marts.build(nodes, span.built_through, said)
-        if not run.succeeded:
-            failed = [r for r in run.results if not r.is_good and r.status != "skipped"]
-            named = "; ".join(f"{r.name}: {' '.join(r.message.split())}" for r in failed[:3])
-            raise MartsError(f"Marts were not built: {named or 'see logs/dbt.log'}.")
         self._is_fresh = False
         return [result for result in run.results if result.kind in ("model", "snapshot")]
 

@@ -25,6 +25,10 @@ TOLD_BY = ("FOLLOWING", "BUILT_THROUGH", "TESTED_THROUGH", "WARNED_BEFORE")
 MODELS = ("--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
 
 
+class MartsError(RuntimeError):
+    """Some marts were not built; the text says which, and why."""
+
+
 @dataclass
 class Span:
     """What has changed since models were built, or since their rows were tested.
@@ -128,10 +132,14 @@ class WarmMarts:
     def build(self, nodes: Collection[str], built_through: str, said: Said) -> Run:
         """Build models, and let readers see them where that is a step of its own.
 
-        Raises DbtError, CopyError.
+        Raises MartsError, DbtError, CopyError.
         """
         done = self._run(nodes, MODELS, said, built_through, "", ())
-        if done.succeeded and self._publisher and self._publisher.publish().moved:
+        if not done.succeeded:
+            failed = [r for r in done.results if not r.is_good and r.status != "skipped"]
+            named = "; ".join(f"{r.name}: {' '.join(r.message.split())}" for r in failed[:3])
+            raise MartsError(f"Marts were not built: {named or 'see logs/dbt.log'}.")
+        if self._publisher and self._publisher.publish().moved:
             self._publisher.prepare()
         return done
 
