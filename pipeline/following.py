@@ -160,14 +160,13 @@ class Following:
     def _build_all(self) -> None:
         """Let make build bring everything to one green state, from which the marts follow."""
         self._build_at = time.monotonic() + self._every
-        code = inputs(self._warehouse, self._settings.day)
-        # What this process still knows of the old code must not go on as if it were the new.
-        if python_code() != self._code:
-            self._wait_for_restart()
+        if self._needs_restart():
             return
         self._told.state = "a complete build runs"
         is_green = self._build(self._stop)
-        if self._stop.is_set():
+        # Not before, as the first build installs packages.
+        code = inputs(self._warehouse, self._settings.day)
+        if self._stop.is_set() or self._needs_restart():
             return
         try:
             if is_green and self._go_on_from_record(code.fingerprint):
@@ -216,12 +215,16 @@ class Following:
             f" {when}."
         )
 
-    def _wait_for_restart(self) -> None:
+    def _needs_restart(self) -> bool:
+        """Whether this process has old code: it must not go on as if that were the new."""
+        if python_code() == self._code:
+            return False
         why = "the code of make watch has changed: restart it"
         if self._needs_build != why:
             self._say(f"watch: the marts do not follow: {why}. The raw tables do.")
         self._needs_build, self._told.state = why, f"do not follow: {why}"
         self._told.is_green = False
+        return True
 
     # -- what has changed --------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from pathlib import Path
@@ -11,11 +12,12 @@ import duckdb
 import pytest
 
 from loader import DuckDBDestination, Options, load
-from pipeline import following
+from pipeline import changes, following
 from pipeline.attempts import Attempts
 from pipeline.changes import Inputs, changes_since, inputs, note_green_build, wanted
 from pipeline.dbt_runner import Node, Result
 from pipeline.following import QUICK, SLOW, TESTS, Following
+from pipeline.project import PROJECT
 from pipeline.settings import given_settings
 from pipeline.verdicts import Verdicts
 from pipeline.warehouse import DuckDB, WarehouseError
@@ -171,6 +173,31 @@ def test_code_that_changes_under_a_watch_asks_for_a_restart(
     monkeypatch.setattr(following, "python_code", lambda: code)
     watched.marts.work(quiet=True)
     assert watched.builds == 1 and watched.marts.is_whole
+
+
+def test_packages_that_the_first_build_installs_are_no_change(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copyfile(PROJECT / "dbt_project.yml", tmp_path / "dbt_project.yml")
+    monkeypatch.setattr(changes, "PROJECT", tmp_path)
+    marts = Following(
+        watched.warehouse, watched.settings, EVERY, watched.said.append, watched.build
+    )
+    (tmp_path / "dbt_packages").mkdir()
+    installed = tmp_path / "dbt_packages" / "macro.sql"
+
+    def build(stop: threading.Event) -> bool:
+        installed.write_text("select 1")
+        return watched.build(stop)
+
+    marts._build = build
+    marts.begin(threading.Event())
+    assert marts.is_whole, watched.said
+    # Code of the process itself that changes during the build is one.
+    (tmp_path / "pipeline").mkdir()
+    installed = tmp_path / "pipeline" / "new.py"
+    marts.begin(threading.Event())
+    assert "restart it" in watched.said[-1] and not marts.is_whole
 
 
 def test_what_failed_is_tried_again_in_its_own_time(watched: Watched, clock: Clock) -> None:
