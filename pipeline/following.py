@@ -383,15 +383,15 @@ class Following:
         seconds = {result.name: round(result.seconds, 2) for result in built}
         self._told.slow |= {"built_at": now(), "seconds_by_model": seconds}
         self._run_tests(self._marts.tests(span), span, since=span.run, last=True)
-        self._slow = Span(self._quick.through, self._run, tests=self._verdicts.unfinished)
-        self._tested = self._untested
-        self._slow_at = time.monotonic()
-        self._attempts[SLOW].succeeded()
-        self._attempts[TESTS].succeeded()
-        self._told.state = self._state
         if not self._told.failed:
             ended = note_green_build(
                 self._warehouse, self._inputs, self._load, self._verdicts.results
             )
             self._signs = (f"{self._inputs.fingerprint} {ended}",)
             self._told.is_green = True
+        self._slow = Span(self._quick.through, self._run, tests=self._verdicts.unfinished)
+        self._tested = self._untested
+        self._slow_at = time.monotonic()
+        self._attempts[SLOW].succeeded()
+        self._attempts[TESTS].succeeded()
+        self._told.state = self._state

@@ -283,3 +283,15 @@ def test_tests_that_did_not_end_are_run_again(watched: Watched, clock: Clock) ->
     assert not marts.is_due(quiet=True)
     marts._tested.tables = frozenset({"other"})
     assert marts.is_due(quiet=True)
+
+
+def test_slow_marts_without_their_record_are_built_again(watched: Watched, clock: Clock) -> None:
+    watched.begin()
+    marts = watched.marts
+    marts.after_batch(1.0)
+    marts._slow.tables = frozenset({"other"})
+    watched.write("drop schema intermediate cascade")  # nothing can be recorded
+    marts._guarded(marts._follow_slowly, SLOW)
+    assert "the slow marts are tried again in 60 s" in watched.said[-1]
+    clock.now += EVERY
+    assert marts._slow_is_due
