@@ -15,5 +15,6 @@ def begin_import() -> None:
 
 def is_arrow_error(error: Exception) -> bool:
     """Whether Arrow raised it, which then is imported by now."""
-    arrow = sys.modules.get("pyarrow")
-    return arrow is not None and isinstance(error, arrow.ArrowException)
+    # While the thread above imports it, the module is there, and has nothing in it yet.
+    kind = getattr(sys.modules.get("pyarrow"), "ArrowException", None)
+    return kind is not None and isinstance(error, kind)

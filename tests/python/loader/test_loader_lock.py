@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import duckdb
 import pytest
@@ -161,3 +162,13 @@ def test_a_lock_that_cannot_be_written(tmp_path: Path) -> None:
     run = DuckDBDestination("raw", tmp_path / "w.duckdb").alone("a", print)
     with pytest.raises(LoadError, match=r"w\.duckdb\.lock cannot be taken \(Is a directory\)"):
         run.__enter__()
+
+
+def test_a_lock_is_met_while_arrow_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence about it does not ask Arrow for what is not there yet."""
+    monkeypatch.setitem(sys.modules, "pyarrow", ModuleType("pyarrow"))
+    destination = DuckDBDestination("raw", tmp_path / "w.duckdb")
+    with pytest.raises(BusyError), destination._doing("opening it"):
+        raise BusyError("Another load is running.")
