@@ -30,6 +30,7 @@ from pipeline.following import Following
 from pipeline.live_page import ShownMarts
 from pipeline.project import PROJECT, raw_schema
 from pipeline.settings import BuildError, given_settings
+from pipeline.shop import SAMPLE_URL
 from pipeline.target import chosen_warehouse
 from pipeline.warehouse import ProfileError
 from pipeline.warm_marts import TOLD_BY
@@ -80,6 +81,8 @@ def follow(
     board_of(warehouse.destination(raw_schema()))  # refuses what cannot be watched into
     if given.source:
         os.environ["SOURCE"] = given.source
+    elif not settings.config.source:
+        given.source = SAMPLE_URL  # which the first build makes, as make build does
 
     def build(stop: threading.Event) -> bool:
         return complete_build(stop, say)

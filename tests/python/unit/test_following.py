@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 import threading
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from pipeline import watch as make_watch
+from pipeline.shop import SAMPLE_URL
 from pipeline.warm_marts import TOLD_BY, Said, Span
 from support.clone import REPO
 
@@ -33,6 +35,21 @@ def test_redshift_is_refused_before_anything_is_asked_of_it() -> None:
     done = watch(TARGET="redshift", SOURCE="sqlite:///shop.sqlite")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "load into Redshift with make build" in done.stderr
+
+
+def test_without_a_source_the_sample_shop_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SOURCE", "TARGET"):
+        monkeypatch.setenv(name, "")  # so that what it sets is taken back
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DUCKDB_PATH", str(tmp_path / "warehouse.duckdb"))
+    for source, expected in ((None, SAMPLE_URL), ("sqlite:///own.sqlite", "sqlite:///own.sqlite")):
+        given = Namespace(source=source, slow="5m", page="none", host="127.0.0.1")
+        make_watch.follow(given, print)
+        assert given.source == expected
+        # make build makes the sample shop only where none is named.
+        assert os.environ.get("SOURCE") == source
 
 
 def test_the_first_run_has_a_number() -> None:
