@@ -209,7 +209,8 @@ def test_readers_of_the_file_during_builds(project: Path, readers: Readers) -> N
 
 def test_two_builds_at_once(project: Path) -> None:
     trade(project, 1)
-    first = start(project)
+    # Of everything, so that it is not through before the others have begun.
+    first = start(project, BUILD="all")
     lock = project / "warehouse.duckdb.lock"
     while not lock.exists():
         assert first.is_running()
