@@ -1,5 +1,9 @@
-"""Long tests of the watch: random events, and a watcher that is killed again and again."""
+"""Long tests of the watch: random events, and a watcher that is killed again and again.
 
+Before a release, for hundreds of both: WATCH_ROUNDS=75 WATCH_KILLS=30.
+"""
+
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,31 +14,32 @@ from tools.servers import MariaDBServer, PostgresServer
 
 pytestmark = pytest.mark.long
 TARGETS = pytest.mark.parametrize("target", ["duckdb", "postgres"], indirect=True)
+ROUNDS, KILLS = (int(os.environ.get(f"WATCH_{name}", 8)) for name in ("ROUNDS", "KILLS"))
 
 
 @TARGETS
 def test_random_rounds_of_mariadb(
     logging_mariadb: MariaDBServer, target: Any, tmp_path: Path
 ) -> None:
-    rounds(logging_mariadb, MARIADB_TABLES, target, tmp_path, 8, 25)
+    rounds(logging_mariadb, MARIADB_TABLES, target, tmp_path, ROUNDS, 25)
 
 
 @TARGETS
 def test_random_rounds_of_postgres(
     logging_postgres: PostgresServer, target: Any, tmp_path: Path
 ) -> None:
-    rounds(logging_postgres, POSTGRES_TABLES, target, tmp_path, 8, 25)
+    rounds(logging_postgres, POSTGRES_TABLES, target, tmp_path, ROUNDS, 25)
 
 
 @TARGETS
 def test_a_watcher_of_mariadb_is_killed(
     logging_mariadb: MariaDBServer, target: Any, tmp_path: Path
 ) -> None:
-    killed(logging_mariadb, MARIADB_TABLES, target, tmp_path, 8)
+    killed(logging_mariadb, MARIADB_TABLES, target, tmp_path, KILLS)
 
 
 @TARGETS
 def test_a_watcher_of_postgres_is_killed(
     logging_postgres: PostgresServer, target: Any, tmp_path: Path
 ) -> None:
-    killed(logging_postgres, POSTGRES_TABLES, target, tmp_path, 8)
+    killed(logging_postgres, POSTGRES_TABLES, target, tmp_path, KILLS)
