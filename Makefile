@@ -90,8 +90,8 @@ bench-loader: dev-environment ## measure the loader at scale 1,000 (PEERS=1: oth
 	@$(PYTHON_IN_VENV) -m tools.servers --install || true
 	@$(PYTHON_IN_VENV) -m tools.benchmark_loader $(if $(PEERS),--peers .peers) $(BENCH)
 
-bench-live: dev-environment ## measure how long a commit takes to raw tables and marts (BENCH="--scale 1 --minutes 1"; else an hour)
-	@$(PYTHON_IN_VENV) -m tools.benchmark_live $(BENCH)
+bench-live: dev-environment ## measure how long a commit takes to raw tables and marts (BENCH="--scale 1 --minutes 1"; else an hour; PEERS=1: Debezium too)
+	@$(PYTHON_IN_VENV) -m tools.benchmark_live $(if $(PEERS),--peers .peers) $(BENCH)
 
 clean: ## remove what a build made: sample shop, warehouse.duckdb, catalog, packages (not .venv, .venv-bi, .superset)
 	@rm -rf target logs dbt_packages shop.sqlite* warehouse.duckdb*

@@ -7,7 +7,8 @@ Then it commits new orders, each with three lines, at the rates that were asked 
 order lines at a rate for some minutes; and changes many at once. After each commit it notes how
 long the source's log is. The watch says in its status how far the raw tables and the marts are in
 this log, as nobody else can open a DuckDB file meanwhile. It prints the lags, the watch's CPU
-seconds and memory, and the load of the machine, on which all of it depends.
+seconds and memory, and the load of the machine, on which all of it depends. With `--peers` it first
+commits the same beside Debezium's engine (benchmark_debezium.py), whose environment it makes there.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ import pymysql
 
 from loader.lock import BUSY
 from sample_shop.shop import create_shop
+from tools.benchmark_debezium import Debezium
 from tools.benchmark_watch import server_of, used
+from tools.measuring import percentiles
 from tools.servers import HOST, MariaDBServer, PostgresServer, Server
 
 REPO = Path(__file__).resolve().parents[1]
@@ -223,10 +226,8 @@ class Live:
         """The lags of commits, in words."""
         time.sleep(0.1)
         return "; ".join(
-            f"{name} p50 {lags[len(lags) // 2]:.2f} s, p95 {lags[int(len(lags) * 0.95)]:.2f} s,"
-            f" max {lags[-1]:.2f} s"
+            f"{name} {percentiles(Seen.lags(found, commits))}"
             for name, found in (("raw", self.seen.raw), ("marts", self.seen.marts))
-            if (lags := sorted(Seen.lags(found, commits)))
         )
 
     @property
@@ -267,10 +268,11 @@ def measure(source: str, target: str, given: argparse.Namespace) -> None:
             print(f"{name}: it follows after {time.time() - began:.0f} s; {live.cost}", flush=True)
             live.writer.order()
             live.wait_for(live.writer.log_end())
-            for rate in given.rates:
-                commits, _ = live.committed(rate, given.seconds, live.writer.order)
-                live.wait_for(commits[-1][1])
-                print(f"{name}, {rate:g} commits/s: {live.lags(commits)}; {live.cost}", flush=True)
+            if given.peers and source == "postgres":
+                peer = Debezium(url, given.peers.resolve(), Path(folder))
+                with peer.running(live.writer.order):
+                    report_rates(f"{name}, with Debezium's engine beside it", live, given, peer)
+            report_rates(name, live, given)
             if given.minutes:
                 report_sustained(name, live, given)
             if given.burst:
@@ -281,6 +283,21 @@ def measure(source: str, target: str, given: argparse.Namespace) -> None:
                     f"{name}, {changed:,} rows at once: caught up in {took:.1f} s; {live.cost}",
                     flush=True,
                 )
+
+
+def report_rates(
+    name: str, live: Live, given: argparse.Namespace, peer: Debezium | None = None
+) -> None:
+    """Commit orders at each of the rates."""
+    for rate in given.rates:
+        commits, _ = live.committed(rate, given.seconds, live.writer.order)
+        live.wait_for(commits[-1][1])
+        lags = live.lags(commits)
+        if peer:
+            first = live.writer.last_order - len(commits) + 1
+            handed = peer.lags({number: at for number, (at, _) in enumerate(commits, first)})
+            lags += f"; Debezium's engine {handed}"
+        print(f"{name}, {rate:g} commits/s: {lags}; {live.cost}", flush=True)
 
 
 def report_sustained(name: str, live: Live, given: argparse.Namespace) -> None:
@@ -313,6 +330,9 @@ def main() -> None:
     parser.add_argument("--sustained", type=float, default=1000.0, help="changed rows per second")
     parser.add_argument("--minutes", type=float, default=10.0, help="of the sustained changes")
     parser.add_argument("--burst", type=int, default=100_000, help="rows changed at once")
+    parser.add_argument(
+        "--peers", type=Path, metavar="FOLDER", help="Debezium's engine beside it, too"
+    )
     parser.add_argument("--slow", default="5m", help="how often the slow marts are built")
     given = parser.parse_args()
     for source in given.sources:

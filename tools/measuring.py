@@ -56,3 +56,12 @@ def measure(command: Sequence[str], environment: Mapping[str, str], folder: Path
             words = said.read().decode(errors="replace").strip().splitlines()
             raise CommandError(command[:2], words)
     return Cost(wall, cpu, peak)
+
+
+def percentiles(lags: Sequence[float]) -> str:
+    """The median of some seconds, the 95th of a hundred, and the largest, in words."""
+    if not lags:
+        return "none"
+    found = sorted(lags)
+    p50, p95 = (found[int(len(found) * share)] for share in (0.5, 0.95))
+    return f"p50 {p50:.3f} s, p95 {p95:.3f} s, max {found[-1]:.3f} s"
