@@ -14,7 +14,7 @@ from pages.start import note_build
 from pipeline.changes import Changes, Inputs, note_green_build
 from pipeline.dbt_runner import Dbt, Node, Parsed, Result, Run, close_connections
 from pipeline.findings import warning_lines, with_rows
-from pipeline.project import MADE, PROJECT, project_settings, schema_name
+from pipeline.project import PROJECT, project_settings, schema_name
 from pipeline.record import commit, outcomes_of, owners_of
 from pipeline.selection import selected, with_others
 from pipeline.settings import Settings
@@ -80,7 +80,9 @@ def build_changes(work: Work, *, sample: bool) -> bool:
         with steps.step("catalog") as notes:
             # To compile again would lead the queries of failed tests to what is published.
             failed_beside = warehouse.works_beside and not built.succeeded
-            is_complete = dbt.write_catalog(is_compiled=changes.since is None or failed_beside)
+            is_compiled = changes.since is None or failed_beside
+            # Not where another warehouse's build may write its own at the same time.
+            is_complete = dbt.write_catalog(warehouse.made, is_compiled=is_compiled)
             notes.append(
                 publish_catalog(warehouse) if is_complete else "incomplete: see logs/dbt.log"
             )
@@ -198,7 +200,7 @@ def settings_of(copy: WorkingCopy, figures: Sequence[Figure]) -> dict[str, Any]:
 def publish_catalog(warehouse: Warehouse) -> str:
     """Put dbt's catalog where people look; returns the note of the step."""
     try:
-        return store_catalog(MADE, warehouse.made)
+        return store_catalog(warehouse.made, PROJECT)
     except OSError as error:
         # Failing to write a page never fails the build.
         return f"WARNING: not written: {error}"

@@ -119,4 +119,6 @@ def complete_build(stop: threading.Event, say: Callable[[str], None]) -> bool:
                 build.terminate()
     if code == BUSY:
         say("watch: the marts are not built: another run is writing into the warehouse")
+    if code < 0:
+        say(f"watch: make build was ended by signal {-code}: by a person, or for want of memory")
     return code == 0

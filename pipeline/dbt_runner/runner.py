@@ -126,13 +126,17 @@ class Dbt:
         # dbt also counts the hooks at the end of a run.
         return Run(done.success, [result for result in results if result.kind == "source"])
 
-    def write_catalog(self, *, is_compiled: bool) -> bool:
-        """Write the catalog into target/; returns whether it is complete. Raises DbtError.
+    def write_catalog(self, folder: Path, *, is_compiled: bool) -> bool:
+        """Write the catalog into a folder; returns whether it is complete. Raises DbtError.
 
         To compile models that a build has compiled would query the warehouse again.
         """
         compiled = ("--no-compile",) if is_compiled else ()
-        return bool(self._invoke("docs", "generate", "--static", *compiled).success)
+        # Its page holds the manifest, which a build of another warehouse may have written last.
+        folder.mkdir(parents=True, exist_ok=True)
+        self._manifest.write(str(folder / "manifest.json"))
+        place = ("--target-path", str(folder))
+        return bool(self._invoke("docs", "generate", "--static", *place, *compiled).success)
 
     def table(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """The columns and rows of a query in plain SQL; none where it fails.

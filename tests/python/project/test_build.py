@@ -430,6 +430,8 @@ def test_duckdb_path_moves_the_warehouse(copy: Path, tmp_path: Path) -> None:
     place.parent.mkdir()
     before = digest(copy / "warehouse.duckdb")
     pages = {path.name: digest(path) for path in (copy / "target" / "site").iterdir()}
+    # A build of another warehouse at the same time must not take this for its own.
+    (copy / "target" / "catalog.json").write_text("of another build", "utf-8")
     moved = run(copy, "make", "build", f"DUCKDB_PATH={place}")
     assert moved.status == 0, moved.out + moved.err
     assert str(place) in moved.out
@@ -440,6 +442,9 @@ def test_duckdb_path_moves_the_warehouse(copy: Path, tmp_path: Path) -> None:
     assert opened and {path.name for path in (copy / opened[1]).iterdir()} == pages.keys()
     for name in ("index.html", "report.html"):
         assert f"duckdb: {place}" in (copy / opened[1] / name).read_text("utf-8")
+    assert (copy / "target" / "catalog.json").read_text("utf-8") == "of another build"
+    catalog = (copy / opened[1]).with_name("built") / "catalog.json"
+    assert "my shop" in catalog.read_text("utf-8")
     failed = script(copy, "build", DUCKDB_PATH=str(place), SOURCE="sqlite:///none.sqlite")
     assert_one_sentence(failed, f"The warehouse duckdb: {place} holds the load of")
     assert {name: digest(copy / "target" / "site" / name) for name in pages} == pages

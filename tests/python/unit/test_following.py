@@ -74,3 +74,14 @@ def test_a_complete_build_hears_nothing_of_the_runs_of_a_watch(
         monkeypatch.setenv(name, "{}")
     said: list[str] = []
     assert make_watch.complete_build(threading.Event(), said.append)
+
+
+def test_a_complete_build_that_was_killed_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "build.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
+    monkeypatch.setattr(make_watch, "PROJECT", tmp_path)
+    said: list[str] = []
+    assert not make_watch.complete_build(threading.Event(), said.append)
+    assert any("signal 9" in text for text in said)
