@@ -46,6 +46,8 @@ class Part:
     position: Callable[[Mapping[str, bool]], str]
     # Of `tables`, those in which no log told of a change.
     untold: frozenset[str] = frozenset()
+    # By raw table that is compared as a whole, how many deleted rows a log told of.
+    gone: Mapping[str, int] = field(default_factory=dict)
     # By raw table, when rows with some of these keys were first committed: seconds of the epoch.
     commits: Mapping[str, Mapping[Key, float]] = field(default_factory=dict)
     # The snapshot is read once more afterwards, so it stays open.

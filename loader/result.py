@@ -33,6 +33,8 @@ class TableResult:
     keyed: bool = False
     # Why its rows could not be found again by its key, where that is a new one.
     rekeyed: str = ""
+    # How many of its rows a log told to be gone, where it did not tell of all that happened.
+    told_gone: int = 0
     # What the source gave while it was read: digests, and at the end its own count of rows.
     digests: Digests = field(default_factory=Digests)
     counted: int = 0

@@ -130,6 +130,8 @@ def load(
             hides_key = plan.table.key_columns != table.key_columns
             entry = TableResult(plan, Issues(plan.table, hides_key))
             entry.rekeyed = checker.rekeyed(table)
+            if part and not entry.rekeyed:
+                entry.told_gone = part.gone.get(table.raw_name, 0)
             result.tables.append(entry)
         destination.expect([e.table for e in result.tables if not e.plan.reads_nothing])
         # The source counts the rows of what did not change while the rest is staged.
@@ -336,7 +338,7 @@ def _publish(
         before = changes.live + changes.deleted - changes.inserted
         # Without a key a changed row looks like one that is gone and one that is new.
         gone = changes.deleted if keyed else max(0, before - changes.live)
-        if gone > before * options.max_delete_share:
+        if gone - entry.told_gone > before * options.max_delete_share:
             if entry.rekeyed:
                 raise LoadError(
                     f"No row of {name} can be found again, because {entry.rekeyed}. Nothing was"

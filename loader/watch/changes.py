@@ -40,6 +40,8 @@ class Heard:
     reasons: dict[str, str] = field(default_factory=dict)
     # Tables that are compared as a whole though no log told of a change there.
     untold: set[str] = field(default_factory=set)
+    # By table that is compared as a whole, how many deleted rows a log told of, once or more.
+    gone: dict[str, int] = field(default_factory=dict)
     # The source's tables or columns may be others now.
     reshaped: bool = False
     # All tables are compared, and why.
@@ -75,6 +77,8 @@ class Heard:
             keys[key] = exists
             if len(keys) > MOST_KEYS:
                 self.whole(table, f"more than {MOST_KEYS:,} of its rows changed at once")
+        elif not exists:
+            self._note_gone(table, 1)
 
     def whole(self, table: str, why: str, *, told: bool = True) -> None:
         """Something happened to a table of which the log does not tell every row; or of nothing."""
@@ -82,6 +86,7 @@ class Heard:
             self.untold.discard(table)
         elif table not in self.tables or self.tables[table] is not None:
             self.untold.add(table)
+        self._note_gone(table, _deleted(self.tables.get(table)))
         self.tables[table] = None
         self.reasons.setdefault(table, why)
         self.times.pop(table, None)
@@ -92,12 +97,15 @@ class Heard:
             if keys is None:
                 told = table not in later.untold
                 self.whole(table, later.reasons.get(table, ""), told=told)
+                self._note_gone(table, later.gone.get(table, 0))
             elif table not in self.tables:
                 self.tables[table] = dict(keys)
             elif (held := self.tables[table]) is not None:
                 held.update(keys)
                 if len(held) > MOST_KEYS:
                     self.whole(table, f"more than {MOST_KEYS:,} of its rows changed at once")
+            else:
+                self._note_gone(table, _deleted(keys))
         for table in timed:
             if later.at and self.tables.get(table) is not None:
                 times = self.times.setdefault(table, {})
@@ -107,6 +115,10 @@ class Heard:
         self.everything = self.everything or later.everything
         self.place, self.at = later.place or self.place, self.at or later.at
         self.newest_at = max(self.newest_at, later.newest_at, later.at)
+
+    def _note_gone(self, table: str, rows: int) -> None:
+        if rows:
+            self.gone[table] = self.gone.get(table, 0) + rows
 
 
 class Channel:
@@ -166,6 +178,10 @@ class Channel:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+
+def _deleted(keys: dict[Key, bool] | None) -> int:
+    return sum(not exists for exists in (keys or {}).values())
 
 
 def compared(tables: Iterable[str], why: str) -> Heard:

@@ -356,6 +356,7 @@ class Watcher:
         untold = frozenset(pending.untold)
         return Part(
             *(source, self._place_name, tables, self._log.key_columns(), position, untold),
+            gone={} if tables is None else pending.gone,
             commits=pending.times,
             live=self._live,
             as_of=self._as_of,

@@ -227,6 +227,17 @@ def test_a_server_that_was_restored(shop: Watching) -> None:
     shop.settle()
 
 
+def test_what_a_log_tells_is_gone_also_where_the_table_changed(postgres_shop: Watching) -> None:
+    """Nobody followed as the definition changed, so the whole table is read: it is no mistake."""
+    shop = postgres_shop
+    shop.begin()
+    shop.watched.end()
+    shop.run("alter table t add column w int; delete from t")
+    shop.begin()
+    assert "more than --max-delete-share" not in shop.settle()
+    assert shop.target.ask("select count(*) from raw.t where _deleted_at is null") == [(0,)]
+
+
 def test_a_row_that_goes_back_is_seen_by_the_next_load(shop: Watching) -> None:
     shop.run("insert into t select seq, 'old' from seq_3_to_9000")
     load(shop.url, shop.target.opened(), Options())
