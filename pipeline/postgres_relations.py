@@ -71,6 +71,11 @@ select
         from pg_trigger as t
         inner join pg_proc as p on t.tgfoid = p.oid
         where t.tgrelid = c.oid and t.tgname like 'note\\_%%' and p.proname = 'note_keys'
+    ),
+    array(
+        select cast(xmin as text)
+        from pg_rewrite
+        where ev_class = c.oid and c.relkind = 'v'
     )
 from pg_class as c
 inner join pg_namespace as n on c.relnamespace = n.oid
@@ -133,7 +138,7 @@ class Found:
     """A table or view as it is now.
 
     `types` are those of its columns, and its constraints. `triggers` are the arguments of
-    those that note the keys of written rows.
+    those that note the keys of written rows. `rules` are others once a view has another query.
     """
 
     name: Name
@@ -145,6 +150,7 @@ class Found:
     comments: Collection[tuple[str | None, str]]
     rights: Collection[Right]
     triggers: Sequence[str]
+    rules: Sequence[str]
 
     @property
     def shape(self) -> tuple[Sequence[str], Sequence[str]]:
@@ -288,10 +294,10 @@ class Catalog:
 
 
 def _found(schema: str, name: str, oid: int, *rest: Any) -> Found:
-    is_table, columns, types, indexes, comments, rights, triggers = rest
+    is_table, columns, types, indexes, comments, rights, triggers, rules = rest
     return Found(
         *(Name(schema, name), oid, is_table, columns, types, indexes),
-        *(frozenset(map(tuple, comments)), frozenset(map(tuple, rights)), triggers),
+        *(frozenset(map(tuple, comments)), frozenset(map(tuple, rights)), triggers, rules),
     )
 
 

@@ -27,6 +27,8 @@ from pipeline.warehouse import Warehouse
 from pipeline.working_copy import CopyError
 
 T = TypeVar("T")
+# The relations of the working schema and those that are published, by their names.
+State = tuple[dict[str, Found], dict[str, Found]]
 ATTEMPTS = 5  # a reader who holds one view and waits for another makes a deadlock with its change
 NOTE_KEYS = """
 begin
@@ -80,6 +82,8 @@ class Publisher:
                 f" in the schema {self.schema}: give one another alias."
             )
         self._schemas = list(dict.fromkeys(relation.schema for relation in relations))
+        # What the catalog had when all views were last compared and published.
+        self._compared: State | None = None
 
     def prepare(self) -> int:
         """Take the working schema back to what is published; returns how many tables were copied.
@@ -90,7 +94,10 @@ class Publisher:
 
     def publish(self) -> Published:
         """Let readers see the working schema, all of it at one moment. Raises PublishError."""
-        return self._in_one_transaction(self._publish, "Nothing was published")
+        done, before = self._in_one_transaction(self._publish, "Nothing was published")
+        # Not before the commit. What this has changed is not in it, and is compared once more.
+        self._compared = before
+        return done
 
     def prepared_lines(self) -> list[str]:
         """Prepare; says what had to be copied. Raises PublishError."""
@@ -185,11 +192,12 @@ class Publisher:
 
     # -- what is published -------------------------------------------------------------------------
 
-    def _publish(self, catalog: Catalog) -> Published:
+    def _publish(self, catalog: Catalog) -> tuple[Published, State]:
         rows = tables = 0
-        public = self._public(catalog)
+        working, public = self._working(catalog), self._public(catalog)
+        before = working, dict(public)
         replaced: list[tuple[Relation, Found]] = []
-        for relation, ours in self._built(catalog):
+        for relation, ours in self._built(working):
             theirs = public.get(relation.name)
             if not ours.is_table:
                 continue
@@ -210,13 +218,18 @@ class Publisher:
             catalog.run("alter table {} set schema {}", ours.name, sql.Identifier(relation.schema))
             catalog.keep_rights(theirs, self._public(catalog)[relation.name])
         catalog.put_back()
-        for relation, ours in self._built(catalog):
-            if not ours.is_table:
-                path = [self.schema, *self._schemas]
-                name = Name(relation.schema, relation.name)
-                self._copy_view(catalog, ours, path, name, [*self._schemas, self.schema])
+        # Hundreds of statements, which a watch would send after each batch.
+        if before != self._compared:
+            self._publish_views(catalog)
         lost = [str(name) for name in catalog.put_back() if name.schema != self.schema]
-        return Published(rows, tables, lost, len(replaced))
+        return Published(rows, tables, lost, len(replaced)), before
+
+    def _publish_views(self, catalog: Catalog) -> None:
+        path, other = [self.schema, *self._schemas], [*self._schemas, self.schema]
+        for relation, ours in self._built(self._working(catalog)):
+            if not ours.is_table:
+                name = Name(relation.schema, relation.name)
+                self._copy_view(catalog, ours, path, name, other)
 
     def _copy_view(
         self, catalog: Catalog, view: Found, path: Sequence[str], name: Name, other: Sequence[str]
@@ -231,9 +244,8 @@ class Publisher:
             found = catalog.relations([name.schema], [name.relation])
         catalog.copy_details(view, found[0])
 
-    def _built(self, catalog: Catalog) -> list[tuple[Relation, Found]]:
+    def _built(self, working: dict[str, Found]) -> list[tuple[Relation, Found]]:
         """What the working schema has, each after what it reads."""
-        working = self._working(catalog)
         return [(r, working[r.name]) for r in self._relations if r.name in working]
 
     def _working(self, catalog: Catalog) -> dict[str, Found]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -11,6 +12,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from pipeline.dbt_runner import Relation
+from pipeline.postgres_relations import Catalog, Found
 from pipeline.publish import Publisher, PublishError
 from pipeline.warehouse import Postgres
 from support.one_run import own
@@ -126,6 +128,43 @@ def test_only_rows_that_differ_are_carried(house: House) -> None:
     assert (done.rows, done.tables, done.lost) == (6, 2, [])
     assert house.same() and house.files() == files
     assert house.publisher.publish().rows == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "create or replace view working.lines_named as"
+        " select l.id, l.name, 7.5 as amount from working.lines as l",
+        "drop view working.lines_named; create view working.lines_named as"
+        " select id, name from working.lines",
+        "create or replace view marts.lines_named as"
+        " select id, name, 0.0 as amount from marts.lines",
+        "drop view marts.lines_named",
+        "alter view working.lines_named rename column amount to total",
+        "comment on view working.lines_named is 'Other.'",
+    ],
+)
+def test_views_are_compared_where_something_is_another(
+    change: str, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    definition = Catalog.definition
+
+    def noted(catalog: Catalog, view: Found, path: Sequence[str]) -> str:
+        asked.append(view.name)
+        return definition(catalog, view, path)
+
+    monkeypatch.setattr(Catalog, "definition", noted)
+    house.publisher.publish()
+    asked.clear()
+    house.ask(CHANGE.format("working", 1))
+    house.publisher.publish()
+    assert asked == [] and house.same()
+    house.ask(change)
+    house.publisher.publish()
+    assert asked and house.same()
+    comments = "select obj_description('{}.lines_named'::regclass)"
+    assert house.ask(comments.format("marts")) == house.ask(comments.format("working"))
 
 
 def test_a_build_that_fails_leaves_marts_and_history(house: House) -> None:
