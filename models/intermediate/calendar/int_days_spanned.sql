@@ -16,13 +16,24 @@ plausible_days as (
 
 ),
 
+-- Once: PostgreSQL would keep all columns of what is read three times.
+days_of_orders as (
+
+    select distinct
+        order_date,
+        required_date,
+        shipped_date
+    from orders
+
+),
+
 event_days as (
 
-    select order_date as event_date from orders
+    select order_date as event_date from days_of_orders
     union
-    select required_date as event_date from orders
+    select required_date as event_date from days_of_orders
     union
-    select shipped_date as event_date from orders
+    select shipped_date as event_date from days_of_orders
     union
     select payment_date as event_date from payments
 
