@@ -1,7 +1,7 @@
 {{ config(
     incremental_strategy='changed_rows',
     unique_key='order_key',
-    indexes=index_on(['first_seen_at', 'order_date']),
+    indexes=index_on(['_loaded_at', 'first_seen_at', 'order_date']),
     dist='customer_key',
     sort='order_date',
     tags='live',

@@ -167,6 +167,26 @@ def test_views_are_compared_where_something_is_another(
     assert house.ask(comments.format("marts")) == house.ask(comments.format("working"))
 
 
+def test_few_rows_of_a_large_table_are_found_by_their_keys(house: House) -> None:
+    many = "from generate_series(1001, 21000) as n"
+    house.ask(f"insert into working.history select n, 'many' {many}; analyze working.history")
+    # It has an index by its key.
+    house.ask(f"insert into working.lines select n, 'many', n {many}; analyze working.lines")
+    before = house.files("marts", "working", "snapshots")
+    for _ in range(2):
+        house.publisher.publish()
+        house.publisher.prepare()
+    house.publisher.publish()
+    made = {row[1] for row in house.files("marts", "working", "snapshots") if row not in before}
+    assert made == {"history_dbt_scd_id_idx"}
+    indexes = "select schemaname, indexdef from pg_indexes where tablename = 'history' order by 1"
+    assert [(schema, text.partition(" USING ")[2]) for schema, text in house.ask(indexes)] == [
+        ("snapshots", "btree (dbt_scd_id)"),
+        ("working", "btree (dbt_scd_id)"),
+    ]
+    assert house.same()
+
+
 def test_a_build_that_fails_leaves_marts_and_history(house: House) -> None:
     before = {r.name: house.rows(f"{r.schema}.{r.name}") for r in RELATIONS}
     house.ask(CHANGE.format("working", 1))
