@@ -18,10 +18,11 @@
     {%- set key = key_columns(arg_dict) -%}
     {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
     {%- set changes = make_temp_relation(target, '__changes') -%}
+    {%- set in_range = in_range_of(source) -%}
     {%- set known -%}
         select {{ columns }} from {{ target }}
         where {{ key }} in (select {{ key_columns(arg_dict, bare=true) }} from {{ source }})
-        {{- and_predicates(arg_dict) }}
+        {{- and_predicates(arg_dict) }}{{ in_range }}
     {%- endset -%}
     {#- Where they are needed again: to look them up goes through a whole table on DuckDB. -#}
     {%- if not before and is_keeping_changes() -%}
@@ -40,7 +41,7 @@
 
     delete from {{ target }}
     where {{ key }} in (select {{ key_columns(arg_dict, bare=true) }} from {{ changes }})
-    {{- and_predicates(arg_dict) }};
+    {{- and_predicates(arg_dict) }}{{ in_range }};
 
     insert into {{ target }} ({{ columns }})
     select {{ columns }} from {{ changes }};
@@ -50,6 +51,29 @@
 
     drop table {{ before }}
     {%- endif -%}
+{%- endmacro %}
+
+{#- Keys that are hashes lie anywhere, so that DuckDB looks for them in all rows. Of a column that is the same
+wherever the key is, it knows the least and the greatest value in each part of a table, and reads no other part. -#}
+{% macro in_range_of(source) -%}
+    {{ return(adapter.dispatch('in_range_of')(source)) }}
+{%- endmacro %}
+
+{% macro default__in_range_of(source) -%}
+    {{ return('') }}
+{%- endmacro %}
+
+{% macro duckdb__in_range_of(source) -%}
+    {%- set column = config.get('meta', {}).get('key_has') -%}
+    {%- if not column -%}
+        {{ return('') }}
+    {%- endif -%}
+    {%- set query -%}
+        select min({{ column }}), max({{ column }}), count(*) - count({{ column }}) from {{ source }}
+    {%- endset -%}
+    {%- set least, greatest, unknown = run_query(query).rows[0] -%}
+    {#- No range has a row without a value. -#}
+    {{ return('' if unknown or least is none else ' and ' ~ column ~ ' between ' ~ least ~ ' and ' ~ greatest) }}
 {%- endmacro %}
 
 {% macro rows_before(arg_dict, query) -%}

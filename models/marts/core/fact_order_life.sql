@@ -5,7 +5,7 @@
     dist='customer_key',
     sort='order_date',
     tags='live',
-    meta={'keeps_changes': true}
+    meta={'keeps_changes': true, 'key_has': 'order_number'}
 ) }}
 
 with orders as (

@@ -6,6 +6,7 @@
     tags='live',
     meta={
         'keeps_changes': true,
+        'key_has': 'order_number',
         'tombstones': {
             'model': 'stg_classicmodels__tombstones', 'key': ['order_number', 'product_code']
         }
