@@ -139,6 +139,7 @@ def load(
         with Prefetch([partial(_read, entry, source) for entry in in_turn]) as reading:
             for entry in in_turn:
                 _stage(entry, reading, source, destination, stamp, progress, options)
+        source.check_unmoved([entry.table for entry in in_turn])
         if part is None or not part.is_read_again:
             source.close()
         result.warnings = list(source.warnings)

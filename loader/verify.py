@@ -83,6 +83,7 @@ def verify(
                 destination.open()
                 continue
             verdict.differences.extend(_differences(issues.table, here, there))
+        source.check_unmoved(tables)
         read = {f"{table.raw_name}.{c.raw_name}" for table in tables for c in table.columns}
         source.warnings.extend(
             f"{accepted.column} is not compared: the source does not have it, which is accepted."

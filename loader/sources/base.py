@@ -50,6 +50,12 @@ class Source(ABC):
         value; it is not derived from what `read` returns.
         """
 
+    def check_unmoved(self, tables: Collection[Table]) -> None:
+        """Raise where what was read of a table may not be what the snapshot shows.
+
+        A server that refuses to read such a table itself has nothing to do here.
+        """
+
     def in_held_types(self, table: Table, held: Mapping[str, Type | None]) -> Table:
         """The table in the types that the warehouse holds (by raw column), where all values fit.
 

@@ -1,6 +1,6 @@
 """PostgreSQL: `COPY (select ...) to stdout` inside one repeatable-read, read-only transaction."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import psycopg
@@ -77,6 +77,32 @@ where
             and o.attnum = any((i.indkey::smallint [])[0:i.indnkeyatts - 1])
     )
 order by c.relname, i.indisprimary desc, i.indexrelid, k.position
+"""
+
+
+# Tables, and the parts of these, that are not in the file in which the snapshot knows them: after
+# `truncate`, a rewrite by `alter table`, or a new table of that name, the server shows no rows to
+# older snapshots. The functions see what is now, and the catalog's tables what the snapshot shows.
+MOVED = """
+with recursive parts (id) as (
+    select c.oid
+    from pg_class as c
+    inner join pg_namespace as n on c.relnamespace = n.oid
+    where n.nspname = %s and c.relname = any(%s)
+    union
+    select i.inhrelid
+    from pg_inherits as i
+    inner join parts as p on i.inhparent = p.id
+)
+select n.nspname, c.relname
+from parts as p
+inner join pg_class as c on p.id = c.oid
+inner join pg_namespace as n on c.relnamespace = n.oid
+where
+    c.relkind in ('r', 'm')
+    and pg_relation_filenode(to_regclass(format('%%I.%%I', n.nspname, c.relname)))
+    is distinct from c.relfilenode
+order by 1, 2
 """
 
 
@@ -192,6 +218,16 @@ class PostgresSource(Source):
             return self._counts[table.name]
         query = sql.SQL("select count(*) from {}{}").format(self._name(table), _after(scope))
         return int(self._row(query, f"counting the source table {table.name}")[0])
+
+    def check_unmoved(self, tables: Collection[Table]) -> None:
+        # What was read is locked until the snapshot ends, so this can only have come before.
+        names = [table.name for table in tables]
+        for schema, name in self.rows(MOVED, self.schema, names) if names else ():
+            raise LoadError(
+                f"The source table {schema}.{name} was truncated, rewritten or made anew after the"
+                " load began, and PostgreSQL does not show what it had then: nothing was published."
+                " Load again."
+            )
 
     def partition(self, table: Table) -> Partition | None:
         """Key ranges over the leading key column, when that is an integer."""
