@@ -114,6 +114,7 @@ NOT_RUN = {
     ),
     "python -m pytest -n 0 -s tests/python/project/planted_in_history.py": _LONG,
     "make bench-loader PEERS=1": _LONG,
+    "make bench-live PEERS=1": _LONG,
     "python -m tools.mutate": _LONG,
     "python -m tools.mutate --limit 500": _LONG,
     "python -m tools.mutate --only models/marts/finance --limit 100": _LONG,
