@@ -55,6 +55,7 @@ class Source(ABC):
 
         A server that refuses to read such a table itself has nothing to do here.
         """
+        return
 
     def in_held_types(self, table: Table, held: Mapping[str, Type | None]) -> Table:
         """The table in the types that the warehouse holds (by raw column), where all values fit.

@@ -486,12 +486,12 @@ def test_a_whole_table_counts_while_it_waits(monkeypatch: pytest.MonkeyPatch) ->
 def test_deletions_are_counted_where_a_table_is_compared() -> None:
     """Before and after it is known that the log does not tell everything of it."""
     heard, later, last = Heard(), Heard(), Heard()
-    heard.row("t", (1,), exists=False)
-    heard.row("t", (2,), exists=True)
+    heard.row("t", (b"1",), exists=False)
+    heard.row("t", (b"2",), exists=True)
     heard.whole("t", "its definition changed", told=False)
-    heard.row("t", (3,), exists=False)
-    later.row("t", (4,), exists=False)
-    last.row("t", (5,), exists=False)
+    heard.row("t", (b"3",), exists=False)
+    later.row("t", (b"4",), exists=False)
+    last.row("t", (b"5",), exists=False)
     last.whole("t", "again", told=False)
     heard.add(later)
     heard.add(last)
