@@ -39,6 +39,7 @@ REPLACED: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "drop_table": (("drop_relation", "get_drop_sql"), "3532e335788c1e8a"),
     "generate_schema_name": ((), "6f379627c937f6f6"),
+    "generate_series": ((), "bf6ec829e3819d39"),
     "get_test_sql": ((), "8b2f3ad2a5679d0e"),
     "get_where_subquery": ((), "3b505437b2480c70"),
     "hash": ((), "ef821bf40ae8e7fb"),
