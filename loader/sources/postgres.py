@@ -100,8 +100,14 @@ inner join pg_class as c on p.id = c.oid
 inner join pg_namespace as n on c.relnamespace = n.oid
 where
     c.relkind in ('r', 'm')
-    and pg_relation_filenode(to_regclass(format('%%I.%%I', n.nspname, c.relname)))
-    is distinct from c.relfilenode
+    -- A part may be in a schema in which the user may not look for names.
+    and pg_relation_filenode(
+        case
+            when has_schema_privilege(n.oid, 'usage')
+                then to_regclass(format('%%I.%%I', n.nspname, c.relname))
+            else c.oid
+        end
+    ) is distinct from c.relfilenode
 order by 1, 2
 """
 

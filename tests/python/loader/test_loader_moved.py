@@ -6,6 +6,7 @@ both cases nothing may be deleted for that.
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -97,6 +98,29 @@ def test_postgres(
     load(shop.url, DuckDBDestination("raw", warehouse), options)
     verdicts, _, _ = verify(shop.url, DuckDBDestination("raw", warehouse), options)
     assert not any(verdict.differences for verdict in verdicts)
+
+
+def test_a_part_in_a_schema_without_rights(
+    postgres: PostgresServer, warehouse: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are read with the table that it is part of; that it was emptied is seen too."""
+    shop = Moving(postgres, PostgresSource, monkeypatch)
+    role = own("reads_parts")
+    shop.run(PARTS)
+    postgres.execute(f"create role {role} login password 'x'")
+    shop.run(f"create schema away; alter table p2 set schema away; grant select on p to {role}")
+    url = urlsplit(shop.url)
+    url = url._replace(netloc=f"{role}:x@{url.hostname}:{url.port}")
+    try:
+        result = load(url.geturl(), DuckDBDestination("raw", warehouse), Options())
+        assert [entry.rows_read for entry in result.tables] == [3]
+        shop.run("insert into p values (3)")
+        shop.sql = "truncate away.p2"
+        with pytest.raises(LoadError, match=r"away\.p2 was truncated"):
+            load(url.geturl(), DuckDBDestination("raw", warehouse), Options())
+    finally:
+        shop.run(f"revoke all on p from {role}")
+        postgres.execute(f"drop role {role}")
 
 
 def test_a_check_reads_the_snapshot_too(
