@@ -70,6 +70,8 @@ class Binlog:
         self._file, self._place = file, place
         # When the file was begun; and when it was that was read before, where that is known.
         self.begun = self.expected_begun = 0
+        # The same of the file that was read first.
+        self.first_begun = 0
         self._has_sums = False
         # The newest place that was handed over.
         self.last: tuple[Any, ...] | None = None
@@ -134,6 +136,7 @@ class Binlog:
                 continue
             if kind == FORMAT:
                 self.begun = at
+                self.first_begun = self.first_begun or at
                 if self.expected_begun not in (0, at):
                     raise LogLostError("the server has begun its log anew")
                 self.expected_begun = 0

@@ -29,6 +29,10 @@ class Log(ABC):
         """Read on from a stored position, or (None) from now."""
 
     @abstractmethod
+    def begun_at(self) -> Place | None:
+        """Where it began to hear, as a place to read on from; None where it has no places."""
+
+    @abstractmethod
     def snapshot(self) -> Source:
         """The source in a new snapshot; `ends` and `shows` speak of the newest."""
 

@@ -47,9 +47,9 @@ class MySQLLog(Log):
         self._binlog: Binlog | None = None
         self.shapes: dict[tuple[str, str], Shape] = {}
         self._snapshot: Place = ()
+        self._begun_at: Place = ()
         # The place as of which the tables are known.
         self.learned: Place = ()
-        self._heard: Place | None = None
 
     def start(self, saved: Any) -> None:
         self.close()
@@ -60,8 +60,13 @@ class MySQLLog(Log):
             saved = [number, place, self._file, place, "", 0]
         self.channel = Channel()
         self._binlog = Binlog(self.url, saved[2], saved[START] if saved[MARK] else saved[1])
-        reader = Reader(self, self._binlog, tuple(saved))
+        self._begun_at = tuple(saved)
+        reader = Reader(self, self._binlog, self._begun_at)
         threading.Thread(target=reader.run, daemon=True).start()
+
+    def begun_at(self) -> Place | None:
+        begun = self._binlog.first_begun if self._binlog else 0
+        return (*self._begun_at[:BEGUN], self._begun_at[BEGUN] or begun)
 
     def snapshot(self) -> Source:
         source = open_source(self._text)

@@ -32,6 +32,9 @@ class PollLog(Log):
             if channel.is_empty:
                 channel.put(Heard(everything=POLLED, at=time.time()))
 
+    def begun_at(self) -> Place | None:
+        return None
+
     def snapshot(self) -> Source:
         return open_source(self._text)
 

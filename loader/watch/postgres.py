@@ -55,6 +55,7 @@ class PostgresLog(Log):
         self.slot = slot_name(warehouse)
         self.channel = Channel()
         self._stream: Stream | None = None
+        self._begun_at: Place | None = None
         self._shapes: dict[tuple[str, str], Shape] = {}
         self._marks: dict[str, str] | None = None
         self._published: set[str] = set()
@@ -94,8 +95,11 @@ class PostgresLog(Log):
         except LoadError:
             connection.close()
             raise
-        self._stream = stream
+        self._stream, self._begun_at = stream, (place, self.slot, *system)
         threading.Thread(target=stream.run, daemon=True).start()
+
+    def begun_at(self) -> Place | None:
+        return self._begun_at
 
     def _place(self, saved: Any, system: tuple[str, str]) -> int | None:
         """Where to read on, or None for a new slot."""

@@ -289,6 +289,8 @@ class Watcher:
         result = found = None
         try:
             self._catch_up()
+            # A busy source may not have said a place before the snapshot: then from the beginning.
+            self._pending.place = self._pending.place or self._log.begun_at()
             self._pending.add(self._log.reshaped(source))
             if self._pending.reshaped:
                 self._learn(source)

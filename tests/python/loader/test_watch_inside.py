@@ -253,6 +253,52 @@ def test_what_postgres_does_not_log(logging_postgres: PostgresServer, into_duckd
     log.drop()
 
 
+@pytest.mark.parametrize("kind", [MySQLLog, PostgresLog])
+def test_the_first_position_of_a_busy_shop(
+    kind: type[Log],
+    logging_mariadb: MariaDBServer,
+    logging_postgres: PostgresServer,
+    into_duckdb: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All that the log tells is later than the first snapshot: it is read on from its beginning."""
+    server: Server = logging_mariadb if kind is MySQLLog else logging_postgres
+    name, url = shop_of(server)
+
+    def log() -> Log:
+        return MySQLLog(url) if kind is MySQLLog else PostgresLog(url, "inside")
+
+    catch_up, published = Watcher._catch_up, list[Any]()
+
+    def catch_up_late(self: Watcher) -> None:
+        if not published:
+            server.execute("insert into t values (2, 'later')", name)
+            deadline = time.monotonic() + 20
+            while not any(h.says_something for h in self._log.channel._waiting):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        catch_up(self)
+
+    monkeypatch.setattr(Watcher, "_catch_up", catch_up_late)
+    first = Inside(url, into_duckdb, log())
+    confirm = first.watcher._log.confirm
+
+    def confirmed(place: Any) -> None:
+        published.append(place)
+        first.watch.stop.set()
+        confirm(place)
+
+    monkeypatch.setattr(first.watcher._log, "confirm", confirmed)
+    with first.running():
+        first.watch.stop.wait(20)
+    assert into_duckdb.ask("select count(*) from raw.t") == [(1,)]
+    with Inside(url, into_duckdb, last := log()).running() as second:
+        second.wait("select count(*) from raw.t", [(2,)])
+    assert "it reads on from" in str(second.said)
+    if isinstance(last, PostgresLog):
+        last.drop()
+
+
 @pytest.mark.long
 def test_a_snapshot_is_ahead_of_the_log(logging_postgres: PostgresServer, into_duckdb: Any) -> None:
     """With synchronous_commit off a row is seen before the log has it."""
