@@ -23,6 +23,7 @@ import duckdb
 import psycopg
 import pymysql
 
+from tools.measuring import percentiles
 from tools.servers import HOST, MariaDBServer, PostgresServer, Server
 
 ROWS = 10_000
@@ -128,13 +129,12 @@ def main() -> None:
         looking.join(60)
         until.set()
         looking.join()
-        lags = sorted(seen[number] - at[number] for number in at if number in seen)
+        lags = [seen[number] - at[number] for number in at if number in seen]
         status = Path(f"/proc/{watch.pid}/status").read_text()
         peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
         print(
             f"{given.source} -> {given.target}, {given.rate:g} commits/s: {len(lags)} of {len(at)}"
-            f" rows arrived; lag p50 {lags[len(lags) // 2]:.2f} s,"
-            f" p95 {lags[int(len(lags) * 0.95)]:.2f} s; the watch used"
+            f" rows arrived; lag {percentiles(lags)}; the watch used"
             f" {used(watch.pid) - before:.1f} CPU seconds, {peak:.0f} MB;"
             f" load of the machine {os.getloadavg()[0]:.1f}"
         )
