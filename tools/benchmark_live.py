@@ -272,6 +272,8 @@ def measure(source: str, target: str, given: argparse.Namespace) -> None:
                 peer = Debezium(url, given.peers.resolve(), Path(folder))
                 with peer.running(live.writer.order):
                     report_rates(f"{name}, with Debezium's engine beside it", live, given, peer)
+            elif given.peers:
+                print(f"{name}: Debezium's engine is not measured, it reads PostgreSQL only here")
             report_rates(name, live, given)
             if given.minutes:
                 report_sustained(name, live, given)
