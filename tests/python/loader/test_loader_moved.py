@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import duckdb
 import pytest
 
 from loader import DuckDBDestination, LoadError, Options, load
@@ -64,8 +65,6 @@ def warehouse(tmp_path: Path) -> str:
 
 
 def held(file: str) -> dict[str, list[Any]]:
-    import duckdb
-
     with duckdb.connect(file, read_only=True) as connection:
         return {
             name: connection.execute(
