@@ -132,9 +132,10 @@ class Dbt:
         To compile models that a build has compiled would query the warehouse again.
         """
         compiled = ("--no-compile",) if is_compiled else ()
-        # Its page holds the manifest, which a build of another warehouse may have written last.
-        folder.mkdir(parents=True, exist_ok=True)
-        self._manifest.write(str(folder / "manifest.json"))
+        if is_compiled:
+            # Else dbt writes it. Its page holds the manifest, of this warehouse and no other.
+            folder.mkdir(parents=True, exist_ok=True)
+            self._manifest.write(str(folder / "manifest.json"))
         place = ("--target-path", str(folder))
         return bool(self._invoke("docs", "generate", "--static", *place, *compiled).success)
 
