@@ -22,7 +22,7 @@ from .progress import Progress, Silent
 from .result import LoadResult, TableResult, audit_records
 from .schema import Column, Table
 from .selection import chosen_tables, follow_policies
-from .sources import Source, open_source
+from .sources import Source, import_aside, open_source
 from .urls import parse_url
 from .wire import Block, Issues, Tally, chunks, hashed, without_losses
 
@@ -95,6 +95,7 @@ def load(
     result.batch_id = _batch_id(result.started_at)
     source: Source | None = None
     try:
+        import_aside(source_url)
         # The destination first, so that the audit records an unreachable source.
         destination.open()
         result.target = destination.description

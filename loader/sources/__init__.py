@@ -1,12 +1,13 @@
 """Sources: each lists its tables in one consistent snapshot and yields their rows as wire text."""
 
+import threading
 from importlib import import_module
 
 from ..errors import UsageError
 from ..urls import parse_url
 from .base import Source, Wanted
 
-__all__ = ["MODULES", "Source", "Wanted", "open_source"]
+__all__ = ["MODULES", "Source", "Wanted", "import_aside", "open_source"]
 
 # URL scheme -> module of this package. A new source is one module and a row here.
 MODULES = {
@@ -17,6 +18,14 @@ MODULES = {
     "sqlite": "sqlite",
     "file": "files",
 }
+
+
+def import_aside(url: str) -> None:
+    """Begin to import what opens this source, while others wait for a file or a server."""
+    module = MODULES.get(parse_url(url).scheme)
+    if module is not None:
+        name = f".{module}"
+        threading.Thread(target=import_module, args=(name, __name__), daemon=True).start()
 
 
 def open_source(url: str) -> Source:
