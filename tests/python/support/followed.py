@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from sample_shop.databases import session
 from sample_shop.shop import create_shop, play_events
 from support.clone import REPO
 from support.commands import environment
@@ -60,6 +61,20 @@ class Followed:
         """Some business, in one transaction."""
         self._played += 1
         play_events(self.url, events, seed=self._played)
+
+    def corrects(self) -> None:
+        """Correct a recent order: one line has another quantity, and one other is gone."""
+        with session(self.url, create=False) as shop:
+            ((number, first, last),) = shop.execute(
+                'select "orderNumber", min("orderLineNumber"), max("orderLineNumber")'
+                ' from orderdetails group by "orderNumber" having count(*) > 1'
+                ' order by "orderNumber" desc limit 1'
+            )
+            of = f'where "orderNumber" = {number} and "orderLineNumber" ='
+            shop.execute(
+                f'update orderdetails set "quantityOrdered" = "quantityOrdered" + 3 {of} {first}'
+            )
+            shop.execute(f"delete from orderdetails {of} {last}")
 
     def sells(self, quantity: int) -> None:
         """Write how many of one thing were sold in one order."""
@@ -175,6 +190,9 @@ def business(followed: Followed, rounds: int, random: random.Random) -> None:
     """Events, one after the other or many at once, so that batches differ."""
     for _ in range(rounds):
         followed.happens(random.choice((1, 2, 5, 12)))
+        if random.random() < 0.5:
+            time.sleep(random.choice((0.0, 3.0)))
+            followed.corrects()
         time.sleep(random.choice((0.0, 0.2, 1.5, 4.0)))
 
 
