@@ -91,11 +91,12 @@ class Digest:
 
     @classmethod
     def of(cls, lines: bytes, rows: int) -> "Digest":
-        """Digest lines of wire text without the last newline, as MySQL's sha1 does.
+        """Digest lines of wire text without the last newline, as MySQL's sha2 does with 256 bits.
 
-        A processor has instructions for it: it takes less than half the time of md5.
+        A processor has instructions for it: it takes a third of the time of md5. MySQL 9.6 has
+        neither md5 nor sha1.
         """
-        return cls(rows, hashlib.sha1(lines, usedforsecurity=False).hexdigest())
+        return cls(rows, hashlib.sha256(lines, usedforsecurity=False).hexdigest())
 
 
 class Digests(dict[int, Digest]):

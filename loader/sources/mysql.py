@@ -166,7 +166,7 @@ class MySQLSource(Source):
         """One query returns a count and a hash for each range."""
         found, is_whole = self._ask(
             f"select {quote(partition.column.name)} div {partition.width} as number, count(*),"
-            f" sha1({lines_sql(table)}) from {quote(table.name)}{where} group by number"
+            f" sha2({lines_sql(table)}, 256) from {quote(table.name)}{where} group by number"
         )
         # The server does not say which of the ranges was cut, so none is trusted.
         return Digests(

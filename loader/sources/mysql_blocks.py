@@ -72,7 +72,8 @@ def _digests_where(ask: Ask, table: Table, wheres: Sequence[str], *, escapes: bo
     """For the rows of each condition."""
     if not wheres:
         return []
-    digest = f"count(*), sha1({unsorted_lines_sql(table, escapes=escapes)}) {in_order(table)}"
+    lines = unsorted_lines_sql(table, escapes=escapes)
+    digest = f"count(*), sha2({lines}, 256) {in_order(table)}"
     found, is_whole = ask(
         " union all ".join(f"select {n}, {digest}{where}" for n, where in enumerate(wheres))
     )
