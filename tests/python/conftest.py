@@ -35,6 +35,7 @@ from tools.servers import (
     HOST,
     Chromium,
     MariaDBServer,
+    MySQLServer,
     PostgresServer,
     Program,
     ServerError,
@@ -117,6 +118,16 @@ def mariadb(request: pytest.FixtureRequest) -> Iterator[MariaDBServer]:
 def small_mariadb(request: pytest.FixtureRequest) -> Iterator[MariaDBServer]:
     """Another one, with the packet size that servers have by default; `mariadb` takes more."""
     yield from shared(request, MariaDBServer, "small_mariadb")
+
+
+@pytest.fixture(scope="session")
+def mysql(request: pytest.FixtureRequest) -> Iterator[MySQLServer]:
+    """A server of MySQL itself. Its tests are skipped where there is none, as on Debian 12."""
+    try:
+        MySQLServer.find_binaries()
+    except ServerError as error:
+        pytest.skip(str(error))
+    yield from shared(request, MySQLServer, "mysql")
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ there, and is stopped and removed on exit:
 """
 
 from tools.servers.mariadb import MariaDBServer
+from tools.servers.mysql import MySQLServer
 from tools.servers.postgres import PostgresServer
 from tools.servers.programs import Chromium, Program, ServerError
 from tools.servers.server import HOST, PASSWORD, USER, Server, free_port
@@ -23,6 +24,7 @@ __all__ = [
     "USER",
     "Chromium",
     "MariaDBServer",
+    "MySQLServer",
     "PostgresServer",
     "Program",
     "Server",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pymysql
 from pymysql.constants import CLIENT
@@ -18,9 +18,9 @@ class MariaDBServer(Server):
 
     title = "MariaDB"
     scheme = "mysql"
-    packages = ("mariadb-server-core", "mariadb-client-core")
-    binaries = ("mariadbd", "mariadb-install-db", "mariadb")
-    search_path = ("/usr/sbin", "/usr/local/sbin")
+    packages: ClassVar[tuple[str, ...]] = ("mariadb-server-core", "mariadb-client-core")
+    binaries: ClassVar[tuple[str, ...]] = ("mariadbd", "mariadb-install-db", "mariadb")
+    search_path: ClassVar[tuple[str, ...]] = ("/usr/sbin", "/usr/local/sbin")
 
     def _initialise(self) -> None:
         self._call(

@@ -1,12 +1,15 @@
 """Every difficult value arrives as it was, or is null and counted, by every way there is."""
 
 import sqlite3
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import product
+from math import isfinite
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import duckdb
@@ -22,9 +25,17 @@ from loader import (
     load,
 )
 from loader.destinations import Changes, Destination
-from support.difficult_values import LOST, MYSQL, POSTGRES, POSTGRES_TYPES, SQLITE, Case
+from support.difficult_values import (
+    LOST,
+    MYSQL,
+    MYSQL_ITSELF,
+    POSTGRES,
+    POSTGRES_TYPES,
+    SQLITE,
+    Case,
+)
 from support.one_run import own
-from tools.servers import MariaDBServer, PostgresServer
+from tools.servers import MariaDBServer, MySQLServer, PostgresServer
 
 Execute = Callable[[str], None]
 
@@ -74,19 +85,29 @@ def _generated(kind: str) -> bool:
 @pytest.fixture
 def mysql_shop(small_mariadb: MariaDBServer, request: pytest.FixtureRequest) -> Shop:
     """Three tables, one for each way in which the rows of MySQL are read."""
+    return _mysql_shop(small_mariadb, request, MYSQL)
+
+
+@pytest.fixture
+def real_mysql_shop(mysql: MySQLServer, request: pytest.FixtureRequest) -> Shop:
+    """The same on MySQL itself."""
+    return _mysql_shop(mysql, request, MYSQL_ITSELF)
+
+
+def _mysql_shop(server: MariaDBServer, request: pytest.FixtureRequest, cases: list[Case]) -> Shop:
     name = own(f"values_{abs(hash(request.node.name)) % 10**8}")
-    url = small_mariadb.create_database(name)
+    url = server.create_database(name)
     session = "set sql_mode = 'ALLOW_INVALID_DATES', time_zone = '+05:30'; "
 
     def execute(sql: str) -> None:
-        small_mariadb.execute(session + sql, name)
+        server.execute(session + sql, name)
 
-    _create(execute, "by_range", "int", MYSQL)
-    _create(execute, "by_line", "varchar(9)", MYSQL)
+    _create(execute, "by_range", "int", cases)
+    _create(execute, "by_line", "varchar(9)", cases)
     # One value whose line would not fit into a packet of the server's.
-    longer = [*MYSQL, ("longblob", "repeat(x'00ff', 3000000)", b"\x00\xff" * 3_000_000)]
+    longer = [*cases, ("longblob", "repeat(x'00ff', 3000000)", b"\x00\xff" * 3_000_000)]
     _create(execute, "by_value", "varchar(9)", longer)
-    return Shop(url, MYSQL, ["by_range", "by_line", "by_value"], execute)
+    return Shop(url, cases, ["by_range", "by_line", "by_value"], execute)
 
 
 @pytest.fixture
@@ -118,7 +139,7 @@ def sqlite_shop(tmp_path: Path) -> Iterator[Shop]:
     connection.close()
 
 
-SHOPS = ("mysql_shop", "postgres_shop", "sqlite_shop")
+SHOPS = ("mysql_shop", "real_mysql_shop", "postgres_shop", "sqlite_shop")
 WAREHOUSES = (
     "duckdb_warehouse",
     "postgres_warehouse",
@@ -129,6 +150,8 @@ WAREHOUSES = (
 LONG = {
     ("mysql_shop", "redshift_warehouse"),
     ("mysql_shop", "slow_redshift_warehouse"),
+    ("real_mysql_shop", "redshift_warehouse"),
+    ("real_mysql_shop", "slow_redshift_warehouse"),
     ("postgres_shop", "redshift_warehouse"),
     ("sqlite_shop", "redshift_warehouse"),
 }
@@ -416,3 +439,31 @@ def test_types_of_sqlite_that_the_warehouse_holds(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match=r"t\.raw is binary now, but text in the warehouse"):
         loaded()
     shop.close()
+
+
+@pytest.mark.parametrize("server", ["small_mariadb", "mysql"])
+def test_doubles_and_floats_of_mysql_are_exact(
+    server: str, duckdb_warehouse: Warehouse, request: pytest.FixtureRequest
+) -> None:
+    """MySQL has room for 22 characters where it calculates a double, and leaves digits out."""
+    database: MariaDBServer = request.getfixturevalue(server)
+    random, name = Random(1), own("doubles")
+    url = database.create_database(name)
+
+    def drawn(kind: str, size: int) -> list[float]:
+        found = (struct.unpack(kind, random.randbytes(size))[0] for _ in range(4_000))
+        return [value for value in found if isfinite(value)]
+
+    doubles, floats = drawn("<d", 8), drawn("<f", 4)
+    for table, kind, values in (("doubles", "double", doubles), ("floats", "float", floats)):
+        rows = ", ".join(f"({n}, {value!r}{'' if 'e' in repr(value) else 'e0'})"
+                         for n, value in enumerate(values))  # fmt: skip
+        database.execute(
+            f"create table {table} (id int primary key, v {kind});"
+            f" insert into {table} values {rows}",
+            name,
+        )
+    load(url, duckdb_warehouse.open(), Options())
+    for table, values in (("doubles", doubles), ("floats", floats)):
+        held = duckdb_warehouse.query(f"select v from raw.{table} order by id")
+        assert [(n, v) for n, (v,) in enumerate(held) if repr(v) != repr(values[n])] == []

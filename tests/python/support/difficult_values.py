@@ -177,6 +177,16 @@ MYSQL: list[Case] = [
     *_MYSQL_TEXTS,
 ]
 
+# What only MariaDB has or takes, by type or value.
+MARIADB_ALONE = ("uuid", "inet6", "inet4", "decimal(38,38)", "2147483647)")
+# What MySQL itself holds for the same literals.
+MYSQL_OWN = {"-0e0": -0.0, '\'{"b": 1, "a":  "ü\\\\n"}\'': '{"a": "ü\\n", "b": 1}'}
+MYSQL_ITSELF = [
+    (kind, literal, MYSQL_OWN.get(literal, value))
+    for kind, literal, value in MYSQL
+    if kind not in MARIADB_ALONE and not literal.endswith(MARIADB_ALONE)
+]
+
 _POSTGRES_TEXTS: list[Case] = [
     (kind, literal, text) for kind in ("varchar(60)", "text") for literal, text in TEXTS
 ] + [

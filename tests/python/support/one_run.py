@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tools.servers import MariaDBServer, PostgresServer, Server, ServerError
+from tools.servers import MariaDBServer, MySQLServer, PostgresServer, Server, ServerError
 
 # Each of them serves all processes, so no test may change its settings or end it.
 SERVERS: dict[str, Callable[[], Server]] = {
     "mariadb": MariaDBServer,
     # With the packet size that servers have by default.
     "small_mariadb": lambda: MariaDBServer(settings={"max-allowed-packet": "16M"}),
+    "mysql": MySQLServer,
     "postgres": PostgresServer,
 }
 SLOWEST = 10

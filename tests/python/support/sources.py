@@ -153,10 +153,11 @@ class MySQLShop(SqlShop):
         Kind.BOOLEAN: "bit(1)",
         Kind.TIMESTAMP: "datetime(6)",
     }
+    server = "mariadb"
 
     def __init__(self, request: pytest.FixtureRequest, folder: Path) -> None:
         super().__init__(request, folder)
-        self._server: Server = request.getfixturevalue("mariadb")
+        self._server: Server = request.getfixturevalue(self.server)
         self._name = own(f"source_{abs(hash(request.node.name)) % 10**8}")
         self.url = self._server.create_database(self._name)
 
@@ -171,6 +172,10 @@ class MySQLShop(SqlShop):
 
     def text(self, value: str) -> str:
         return f"convert(x'{value.encode().hex()}' using utf8mb4)"
+
+
+class RealMySQLShop(MySQLShop):
+    server = "mysql"
 
 
 class PostgresShop(SqlShop):
@@ -270,6 +275,7 @@ class FileShop(Shop):
 
 SOURCES: dict[str, type[Shop]] = {
     "mysql": MySQLShop,
+    "real_mysql": RealMySQLShop,
     "postgres": PostgresShop,
     "sqlite": SQLiteShop,
     "files": FileShop,
