@@ -389,6 +389,15 @@ def destination_of(given: argparse.Namespace, config: Config) -> Destination:
 
 
 def run() -> NoReturn:
-    """Run as a program. A reader that closes the pipe early, such as `head`, is not an error."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    sys.exit(main())
+    """Run as a program. A reader that closes the pipe early, such as `head`, is not an error.
+
+    The signal for it stays ignored: a server that ends a connection would end the program with it.
+    """
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # At its end Python would write what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 128 + signal.SIGPIPE
+    sys.exit(status)

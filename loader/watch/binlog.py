@@ -25,6 +25,8 @@ from .changes import LogLostError, LogRefusedError
 HEADER = struct.Struct("<IBIIIH")
 QUERY, ROTATE, FORMAT, XID, TABLE_MAP, INCIDENT = 2, 4, 15, 16, 19, 26
 XA_PREPARE, QUERY_COMPRESSED, GTID, HEARTBEAT = 38, 165, 162, 27
+# Of MySQL alone.
+MYSQL_GTID, PARTIAL_UPDATES, PAYLOAD, TAGGED_GTID = 33, 39, 40, 42
 # Events of statements that load a file.
 FILES = {6, 8, 9, 10, 11, 12, 17, 18}
 INSERTS, UPDATES, DELETES = {23, 30, 166, 169}, {24, 31, 167, 170}, {25, 32, 168, 171}

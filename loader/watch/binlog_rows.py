@@ -8,7 +8,8 @@ from .binlog import COMPRESSED_ROWS, UPDATES, WITH_EXTRA, Event, inflated
 from .binlog_values import size_of
 
 # Bytes of a type's description in a table's event; other types have none.
-META = {4: 1, 5: 1, 17: 1, 18: 1, 19: 1, 140: 1, 245: 1, 249: 1, 250: 1, 251: 1, 252: 1, 255: 1}
+META = {4: 1, 5: 1, 17: 1, 18: 1, 19: 1, 140: 1, 255: 1}
+META |= dict.fromkeys((242, 245, 249, 250, 251, 252), 1)
 META |= dict.fromkeys((15, 16, 141, 246, 247, 248, 253, 254), 2)
 
 

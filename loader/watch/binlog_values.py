@@ -15,7 +15,7 @@ VARCHAR, BIT, TIMESTAMP2, DATETIME2, TIME2 = 15, 16, 17, 18, 19
 DECIMAL, ENUM, SET, STRING = 246, 247, 248, 254
 # Types with a fraction of a second: the bytes of the rest.
 FRACTIONED = {TIMESTAMP2: 4, DATETIME2: 5, TIME2: 3}
-WITH_LENGTH = {140, 245, 249, 250, 251, 252, 255}
+WITH_LENGTH = {140, 242, 245, 249, 250, 251, 252, 255}
 # Bytes of so many decimal digits.
 DIGIT_BYTES = (0, 1, 1, 2, 2, 3, 3, 4, 4, 4)
 INTEGERS = {"tinyint": (1, 1), "smallint": (2, 2), "mediumint": (9, 3), "int": (3, 4)}

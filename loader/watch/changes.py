@@ -52,8 +52,9 @@ class Heard:
     newest_at: float = 0.0
     # By table of which that is wanted, when each key was first written: seconds as in `at`.
     times: dict[str, dict[Key, float]] = field(default_factory=dict)
-    # The transaction's number, where a snapshot says which of them it shows.
+    # The transaction's number, where a snapshot says which of them it shows: PostgreSQL's, MySQL's.
     xid: int | None = None
+    gtid: tuple[str, int] | None = None
 
     @property
     def says_something(self) -> bool:

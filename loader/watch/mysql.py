@@ -1,14 +1,17 @@
-"""MariaDB's log as the watcher hears it: keys of rows, and what rows do not tell."""
+"""The log of MariaDB and MySQL as the watcher hears it: keys of rows, and what rows do not tell."""
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from ..errors import LoadError
 from ..schema import Table
 from ..sources import Source, open_source
 from ..sources.mysql import MySQLSource
+from ..sources.mysql_connection import Rows, connect
 from ..urls import parse_url
 from . import binlog
 from .binlog import Binlog, Event, query_of
@@ -16,6 +19,7 @@ from .binlog_rows import Image, TableMap, images, number_of, table_of
 from .binlog_values import UnreadableError, spelled
 from .changes import Channel, Heard, LogLostError, Place
 from .log import Log
+from .mysql_gtids import Executed, gtid_of, log_status
 from .mysql_shapes import Shape, read_shapes
 
 # Statements that change no row and no table; names of tables may be in them.
@@ -29,6 +33,7 @@ HARMLESS = re.compile(
 SHAPING = re.compile(r"(create|alter|drop|rename|truncate)\b", re.IGNORECASE)
 # What stands before a statement for which variables are set.
 SET_STATEMENT = re.compile(r"\Aset\s+statement\b.*?\bfor\s+", re.IGNORECASE | re.DOTALL)
+BEGINS = re.compile(r"\s*(begin|xa\s+start)\b", re.IGNORECASE)
 XA_END = re.compile(r"xa\s+(commit|rollback)\b", re.IGNORECASE)
 COMMENT = re.compile(r"\s*(/\*(?!!).*?\*/|--[^\n]*\n|#[^\n]*\n)\s*", re.DOTALL)
 # In the place of a log: the file's number and the bytes before it, then the file's name, where the
@@ -47,6 +52,8 @@ class MySQLLog(Log):
         self._binlog: Binlog | None = None
         self.shapes: dict[tuple[str, str], Shape] = {}
         self._snapshot: Place = ()
+        # What the snapshot surely shows, where MySQL says that by numbers and not by a place.
+        self._executed: Executed | None = None
         self._begun_at: Place = ()
         # The place as of which the tables are known.
         self.learned: Place = ()
@@ -69,15 +76,40 @@ class MySQLLog(Log):
         return (*self._begun_at[:BEGUN], self._begun_at[BEGUN] or begun)
 
     def snapshot(self) -> Source:
+        before = self._ask_before() if self._is_mysql else None
         source = open_source(self._text)
         assert isinstance(source, MySQLSource)
-        found = source.log_position()
+        found = before or source.log_position()
         if found is None:
             source.close()
             raise LogLostError("the server writes no log any more")
         self._file = found[0]
         self._snapshot = (number_of_file(found[0]), found[1])
         return source
+
+    @cached_property
+    def _is_mysql(self) -> bool:
+        with self._asking() as rows:
+            ((version,),) = rows("select @@version")
+        return "mariadb" not in version.lower()
+
+    def _ask_before(self) -> tuple[str, int]:
+        """What the server has executed before a snapshot begins, and a place not before that."""
+        with self._asking() as rows:
+            ((text,),) = rows("select @@global.gtid_executed")
+            self._executed = Executed.of(text)
+            file, place, *_ = log_status(rows)
+        return file, place
+
+    @contextmanager
+    def _asking(self) -> Iterator[Rows]:
+        with connect(self.url) as connection, connection.cursor() as cursor:
+
+            def rows(query: str) -> list[tuple[Any, ...]]:
+                cursor.execute(query)
+                return list(cursor.fetchall())
+
+            yield rows
 
     def heard_at(self) -> float:
         return self._binlog.heard_at if self._binlog else 0.0
@@ -86,6 +118,8 @@ class MySQLLog(Log):
         return place is not None and place[:2] >= self._snapshot
 
     def shows(self, heard: Heard) -> bool:
+        if self._executed is not None and heard.gtid is not None:
+            return heard.gtid in self._executed
         return heard.place is not None and heard.place[:2] <= self._snapshot
 
     def learn(self, source: Source, tables: Sequence[Table]) -> None:
@@ -144,6 +178,8 @@ class Reader:
         # Changes of transactions that were prepared and not yet committed.
         self._prepared: dict[str, Heard] = {}
         self._heard, self._inside = Heard(), False
+        # MySQL: a statement that comes next is a transaction of its own, unless it begins one.
+        self._is_first = False
 
     def run(self) -> None:
         """Read until the log ends, and hand over why it did."""
@@ -182,13 +218,28 @@ class Reader:
             self._inside = not event.body[12] & 1
             ends = False
             self._maps.clear()
+        elif kind == binlog.MYSQL_GTID:
+            heard.gtid = gtid_of(event)
+            self._inside = self._is_first = True
+            ends = False
+            self._maps.clear()
+        elif kind == binlog.TAGGED_GTID:
+            raise LoadError("Transactions with tagged GTIDs are not read from the log: --mode poll")
+        elif kind == binlog.PAYLOAD:
+            heard.everything = "a compressed transaction is not read from the log"
+            ends = True
+        elif kind == binlog.PARTIAL_UPDATES:
+            self._partial(event)
         elif kind == binlog.TABLE_MAP:
             number, table = table_of(event)
             self._maps[number] = table
         elif kind in binlog.ROWS:
             self._rows(event)
         elif kind in (binlog.QUERY, binlog.QUERY_COMPRESSED):
-            ends = self._statement(event, *query_of(event)) or ends
+            is_alone, self._is_first = self._is_first, False
+            database, text = query_of(event)
+            is_alone = is_alone and not BEGINS.match(text)
+            ends = self._statement(event, database, text) or ends or is_alone
         elif kind == binlog.XID:
             ends = True
         elif kind == binlog.XA_PREPARE:
@@ -295,6 +346,15 @@ class Reader:
         except (UnreadableError, LookupError) as error:
             why = f"a key in the log cannot be read ({error})"
             self._heard.whole(shape.raw_name, why)
+            self._children(shape.after_update, shape)
+
+    def _partial(self, event: Event) -> None:
+        """Updates of parts of JSON values, which only MySQL has, and only if told to."""
+        table = self._maps.get(number_of(event))
+        shape = table and self._shapes.get((table.database, table.name))
+        if shape:
+            if shape.raw_name:
+                self._heard.whole(shape.raw_name, "its log has only parts of values")
             self._children(shape.after_update, shape)
 
     def _row(

@@ -1,11 +1,12 @@
-"""What the watch needs of a MariaDB server, and what is missing."""
+"""What the watch needs of a MariaDB or MySQL server, and what is missing."""
 
 from ..errors import LoadError
 from ..sources import open_source
 from ..sources.mysql import MySQLSource
-from ..urls import parse_url
+from ..urls import SourceUrl, parse_url
 from .binlog import Binlog
 from .changes import LogRefusedError
+from .mysql_gtids import log_status
 
 SETTINGS = """
 select @@version, @@global.log_bin, @@global.binlog_format, @@global.binlog_row_image
@@ -13,6 +14,12 @@ select @@version, @@global.log_bin, @@global.binlog_format, @@global.binlog_row_
 REPLICATES = """
 show global status where variable_name in ('Slave_running', 'Slaves_running')
     and value not in ('OFF', '0')
+"""
+
+
+MYSQL_SETTINGS = """
+show global variables where variable_name in
+    ('gtid_mode', 'log_replica_updates', 'log_slave_updates')
 """
 
 
@@ -27,7 +34,7 @@ def why_not(url_text: str) -> tuple[str, str]:
     try:
         ((version, on, form, image),) = source.rows(SETTINGS)
         if "mariadb" not in version.lower():
-            return "a MySQL server does not say which place of its log a snapshot shows", ""
+            return _why_not_mysql(source, url, int(on), form, image), ""
         place = source.log_position() if on else None
         ((database,),) = source.rows("select database()")
         unlogged = _is_left_out(source, database)
@@ -71,10 +78,40 @@ def why_not(url_text: str) -> tuple[str, str]:
     return "", unchecked
 
 
+def _why_not_mysql(source: MySQLSource, url: SourceUrl, on: int, form: str, image: str) -> str:
+    """The same of MySQL, whose snapshots are found in the log by the numbers of transactions."""
+    variables = dict(source.rows(MYSQL_SETTINGS))
+    if not on or form != "ROW" or image != "FULL":
+        return "the server needs log_bin, binlog_format=ROW and binlog_row_image=FULL"
+    if variables.get("gtid_mode") != "ON":
+        return (
+            "the server numbers no transactions, by which a snapshot is found in its log: set"
+            " gtid_mode=ON and enforce_gtid_consistency=ON"
+        )
+    if "OFF" in (variables.get("log_replica_updates"), variables.get("log_slave_updates")):
+        return "the server does not log what it gets as a replica: set log_replica_updates"
+    grant = f"grant replication slave, replication client on *.* to {url.user}"
+    ((database,),) = source.rows("select database()")
+    left_out = _is_left_out(source, database)
+    if left_out is None:
+        return f"the user {url.user} may not see where the server's log is: {grant}"
+    if left_out:
+        return "the server's binlog_do_db or binlog_ignore_db leaves the database out of its log"
+    file, place, *_ = log_status(source.rows)
+    log = Binlog(url, file, place)
+    try:
+        next(iter(log.events()), None)
+    except LogRefusedError:
+        return f"the user {url.user} may not read the server's log: {grant}"
+    finally:
+        log.close()
+    return ""
+
+
 def _is_left_out(source: MySQLSource, database: str) -> bool | None:
     """Whether the server logs nothing of a database; None where the user may not ask."""
     try:
-        ((_, _, only, without, *_),) = source.rows("show master status")
+        _, _, only, without = log_status(source.rows)
     except (LoadError, ValueError):
         return None
     return (bool(only) and database not in only.split(",")) or database in without.split(",")

@@ -27,6 +27,7 @@ from support.clone import REPO as REPO
 from support.logging_servers import into_duckdb as into_duckdb
 from support.logging_servers import into_postgres as into_postgres
 from support.logging_servers import logging_mariadb as logging_mariadb
+from support.logging_servers import logging_mysql as logging_mysql
 from support.logging_servers import logging_postgres as logging_postgres
 from support.logging_servers import target as target
 from support.one_run import OneRun, own, share

@@ -9,7 +9,9 @@ import json
 import os
 import re
 import shutil
+import signal
 import sqlite3
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from conftest import WAREHOUSES, Ask, Open, require
 from loader import PostgresDestination
 from loader.destinations.redshift.destination import RedshiftDestination
-from support.loader_command import Ran, in_process
+from support.loader_command import MODULE, Ran, in_process
 from support.one_run import own
 from tools.servers import MariaDBServer, PostgresServer, Server
 
@@ -863,6 +865,23 @@ def tls_postgres(certificates: Certificates) -> Iterator[PostgresServer]:
         server.execute("create table t (id int primary key)", "shop")
         server.execute("insert into t values (1)", "shop")
         yield server
+
+
+def test_a_reader_that_goes_away(tmp_path: Path) -> None:
+    """As `head` does. The load is done, and no signal may end the program: servers go away, too."""
+    with sqlite3.connect(tmp_path / "shop.sqlite") as connection:
+        connection.execute("create table t (id integer primary key)")
+    source = f"sqlite:///{tmp_path / 'shop.sqlite'}"
+    place = ("--target", "duckdb", "--duckdb-path", str(tmp_path / "w.duckdb"))
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [*MODULE, "--source", source, *place], stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+    with duckdb.connect(str(tmp_path / "w.duckdb"), read_only=True) as connection:
+        assert connection.execute("select count(*) from raw_classicmodels.t").fetchall() == [(0,)]
 
 
 def test_tls_to_a_mysql_source(

@@ -23,6 +23,8 @@ from loader.watch.changes import Channel, Heard
 from loader.watch.guarded import Guarded
 from loader.watch.log import Log
 from loader.watch.mysql import MySQLLog, Reader
+from loader.watch.mysql_gtids import Executed, gtid_of
+from loader.watch.mysql_rights import why_not
 from loader.watch.poll import PollLog
 from loader.watch.postgres import PostgresLog
 from loader.watch.postgres_stream import Stream
@@ -30,7 +32,7 @@ from loader.watch.request import Follower, Watch
 from loader.watch.status import Figures
 from loader.watch.watcher import Watcher
 from support.one_run import own
-from tools.servers import MariaDBServer, PostgresServer, Server
+from tools.servers import MariaDBServer, MySQLServer, PostgresServer, Server
 
 
 class Inside:
@@ -352,6 +354,25 @@ def test_status_during_a_long_batch_and_after_a_wrong_request(
     status = board.read()
     assert status is not None
     assert not status["running"]
+
+
+def test_numbers_of_transactions_of_mysql() -> None:
+    """As the server writes a set of them, over several lines and with tags."""
+    one, two = "6ffd3c45-ea82-11f1-a623-02fc00000001", "7ffd3c45-ea82-11f1-a623-02fc00000001"
+    executed = Executed.of(f"{one}:1-639:641,\n{two.upper()}:7:TAG:1-3")
+    shown = [n for n in (1, 639, 640, 641, 642) if (one, n) in executed]
+    assert shown == [1, 639, 641]
+    assert [n for n in range(9) if (two, n) in executed] == [7]
+    assert (f"{two}:tag", 3) in executed
+    assert (one, 1) not in Executed.of("")
+    body = b"\1" + bytes.fromhex(one.replace("-", "")) + (641).to_bytes(8, "little")
+    assert gtid_of(Event("binlog.1", 4, 60, 0, binlog.MYSQL_GTID, 1, body)) == (one, 641)
+
+
+def test_what_mysql_has_to_grant(mysql: MySQLServer) -> None:
+    _, url = shop_of(mysql)
+    why, _ = why_not(url)
+    assert f"grant replication slave, replication client on *.* to {mysql.user}" in why
 
 
 class Failing:

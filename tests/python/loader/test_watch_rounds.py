@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from support.watched import MARIADB_TABLES, POSTGRES_TABLES, killed, rounds
-from tools.servers import MariaDBServer, PostgresServer
+from tools.servers import MariaDBServer, MySQLServer, PostgresServer
 
 pytestmark = pytest.mark.long
 TARGETS = pytest.mark.parametrize("target", ["duckdb", "postgres"], indirect=True)
@@ -25,6 +25,11 @@ def test_random_rounds_of_mariadb(
 
 
 @TARGETS
+def test_random_rounds_of_mysql(logging_mysql: MySQLServer, target: Any, tmp_path: Path) -> None:
+    rounds(logging_mysql, MARIADB_TABLES, target, tmp_path, ROUNDS, 25)
+
+
+@TARGETS
 def test_random_rounds_of_postgres(
     logging_postgres: PostgresServer, target: Any, tmp_path: Path
 ) -> None:
@@ -36,6 +41,13 @@ def test_a_watcher_of_mariadb_is_killed(
     logging_mariadb: MariaDBServer, target: Any, tmp_path: Path
 ) -> None:
     killed(logging_mariadb, MARIADB_TABLES, target, tmp_path, KILLS)
+
+
+@TARGETS
+def test_a_watcher_of_mysql_is_killed(
+    logging_mysql: MySQLServer, target: Any, tmp_path: Path
+) -> None:
+    killed(logging_mysql, MARIADB_TABLES, target, tmp_path, KILLS)
 
 
 @TARGETS

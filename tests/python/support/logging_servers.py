@@ -14,9 +14,10 @@ import pytest
 from loader import DuckDBDestination, PostgresDestination
 from loader.destinations import Destination
 from support.one_run import own
-from tools.servers import MariaDBServer, PostgresServer
+from tools.servers import MariaDBServer, MySQLServer, PostgresServer, ServerError
 
 MARIADB: dict[str, str | int] = {"log-bin": "binlog", "binlog-format": "ROW", "server-id": 1}
+MYSQL: dict[str, str | int] = {"gtid-mode": "ON", "enforce-gtid-consistency": "ON"}
 POSTGRES: dict[str, str | int] = {"wal_level": "logical", "max_replication_slots": 40}
 
 
@@ -35,6 +36,19 @@ def logging_mariadb() -> Iterator[MariaDBServer]:
     """A MariaDB server that writes a log, which the shop's user may read."""
     with MariaDBServer(settings=MARIADB) as server:
         server.execute(f"grant replication slave on *.* to {server.user}@'127.0.0.1'")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def logging_mysql() -> Iterator[MySQLServer]:
+    """A server of MySQL itself that numbers its transactions; skipped where there is none."""
+    try:
+        MySQLServer.find_binaries()
+    except ServerError as error:
+        pytest.skip(str(error))
+    with MySQLServer(settings=MYSQL) as server:
+        rights = "replication slave, replication client"
+        server.execute(f"grant {rights} on *.* to {server.user}@'127.0.0.1'")
         yield server
 
 

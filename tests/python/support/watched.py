@@ -188,11 +188,11 @@ class Writer:
         low = self.random.choice((1000, 2000))
         if self.random.random() < 0.5:
             return f"delete from o where id between {low} and {low + 700}"
-        series = (
-            f"seq, null, seq, 'many' from seq_{low}_to_{low + 600}"
-            if self._is_mariadb
-            else f"s, null, s, 'many' from generate_series({low}, {low + 600}) as s"
-        )
+        series = f"s, null, s, 'many' from generate_series({low}, {low + 600}) as s"
+        if self._is_mariadb:
+            # MySQL itself has no table of numbers.
+            numbers = f"with recursive r as (select {low} as s union all select s + 1 from r"
+            series = f"s, null, s, 'many' from ({numbers} where s < {low + 600}) select s from r) r"
         skip = "ignore " if self._is_mariadb else ""
         rest = "" if self._is_mariadb else " on conflict do nothing"
         return f"insert {skip}into o select {series}{rest}"
