@@ -1,17 +1,9 @@
 {% test same_as_parents(model, key, parents, new_by=none, most_rows=none) %}
 {%- set untested = has_untested_value(parents[0].to, new_by) -%}
 {#- By literals, and in the first parent too: no database carries a condition from one join to another. -#}
-{%- set rows = [] -%}
-{%- if untested -%}
-    {%- do rows.append('where ' ~ untested) -%}
-{%- elif most_rows and execute and env_var('TESTS', '') != 'all' and load_cached_relation(parents[0].to) -%}
-    {%- set query -%}
-        select {{ key }} from {{ parents[0].to }}
-        order by {{ key }}
-        limit 2 offset {{ most_rows - 1 }}
-    {%- endset -%}
-    {%- set found = run_query(query).rows -%}
-    {%- do rows.append('where ' ~ key ~ " <= '" ~ found[0][0] ~ "'") if found | length == 2 -%}
+{%- set rows = untested -%}
+{%- if most_rows and not untested and execute and env_var('TESTS', '') != 'all' and load_cached_relation(parents[0].to) -%}
+    {%- set rows = least_hashes(parents[0].to, key, most_rows) -%}
 {%- endif -%}
 {%- set compared = [] -%}
 {%- for parent in parents -%}
@@ -25,7 +17,7 @@
 with children as (
 
     select * from {{ model }}
-    {{ rows[0] if rows }}
+    {{ 'where ' ~ rows if rows }}
 
 ),
 
@@ -42,7 +34,7 @@ final as (
     from children
     {%- for parent in parents %}
     left join
-        {{ '(select * from ' ~ parent.to ~ ' ' ~ rows[0] ~ ')' if rows and loop.first else parent.to }}
+        {{ '(select * from ' ~ parent.to ~ ' where ' ~ rows ~ ')' if rows and loop.first else parent.to }}
         as {{ parent.as }}
         on {{ parent.by }}
     {%- endfor %}
