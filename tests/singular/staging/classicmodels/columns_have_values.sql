@@ -13,6 +13,7 @@
 with empty_columns as (
 
     {% for entity, column_name in columns %}
+    {%- set value = 'nullif(' ~ column_name ~ ', 0)' if column_name in amounts else column_name %}
     select
         '{{ entity }}' as table_name,
         '{{ column_name }}' as column_name,
@@ -22,7 +23,7 @@ with empty_columns as (
     where
         not exists (
             select 1 from {{ ref('stg_classicmodels__' ~ entity) }}
-            where {{ 'nullif(' ~ column_name ~ ', 0)' if column_name in amounts else column_name }} is not null
+            where {{ value }} is not null
         )
     {{ 'union all' if not loop.last }}
     {%- endfor %}
