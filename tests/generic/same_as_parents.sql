@@ -14,6 +14,10 @@
         {%- do compared.append((column, parent.as ~ '.' ~ original)) -%}
     {%- endfor -%}
 {%- endfor -%}
+{%- set differences = [] -%}
+{%- for column, original in compared -%}
+    {%- do differences.append((column, differs('children.' ~ column, original))) -%}
+{%- endfor -%}
 with children as (
 
     select * from {{ model }}
@@ -25,9 +29,9 @@ final as (
 
     select
         children.{{ key }},
-        {%- for column, original in compared %}
+        {%- for column, difference in differences %}
         {{ '|| ' if not loop.first -}}
-        case when {{ differs('children.' ~ column, original) }} then '{{ column }} ' else '' end
+        case when {{ difference }} then '{{ column }} ' else '' end
         {%- endfor %}
             as different_columns
 
@@ -40,10 +44,7 @@ final as (
     {%- endfor %}
     -- not by the text, which costs as much again where each row of a large table gets one
     where
-        {%- for column, original in compared %}
-        {{ 'or ' if not loop.first -}}
-        {{ differs('children.' ~ column, original) }}
-        {%- endfor %}
+        {{ differences | map('last') | join('\n        or ') }}
 
 )
 
