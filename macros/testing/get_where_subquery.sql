@@ -3,7 +3,7 @@
     {%- set where = config.get('where') or '' -%}
     {%- set parent = modules.re.search('untested_while_same\\((\\w+)\\)', where) -%}
     {%- if parent -%}
-        {%- set condition = 'untested()' if is_same_as_tested(parent.group(1)) else '1 = 1' -%}
+        {%- set condition = 'untested()' if is_same_as_tested([parent.group(1)]) else '1 = 1' -%}
         {%- set where = where.replace(parent.group(), condition) -%}
     {%- endif -%}
     {%- set word = modules.re.search('untested\\((\\w*)\\)', where) -%}
@@ -41,16 +41,24 @@
     ) as rows_under_test
 {%- endmacro %}
 
-{#- Whether no row of a table of the shop is new, changed or gone since it was tested. -#}
-{% macro is_same_as_tested(table) -%}
+{#- Whether no row of some tables of the shop is new, changed or gone since it was tested. -#}
+{% macro is_same_as_tested(tables) -%}
     {%- if not tested_through() -%}
         {{ return(false) }}
     {%- endif -%}
-    {%- set raw = graph.sources['source.' ~ project_name ~ '.classicmodels.' ~ table] -%}
     {#- A row that is gone has the time of the load that missed it; an empty table has lost all without a trace. -#}
     {%- set query -%}
-        select 1 as same from {{ raw.relation_name }}
-        having max(_loaded_at) <= cast('{{ tested_through() }}' as timestamp)
+        select 1 as same
+        from (
+            {%- for table in tables %}
+            select max(_loaded_at) as loaded_at
+            from {{ graph.sources['source.' ~ project_name ~ '.classicmodels.' ~ table].relation_name }}
+            {{ 'union all' if not loop.last }}
+            {%- endfor %}
+        ) as latest
+        having
+            max(loaded_at) <= cast('{{ tested_through() }}' as timestamp)
+            and count(loaded_at) = {{ tables | length }}
     {%- endset -%}
     {{ return(run_query(query).rows | length > 0) }}
 {%- endmacro %}

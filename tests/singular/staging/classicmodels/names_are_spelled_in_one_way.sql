@@ -6,6 +6,10 @@
     'product_lines': ['product_line'], 'offices': ['country', 'state', 'city'],
     'employees': ['job_title'],
 } -%}
+{#- Without new names there are no new spellings. -#}
+{%- set names_in_question = 'where 1 = 0' if is_same_as_tested(
+    ['customers', 'products', 'productlines', 'offices', 'employees']
+) %}
 
 with orders as (
 
@@ -35,6 +39,7 @@ names as (
         customer_number,
         null as product_code
     from {{ ref('stg_classicmodels__customers') }}
+    {{ names_in_question }}
     union all
     {%- endfor %}
     {%- for column_name in of_products %}
@@ -44,6 +49,7 @@ names as (
         null as customer_number,
         product_code
     from {{ ref('stg_classicmodels__products') }}
+    {{ names_in_question }}
     union all
     {%- endfor %}
     {%- for entity, column_names in of_others.items() %}
@@ -55,6 +61,7 @@ names as (
         null as customer_number,
         null as product_code
     from {{ ref('stg_classicmodels__' ~ entity) }}
+    {{ names_in_question }}
     {{ 'union all' if not (loop.last and last_entity) }}
     {%- endfor %}
     {%- endfor %}

@@ -1,11 +1,15 @@
 {{ config(severity='warn') }}
 
+{#- Orders change amounts, not which products and employees look alike. -#}
+{%- set is_same = is_same_as_tested(['products', 'employees']) %}
+
 with named_products as (
 
     select
         *,
         {{ comparable_text('product_name') }} as comparable_name
     from {{ ref('stg_classicmodels__products') }}
+    {{ 'where 1 = 0' if is_same }}
 
 ),
 
@@ -31,6 +35,7 @@ employees as (
         *,
         {{ comparable_text('email') }} as comparable_email
     from {{ ref('stg_classicmodels__employees') }}
+    {{ 'where 1 = 0' if is_same }}
 
 ),
 
