@@ -1,4 +1,4 @@
-{% test primary_key(model, columns, raw=none, new_by=none, new_in=none) %}
+{% test primary_key(model, columns, few_by=none, raw=none, new_by=none, new_in=none) %}
 {%- set untested = has_untested_value(new_in, new_by) -%}
 {%- set conditions = [untested] if untested else [] -%}
 {%- if raw and not tested_through() and execute and has_whole_numbers(raw.of, raw.numbers) -%}
@@ -26,7 +26,7 @@ select
     {{ column }} as key_part_{{ loop.index }},
     {%- endfor %}
     count(*) as row_count
-from {{ model }}
+from {{ rows_that_may_repeat(model, columns, few_by) if few_by and not tested_through() else model }}
 {{ 'where ' ~ conditions | join(' and ') if conditions }}
 group by {{ columns | join(', ') }}
 having
