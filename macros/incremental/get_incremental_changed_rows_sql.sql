@@ -13,19 +13,20 @@
     {{ write_changed_rows(arg_dict, condition) }}
 {%- endmacro %}
 
-{% macro write_changed_rows(arg_dict, gone, without=none, before=none) -%}
+{% macro write_changed_rows(arg_dict, gone, without=none, before=none, all=false) -%}
     {%- set target, source = arg_dict['target_relation'], arg_dict['temp_relation'] -%}
     {%- set key = key_columns(arg_dict) -%}
     {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
     {%- set changes = make_temp_relation(target, '__changes') -%}
     {%- set in_range = in_range_of(source) -%}
+    {#- Where all rows are calculated, each row is compared, and its key need not be looked up before. -#}
     {%- set known -%}
         select {{ columns }} from {{ target }}
-        where {{ key }} in (select {{ key_columns(arg_dict, bare=true) }} from {{ source }})
+        where {% if all %}1 = 1{% else %}{{ key }} in (select {{ key_columns(arg_dict, bare=true) }} from {{ source }}){% endif %}
         {{- and_predicates(arg_dict) }}{{ in_range }}
     {%- endset -%}
     {#- Where they are needed again: to look them up goes through a whole table on DuckDB. -#}
-    {%- if not before and is_keeping_changes() -%}
+    {%- if not (before or all) and is_keeping_changes() -%}
         {%- set before = rows_before(arg_dict, known) -%}
     {%- endif -%}
     {%- do run_query(

@@ -29,5 +29,6 @@
     {#- Not `not in`: where PostgreSQL cannot keep the keys in memory, it goes through all of them for each row. -#}
     {%- set condition = key_columns(arg_dict) ~ ' in (' ~ over ~ ')' -%}
     {{ remove_rows(arg_dict, condition, before) }}
-    {{ write_changed_rows(arg_dict, condition, without, before) }}
+    {%- set all = not (without or before or entity and built_through()) -%}
+    {{ write_changed_rows(arg_dict, condition, without, before, all) }}
 {%- endmacro %}

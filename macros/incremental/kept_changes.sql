@@ -23,7 +23,8 @@ which then need not calculate again what hangs on other rows. -#}
     {%- do run_query(
         'create table ' ~ kept ~ ' as'
         ~ ' select ' ~ columns ~ ', 1 as change from ' ~ changes
-        ~ ' union all (' ~ taken_out ~ before ~ ' where ' ~ changed
+        ~ ' union all (' ~ taken_out ~ (before or arg_dict['target_relation'])
+        ~ ' where ' ~ changed ~ and_predicates(arg_dict)
         ~ (' union ' ~ taken_out ~ arg_dict['target_relation'] ~ ' where ' ~ gone ~ and_predicates(arg_dict)
             if gone else '')
         ~ ')'
