@@ -19,10 +19,15 @@
     {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
     {%- set changes = make_temp_relation(target, '__changes') -%}
     {%- set in_range = in_range_of(source) -%}
-    {#- Where all rows are calculated, each row is compared, and its key need not be looked up before. -#}
+    {#- Rows of other keys differ anyway: where all are calculated, none has to be looked up, and where a number
+    has a range, it does for the key, which DuckDB would read in all rows. -#}
     {%- set known -%}
+        {%- set number = config.get('meta', {}).get('key_has') -%}
         select {{ columns }} from {{ target }}
-        where {% if all %}1 = 1{% else %}{{ key }} in (select {{ key_columns(arg_dict, bare=true) }} from {{ source }}){% endif %}
+        where {% if all %}1 = 1
+        {%- elif in_range %}{{ number }} in (select {{ number }} from {{ source }})
+        {%- else %}{{ key }} in (select {{ key_columns(arg_dict, bare=true) }} from {{ source }})
+        {%- endif %}
         {{- and_predicates(arg_dict) }}{{ in_range }}
     {%- endset -%}
     {#- Where they are needed again: to look them up goes through a whole table on DuckDB. -#}
