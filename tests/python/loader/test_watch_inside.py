@@ -4,8 +4,7 @@ import resource
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import psycopg
 import pytest
 
 from loader import Options, load
-from loader.destinations import Destination
 from loader.errors import BusyError, LoadError, UsageError
 from loader.watch import binlog, changes, guarded, watcher
 from loader.watch.after import After
@@ -28,51 +26,12 @@ from loader.watch.mysql_rights import why_not
 from loader.watch.poll import PollLog
 from loader.watch.postgres import PostgresLog
 from loader.watch.postgres_stream import Stream
-from loader.watch.request import Follower, Watch
+from loader.watch.request import Watch
 from loader.watch.status import Figures
 from loader.watch.watcher import Watcher
+from support.inside import Inside
 from support.one_run import own
 from tools.servers import MariaDBServer, MySQLServer, PostgresServer, Server
-
-
-class Inside:
-    """A watch in a thread, and what it said."""
-
-    def __init__(self, url: str, target: Any, log: Log, follower: Follower | None = None) -> None:
-        self.target, self.said = target, list[str]()
-        destination: Destination = target.opened()
-        self.watch = Watch(url, target.opened, Options(), self.said.append, audit=0.0)
-        self.watch.follower = follower
-        figures = Figures("", "", "log", "")
-        self.watcher = Watcher(self.watch, log, board_of(destination), figures)
-
-    @contextmanager
-    def running(self) -> Iterator["Inside"]:
-        """Until the end of the block."""
-        self.watch.stop.clear()
-        thread = threading.Thread(target=self.watcher.run, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self.watch.stop.set()
-            thread.join(20)
-            assert not thread.is_alive(), self.said
-
-    def wait(self, sql: str, rows: list[Any]) -> None:
-        """Until raw says so."""
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                # Two opened at once in one process would disturb the watch.
-                with self.target.opened().alone("the test", self.said.append):
-                    found = self.target.ask(sql)
-            except Exception as error:  # a batch has the file, or the table is not there yet
-                found = [error]
-            if found == rows:
-                return
-            assert time.monotonic() < deadline, (found, self.said)
-            time.sleep(0.05)
 
 
 def shop_of(server: Server) -> tuple[str, str]:
