@@ -18,6 +18,7 @@ from psycopg.conninfo import make_conninfo
 
 from ..audit import Record
 from ..dialects.postgres import (
+    ALIVE,
     SETTINGS,
     TYPE_NAMES,
     blocks_of_copy,
@@ -26,6 +27,7 @@ from ..dialects.postgres import (
     copied_out,
     is_lost,
     said,
+    server_alive,
 )
 from ..dialects.standard import literal, quote
 from ..errors import BusyError, LoadError
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 
 # Seconds to wait for the lock of another loader.
 PATIENCE = 5.0
+# Milliseconds until rows that were sent are taken: a busy server may take them late.
+SLOWLY = {"tcp_user_timeout": "120000"}
 # Lifts those of the role.
 NO_LIMITS = (
     "select set_config(name, '0', false) from pg_settings where name in ('statement_timeout',"
@@ -92,15 +96,21 @@ class PostgresDestination(SqlDestination):
         place = f"{self.schema} of {info.get('dbname') or os.environ.get('PGDATABASE', 'postgres')}"
         return holding(SessionLock(self.connect, self.schema), place, command, say)
 
-    def connect(self) -> psycopg.Connection:
-        """A connection of its own to the warehouse."""
+    def connect(self, **more: str) -> psycopg.Connection:
+        """A connection of its own to the warehouse, with more parameters of libpq."""
         options = {
             "host": os.environ.get("PGHOST", "localhost"),
             "connect_timeout": "10",
             "client_encoding": "utf8",
-        } | self._options
+        } | {**ALIVE, **more, **self._options}
+        settings = ", ".join(
+            f"set_config('{name}', '{value}', false)" for name, value in server_alive().items()
+        )
         try:
-            return psycopg.connect(make_conninfo(**options))
+            connection = psycopg.connect(make_conninfo(**options), autocommit=True)
+            connection.execute(f"select {settings}".encode())
+            connection.autocommit = False
+            return connection
         except psycopg.Error as error:
             where = f"{options['host']}:{options.get('port', os.environ.get('PGPORT', '5432'))}"
             raise LoadError(
@@ -109,7 +119,7 @@ class PostgresDestination(SqlDestination):
 
     def open(self) -> None:
         """Connect, take the lock, and begin the transaction."""
-        connection = self.connect()
+        connection = self.connect(**SLOWLY)
         self._connection, self._states = connection, None
         info = connection.info
         self.description = f"postgres {info.host}:{info.port}/{info.dbname}"

@@ -31,6 +31,15 @@ SETTINGS = (
     "bytea_output = 'hex'",
     "extra_float_digits = 1",
 )
+# A network that lets nothing through ends a connection in half a minute, and not after hours:
+# milliseconds until what was sent is answered; seconds of silence before the first question whether
+# somebody is there, between two, and how many. By their names in libpq.
+ALIVE = {
+    "tcp_user_timeout": "30000",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "4",
+}
 SPLIT = "split_part({text}, '{mark}', {n})"
 
 
@@ -73,6 +82,14 @@ def _respelled(data: bytes) -> bytes:
         return data
     data = data.replace(b"\\\\", b"\\x5C")
     return data.replace(b"\\b", b"\b").replace(b"\\f", b"\f").replace(b"\\v", b"\v")
+
+
+def server_alive() -> dict[str, str]:
+    """The server's settings for the same, so that a lost session does not hold its locks for long.
+
+    Not how long what it sent may wait: the reader may be slow.
+    """
+    return {f"tcp_{name}": value for name, value in ALIVE.items() if name.startswith("keep")}
 
 
 def connection_warnings(connection: psycopg.Connection, side: str) -> list[str]:

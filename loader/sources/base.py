@@ -87,6 +87,9 @@ class Source(ABC):
         With a partition and all its ranges, the digests go into `scope.digests`.
         """
 
+    def abort(self) -> None:  # noqa: B027
+        """End the connection while another thread waits for it, which then raises."""
+
     @abstractmethod
     def close(self) -> None:
         """End the snapshot and the connection; safe to call twice."""

@@ -32,7 +32,7 @@ from ..wire import BLOCK_BYTES, Block, Issues
 from .base import Source, Wanted
 from .mysql_blocks import digests_of_blocks, has_separators, is_as_before
 from .mysql_catalog import read_tables
-from .mysql_connection import GONE, check_url, connect, settle
+from .mysql_connection import GONE, check_url, connect, hang_up, settle
 from .mysql_keys import conditions, in_order, within
 from .mysql_values import (
     as_bytes,
@@ -83,6 +83,9 @@ class MySQLSource(Source):
         settle(self.rows)
         self._run("set session transaction isolation level repeatable read")
         self._run("start transaction with consistent snapshot, read only")
+
+    def abort(self) -> None:
+        hang_up(self._connection)
 
     def close(self) -> None:
         # A regular close would first read an unread result to its end.

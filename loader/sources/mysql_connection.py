@@ -1,6 +1,8 @@
 """Connecting to a MySQL or MariaDB server: options of the URL, TLS, and what errors mean."""
 
+import contextlib
 import re
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -14,6 +16,12 @@ URL_OPTIONS = {"tls", "ssl_ca", "ssl_cert", "ssl_key", "unix_socket"}
 # The server's and the driver's codes for a login that is refused, and for a lost connection.
 DENIED = {1045, 1698}
 GONE = {2003, 2005, 2006, 2013}
+# Seconds in which a server answers a login.
+LOGIN = 30
+# A network that lets nothing through ends a connection in half a minute, and not after hours:
+# milliseconds until what was sent is answered; seconds of silence before the first question whether
+# somebody is there, between two, and how many. A system has not all of these.
+ALIVE = {"TCP_USER_TIMEOUT": 30_000, "TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
 # What changes which rows or values come back, or ends a long load, whatever the server, the role or
 # init_connect say. Values as the server shows them; a server has not all of these.
 SESSION = {
@@ -70,7 +78,7 @@ def check_url(url: SourceUrl) -> None:
 def connect(url: SourceUrl) -> "pymysql.connections.Connection[Any]":
     """Log in. Raises LoadError that says what to check; UsageError for unusable TLS files."""
     try:
-        return _Connection(
+        connection = _Connection(
             host=url.host or "localhost",
             port=url.port or 3306,
             user=url.user,
@@ -80,7 +88,10 @@ def connect(url: SourceUrl) -> "pymysql.connections.Connection[Any]":
             unix_socket=url.options.get("unix_socket"),
             ssl=_tls(url),
             connect_timeout=10,
+            read_timeout=LOGIN,
         )
+        _last(connection)
+        return connection
     except pymysql.MySQLError as error:
         code = error.args[0] if error.args else 0
         cause = getattr(error, "original_exception", None)
@@ -101,6 +112,22 @@ def connect(url: SourceUrl) -> "pymysql.connections.Connection[Any]":
         raise LoadError(f"The MySQL server at {url.address} {reason}.") from None
     except (OSError, RuntimeError, ValueError) as error:
         raise LoadError(f"The MySQL server at {url.address} cannot be used: {error}.") from None
+
+
+def _last(connection: Any) -> None:
+    """A statement may take hours as long as the server is there."""
+    connection._read_timeout = None
+    if connection._sock.family != socket.AF_UNIX:
+        for name, value in ALIVE.items():
+            if option := getattr(socket, name, None):
+                connection._sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def hang_up(connection: Any) -> None:
+    """End the connection, also while another thread reads."""
+    if (sock := getattr(connection, "_sock", None)) is not None:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 class _Connection(pymysql.connections.Connection):

@@ -1,5 +1,8 @@
 """PostgreSQL: `COPY (select ...) to stdout` inside one repeatable-read, read-only transaction."""
 
+import contextlib
+import os
+import socket
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -8,6 +11,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from ..dialects.postgres import (
+    ALIVE,
     blocks_of_copy,
     connection_problem,
     connection_warnings,
@@ -147,6 +151,14 @@ class PostgresSource(Source):
                 f"The PostgreSQL database {url.database} at {url.address} has no schema"
                 f" {self.schema}: name another with ?schema=... in the source URL."
             )
+
+    def abort(self) -> None:
+        # A second handle, so that the driver keeps its own.
+        with (
+            contextlib.suppress(psycopg.Error, OSError),
+            socket.socket(fileno=os.dup(self._connection.fileno())) as handle,
+        ):
+            handle.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._connection.close()
@@ -354,7 +366,7 @@ def _after(scope: Scope) -> sql.Composable:
 
 def connect(url: SourceUrl, **more: str) -> psycopg.Connection:
     """Log in, with more parameters of libpq. Raises LoadError that says what to check."""
-    options = {"connect_timeout": "10"} | url.options | {"client_encoding": "utf8"} | more
+    options = {"connect_timeout": "10"} | ALIVE | url.options | {"client_encoding": "utf8"} | more
     options.pop("schema", None)
     login: dict[str, str | None] = {
         "host": url.host,

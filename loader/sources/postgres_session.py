@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import psycopg
 
-from ..dialects.postgres import SETTINGS
+from ..dialects.postgres import SETTINGS, server_alive
 from ..errors import LoadError
 
 # What changes which rows or values come back, or ends a long load, whatever the server, the
@@ -51,7 +51,8 @@ def settle(connection: psycopg.Connection, schema: str) -> None:
     connection.execute("set local statement_timeout = 0")
     for setting in SETTINGS:
         connection.execute(f"set local {setting}".encode())
-    connection.execute(SET, [list(SESSION), list(SESSION.values())])
+    session = SESSION | server_alive()
+    connection.execute(SET, [list(session), list(session.values())])
     # Names of types, and functions that name no schema, are those of the shop.
     path = f"{psycopg.sql.Identifier(schema).as_string(connection)}, public"
     connection.execute("select set_config('search_path', %s, true)", [path])

@@ -4,7 +4,6 @@ Each event has a header of 19 bytes: when, type, server, size, where the next on
 What events mean is in the server's documentation ("Replication Protocol").
 """
 
-import contextlib
 import hashlib
 import random
 import struct
@@ -18,9 +17,9 @@ import pymysql
 from pymysql.constants import COMMAND
 
 from ..errors import LoadError
-from ..sources.mysql_connection import connect
+from ..sources.mysql_connection import connect, hang_up
 from ..urls import SourceUrl
-from .changes import LogLostError, LogRefusedError
+from .changes import LogLostError, LogRefusedError, LogSilentError
 
 HEADER = struct.Struct("<IBIIIH")
 QUERY, ROTATE, FORMAT, XID, TABLE_MAP, INCIDENT = 2, 4, 15, 16, 19, 26
@@ -103,10 +102,7 @@ class Binlog:
 
     def close(self) -> None:
         """End the connection, also while another thread reads."""
-        sock: Any = getattr(self._connection, "_sock", None)
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(2)
+        hang_up(self._connection)
         self._connection._force_close()  # type: ignore[attr-defined]
 
     def events(self) -> Iterator[Event]:
@@ -159,7 +155,11 @@ class Binlog:
             return LogRefusedError(
                 f"The server does not let {self._url.user} read its log: {said}."
             )
-        return LoadError(f"The connection to the log of {self._url.address} was lost.")
+        lost = f"The connection to the log of {self._url.address} was lost"
+        # pymysql says it only in words.
+        if error is not None and isinstance(error.__context__, TimeoutError):
+            return LogSilentError(f"{lost}: nothing was heard for {DEAD_SECONDS:g} s.")
+        return LoadError(f"{lost}.")
 
 
 def query_of(event: Event) -> tuple[str, str]:

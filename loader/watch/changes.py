@@ -28,6 +28,10 @@ class LogRefusedError(LoadError):
     """The user may not read the log."""
 
 
+class LogSilentError(LoadError):
+    """The source says nothing any more, not even that it is there."""
+
+
 @dataclass
 class Heard:
     """The changes of one transaction, or of several that follow each other."""

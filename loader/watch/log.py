@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..errors import LoadError
 from ..schema import Table
 from ..sources import Source
 from .changes import Channel, Heard, Place
@@ -23,6 +24,8 @@ class Log(ABC):
     looks = False
     # What to say before it begins at a new place, where that may take long.
     beginning = ""
+    # The newest snapshot, which may be closed.
+    reading: Source | None = None
 
     @abstractmethod
     def start(self, saved: Any) -> None:
@@ -58,6 +61,21 @@ class Log(ABC):
     @abstractmethod
     def key_columns(self) -> Mapping[str, tuple[str, ...]]:
         """By raw table, the columns of the keys that are heard."""
+
+    def greet(self) -> None:  # noqa: B027
+        """Log in to the source and out again. Raises LoadError."""
+
+    def give_up(self) -> None:
+        """Nothing is heard of the source: end the snapshot, which may wait for it for ever.
+
+        Unless it lets somebody in: then a statement of the snapshot only takes long.
+        """
+        reading = self.reading
+        if reading is not None:
+            try:
+                self.greet()
+            except LoadError:
+                reading.abort()
 
     @abstractmethod
     def confirm(self, place: Place) -> None:

@@ -17,7 +17,7 @@ from . import binlog
 from .binlog import Binlog, Event, query_of
 from .binlog_rows import Image, TableMap, images, number_of, table_of
 from .binlog_values import UnreadableError, spelled
-from .changes import Channel, Heard, LogLostError, Place
+from .changes import Channel, Heard, LogLostError, LogSilentError, Place
 from .log import Log
 from .mysql_gtids import Executed, gtid_of, log_status
 from .mysql_shapes import Shape, read_shapes
@@ -83,7 +83,7 @@ class MySQLLog(Log):
         if found is None:
             source.close()
             raise LogLostError("the server writes no log any more")
-        self._file = found[0]
+        self.reading, self._file = source, found[0]
         self._snapshot = (number_of_file(found[0]), found[1])
         return source
 
@@ -110,6 +110,9 @@ class MySQLLog(Log):
                 return list(cursor.fetchall())
 
             yield rows
+
+    def greet(self) -> None:
+        connect(self.url).close()
 
     def heard_at(self) -> float:
         return self._binlog.heard_at if self._binlog else 0.0
@@ -194,6 +197,8 @@ class Reader:
                     return
         except LoadError as error:
             self._channel.put(error)
+            if isinstance(error, LogSilentError):
+                self._owner.give_up()
         except Exception as error:
             # Whatever it was, the main thread must not wait for ever. Its words may be data.
             text = f"The log of {self._url.address} cannot be read: {type(error).__name__}."

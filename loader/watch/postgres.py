@@ -85,6 +85,7 @@ class PostgresLog(Log):
                 (self.slot, *system),
                 row=self._row,
                 emptied=self._emptied,
+                silent=self.give_up,
             )
             stream.begin(self.slot, PUBLICATION, place)
         except psycopg.Error as error:
@@ -163,7 +164,7 @@ class PostgresLog(Log):
         return False
 
     def snapshot(self) -> Source:
-        source = open_source(self._text)
+        source = self.reading = open_source(self._text)
         assert isinstance(source, PostgresSource)
         ((text, flushed, inserted),) = source.rows(NOW)
         low, high, between = text.split(":")
@@ -177,6 +178,9 @@ class PostgresLog(Log):
         self._until = end_of_records(place_of_text(inserted))
         self._is_ahead = self._until > place_of_text(flushed)
         return source
+
+    def greet(self) -> None:
+        connect(self._url).close()
 
     def heard_at(self) -> float:
         return self._stream.heard_at if self._stream else 0.0

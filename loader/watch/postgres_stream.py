@@ -14,7 +14,7 @@ from ..dialects.postgres import said
 from ..errors import LoadError
 from ..urls import SourceUrl
 from . import pgoutput
-from .changes import Channel, Heard, LogLostError
+from .changes import Channel, Heard, LogLostError, LogSilentError
 from .pgoutput import Change, Relation
 
 # Seconds between two words to the server, which else takes the reader for dead.
@@ -30,7 +30,7 @@ Emptied = Callable[[Heard, Relation], None]
 
 
 class Stream:
-    """`row` and `emptied` are told of changes, in this thread."""
+    """`row` and `emptied` are told of changes, in this thread; `silent` is, if nothing comes."""
 
     def __init__(
         self,
@@ -41,10 +41,11 @@ class Stream:
         *,
         row: Row,
         emptied: Emptied,
+        silent: Callable[[], None],
     ) -> None:
         self._url, self._pgconn, self._channel = url, connection.pgconn, channel
         self._connection, self._identity = connection, identity
-        self._row, self._emptied = row, emptied
+        self._row, self._emptied, self._silent = row, emptied, silent
         self._relations: dict[int, Relation] = {}
         # Where the log was read; what of it is in the warehouse.
         self.read = self.confirmed = 0
@@ -92,6 +93,9 @@ class Stream:
         """Read until the stream ends, and hand over why it did."""
         try:
             self._read()
+        except LogSilentError as error:
+            self._channel.put(error)
+            self._silent()
         except (psycopg.Error, OSError) as error:
             text = " ".join(str(error).split()) or "it was closed"
             if "publication" in text and "does not exist" in text:
@@ -115,7 +119,10 @@ class Stream:
         while not self._stopped:
             now = time.monotonic()
             if now - self.heard_at > DEAD:
-                raise psycopg.OperationalError(f"nothing was heard for {DEAD:g} s")
+                raise LogSilentError(
+                    f"The connection to the log of {self._url.address} was lost: nothing was heard"
+                    f" for {DEAD:g} s."
+                )
             if self._asks or now > next_word:
                 self._asks |= now - self.heard_at > WORD_EVERY
                 self._say()
