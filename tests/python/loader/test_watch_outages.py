@@ -1,0 +1,273 @@
+"""What happens around a watch: the network to the source or to the warehouse is cut."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from loader import LoadError, PostgresDestination
+from loader.dialects import postgres as libpq
+from loader.sources import mysql_connection
+from loader.urls import parse_url
+from loader.watch import binlog, postgres_stream
+from loader.watch.log import Log
+from loader.watch.mysql import MySQLLog
+from loader.watch.postgres import PostgresLog
+from support.inside import Inside
+from support.network import BOTH, Network, network
+from support.one_run import own
+from support.watched import MARIADB_TABLES, POSTGRES_TABLES, Writer, differences
+from tools.servers import PostgresServer, Server
+
+pytestmark = pytest.mark.long
+SOURCES = pytest.mark.parametrize("source", ["mariadb", "postgres"])
+TARGETS = pytest.mark.parametrize("target", ["duckdb", "postgres"], indirect=True)
+AGAIN = "It tries again."
+# Within so many seconds the watch says that something is wrong, or is as the source again.
+SOON, PATIENCE = 15.0, 60.0
+
+
+class Shop:
+    """A shop on a server of its own kind, and a watch of it through a network."""
+
+    def __init__(self, server: Server, target: Any) -> None:
+        self.server, self.name, self.target = server, own("outage"), target
+        self.url = server.create_database(self.name)
+        is_mariadb = server.scheme == "mysql"
+        server.execute(MARIADB_TABLES if is_mariadb else POSTGRES_TABLES, self.name)
+        self._writing = threading.Event()
+
+    def run(self, sql: str) -> None:
+        """In the shop."""
+        self.server.execute(sql, self.name)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Callable[[str], Any]]:
+        """A session that stays."""
+        if self.server.scheme == "mysql":
+            with mysql_connection.connect(parse_url(self.url)) as connection:
+                connection.autocommit(True)
+                yield connection.cursor().execute
+        else:
+            with psycopg.connect(self.url) as connection:
+                yield lambda text: connection.execute(text.encode())
+
+    def through(self, between: Network) -> str:
+        """The shop's address behind a network."""
+        url = self.url.replace(f":{self.server.port}/", f":{between.port}/")
+        return url if self.server.scheme == "mysql" else f"{url}?connect_timeout=2"
+
+    def forget(self) -> None:
+        """Let the server keep no log for the watch."""
+        if self.server.scheme != "mysql":
+            PostgresLog(self.url, "outage").drop()
+
+    def log(self, url: str) -> Log:
+        """Its log."""
+        return MySQLLog(url) if self.server.scheme == "mysql" else PostgresLog(url, "outage")
+
+    @contextlib.contextmanager
+    def busy(self, seed: int = 1) -> Iterator[None]:
+        """Random events come as long as the block runs."""
+        writer, done = Writer(self.server, self.name, seed), threading.Event()
+
+        def work() -> None:
+            while not done.wait(0.02):
+                writer.event()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+@pytest.fixture
+def server(source: str, request: pytest.FixtureRequest) -> Any:
+    """The server that the test's parameter names."""
+    return request.getfixturevalue(f"logging_{source}")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes half a minute in earnest takes two seconds."""
+    small = {"keepalives_idle": "1", "keepalives_interval": "1", "keepalives_count": "2"}
+    for name, value in {**small, "tcp_user_timeout": "2000"}.items():
+        monkeypatch.setitem(libpq.ALIVE, name, value)
+    smaller = {"TCP_USER_TIMEOUT": 2000, "TCP_KEEPIDLE": 1, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 2}
+    for option, number in smaller.items():
+        monkeypatch.setitem(mysql_connection.ALIVE, option, number)
+    monkeypatch.setattr(mysql_connection, "LOGIN", 2)
+    monkeypatch.setattr(binlog, "DEAD_SECONDS", 3)
+    monkeypatch.setattr(postgres_stream, "DEAD", 3.0)
+    monkeypatch.setattr(postgres_stream, "WORD_EVERY", 1.0)
+    monkeypatch.setattr("loader.destinations.postgres.SLOWLY", {"tcp_user_timeout": "2000"})
+    monkeypatch.setattr("loader.watch.watcher.LONGEST_PAUSE", 2.0)
+
+
+def until(
+    holds: Callable[[], bool], seconds: float, what: Callable[[], object], pause: float = 0.05
+) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, what()
+        time.sleep(pause)
+
+
+def exact(shop: Shop, said: list[str]) -> None:
+    """Wait until raw is as the source."""
+    found = [""]
+
+    def is_exact() -> bool:
+        try:
+            # Two that open a file of DuckDB in one process would disturb each other.
+            with shop.target.opened().alone("the test", found.append):
+                found[:] = differences(shop.url, shop.target.opened)
+        except (LoadError, psycopg.Error) as error:
+            found[:] = [str(error)]
+        return not found
+
+    # The watch has to find the lock free in between.
+    until(is_exact, PATIENCE, lambda: (found, said), pause=1.0)
+
+
+def trouble(inside: Inside, since: int = 0) -> None:
+    """Wait until the watch says in one sentence that something is wrong."""
+    until(lambda: bool(troubles(inside.said[since:])), SOON, lambda: inside.said)
+
+
+def troubles(said: list[str]) -> list[str]:
+    """What the watch said of trouble."""
+    return [text for text in said if AGAIN in text]
+
+
+@pytest.mark.parametrize("source", ["mariadb"])
+@TARGETS
+@pytest.mark.usefixtures("impatient")
+def test_the_network_to_the_source_is_cut(server: Server, target: Any) -> None:
+    """Reset, silent in one direction or in both, and packets that vanish; the shop is busy."""
+    shop = Shop(server, target)
+    with network(server.port) as between:
+        url = shop.through(between)
+        inside = Inside(url, target, shop.log(url))
+        inside.watch.every = 1.0
+        with inside.running():
+            exact(shop, inside.said)
+            cuts: list[Callable[[], None]] = [between.reset, between.vanish, between.mute]
+            for number, cut in enumerate(cuts):
+                with shop.busy(number):
+                    time.sleep(0.5)
+                    said = len(inside.said)
+                    cut()
+                    trouble(inside, said)
+                    if number == 2:
+                        between.reset()
+                    between.heal()
+                    time.sleep(0.5)
+                exact(shop, inside.said)
+            # A log that still speaks does not say that it is not heard itself.
+            for way in BOTH:
+                with shop.busy(len(way)):
+                    time.sleep(0.5)
+                    between.mute(way)
+                    time.sleep(4.0)
+                    between.heal()
+                exact(shop, inside.said)
+    # Where the log was read is still known.
+    assert str(inside.said).count("all tables are compared") == 1, inside.said
+    assert "Traceback" not in str(inside.said)
+    shop.forget()
+
+
+@SOURCES
+@pytest.mark.usefixtures("impatient")
+def test_a_statement_that_waits_is_not_a_dead_one(server: Server, into_duckdb: Any) -> None:
+    """A snapshot may wait as long as the source is there, and ends soon when it is not."""
+    shop = Shop(server, into_duckdb)
+    is_mariadb = server.scheme == "mysql"
+    lock = "lock tables w write" if is_mariadb else "begin; lock table w in access exclusive mode"
+    waits = (
+        "select id from information_schema.processlist where state like '%metadata lock%'"
+        if is_mariadb
+        else "select pid from pg_stat_activity where wait_event_type = 'Lock'"
+    )
+    left = (
+        f"select id from information_schema.processlist where db = '{shop.name}'"
+        if is_mariadb
+        else f"select pid from pg_stat_activity where datname = '{shop.name}'"
+        " and backend_type = 'client backend'"
+    )
+    with network(server.port) as between:
+        inside = Inside(url := shop.through(between), into_duckdb, shop.log(url))
+        inside.watch.every = 0.5
+        with inside.running():
+            exact(shop, inside.said)
+            with shop.session() as run:
+                run(lock)
+                if is_mariadb:
+                    run("insert into w values (7, 'seven')")
+                until(lambda: bool(server.execute(waits)), SOON, lambda: inside.said)
+                time.sleep(5.0)
+                assert not troubles(inside.said)
+                between.vanish()
+                trouble(inside)
+            between.heal()
+            exact(shop, inside.said)
+    if not is_mariadb:
+        # Nor does the server hold a session of a network that is gone, or what that has locked.
+        until(lambda: not server.execute(left), SOON, lambda: server.execute(left))
+    shop.forget()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_network_to_the_warehouse_is_cut(
+    logging_mariadb: Server, into_postgres: Any, postgres: PostgresServer
+) -> None:
+    """Also in the middle of a batch, and its session in the warehouse ends too."""
+    shop = Shop(logging_mariadb, into_postgres)
+    with network(postgres.port) as between:
+        direct: PostgresDestination = into_postgres.opened()
+        options = direct._options | {"port": str(between.port), "connect_timeout": "2"}
+        into_postgres.opened = lambda: PostgresDestination("raw", **options)
+        inside = Inside(shop.url, into_postgres, MySQLLog(shop.url))
+        into_postgres.opened = lambda: direct
+        with inside.running():
+            exact(shop, inside.said)
+            for number, cut in enumerate((between.reset, between.vanish)):
+                with shop.busy(number):
+                    time.sleep(0.5)
+                    said = len(inside.said)
+                    cut()
+                    trouble(inside, said)
+                    between.heal()
+                exact(shop, inside.said)
+            with shop.busy(3):
+                time.sleep(0.5)
+                between.mute()
+                time.sleep(4.0)
+                between.heal()
+            exact(shop, inside.said)
+            # A batch that waits for a lock in the warehouse.
+            options_of_test = psycopg.conninfo.make_conninfo(**direct._options)
+            with psycopg.connect(options_of_test) as other:
+                other.execute("lock table raw.p in access exclusive mode")
+                said = len(inside.said)
+                shop.run("insert into p values (99, 'late')")
+                waits = "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
+                until(lambda: bool(postgres.execute(waits)), SOON, lambda: inside.said)
+                time.sleep(4.0)
+                assert not troubles(inside.said[said:])
+                between.vanish()
+                trouble(inside, said)
+            between.heal()
+            exact(shop, inside.said)
+    assert str(inside.said).count("all tables are compared") == 1, inside.said
