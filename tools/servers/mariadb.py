@@ -29,6 +29,8 @@ class MariaDBServer(Server):
                 "--no-defaults",
                 f"--datadir={self.folder / 'data'}",
                 f"--user={self._system_user()}",
+                # Not that of others, where a server that begins removes what another has there.
+                f"--tmpdir={self.folder}",
                 # The administrator logs in through the socket, as the user that runs the tests.
                 "--auth-root-authentication-method=socket",
                 f"--auth-root-socket-user={self._system_user()}",
