@@ -83,7 +83,8 @@ ranked as (
         *,
         row_number() over (
             partition by product_number
-            order by {{ in_order_of(['-cosine_millionths', '-pair_order_count', 'partner_number']) }}
+            order by
+                {{ in_order_of(['-cosine_millionths', '-pair_order_count', 'partner_number']) }}
         ) as partner_rank
     from pairs_both_ways
 
