@@ -24,8 +24,8 @@ def import_aside(url: str) -> None:
     """Begin to import what opens this source, while others wait for a file or a server."""
     module = MODULES.get(parse_url(url).scheme)
     if module is not None:
-        name = f".{module}"
-        threading.Thread(target=import_module, args=(name, __name__), daemon=True).start()
+        # Python waits for it at its end: a library that is being imported then would abort.
+        threading.Thread(target=import_module, args=(f".{module}", __name__)).start()
 
 
 def open_source(url: str) -> Source:

@@ -18,11 +18,11 @@ def test_each_table_is_analysed(
     """Also where the server gives the load no second session."""
     connect, opened = PostgresDestination.connect, []
 
-    def counted(self: PostgresDestination) -> psycopg.Connection:
+    def counted(self: PostgresDestination, **more: str) -> psycopg.Connection:
         opened.append(1)
         if len(opened) > sessions:
             raise LoadError("too many connections")
-        return connect(self)
+        return connect(self, **more)
 
     monkeypatch.setattr(PostgresDestination, "connect", counted)
     with sqlite3.connect(tmp_path / "shop.sqlite") as shop:
