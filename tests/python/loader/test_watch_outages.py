@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -25,7 +27,15 @@ from loader.watch.postgres import PostgresLog
 from support.inside import Inside
 from support.network import BOTH, Network, network
 from support.one_run import own
-from support.watched import MARIADB_TABLES, POSTGRES_TABLES, Writer, differences
+from support.watched import (
+    MARIADB_TABLES,
+    POSTGRES_TABLES,
+    Watched,
+    Writer,
+    differences,
+    ended,
+    settled,
+)
 from tools.servers import PostgresServer, Server
 
 pytestmark = pytest.mark.long
@@ -319,3 +329,31 @@ def test_the_source_is_killed(server: Server, into_duckdb: Any) -> None:
             print(f"as the source {time.monotonic() - started:.1f} s after the start")
     assert "Traceback" not in str(inside.said)
     shop.forget()
+
+
+def test_the_disk_is_full(logging_mariadb: Server, into_duckdb: Any, tmp_path: Path) -> None:
+    """As far as files may grow, which is how a process sees a disk without room.
+
+    Long texts do not fit into the staging file; shorter ones do, and then not into the warehouse.
+    """
+    shop = Shop(logging_mariadb, into_duckdb)
+    watched = Watched(shop.url, into_duckdb.arguments, into_duckdb.environment, tmp_path / "log")
+    with ended(watched):
+        watched.start("--every", "1s", "--audit", "0")
+        settled(watched, into_duckdb.opened)
+        for first, times in ((1_000, 9), (20_000, 30)):
+            watched.limit((tmp_path / "w.duckdb").stat().st_size)
+            shop.run(
+                f"insert into o select seq, null, seq, repeat(uuid(), {times})"
+                f" from seq_{first}_to_{first + 9_000}; delete from o where id = {first}"
+            )
+            said = watched.said
+            until(
+                lambda said=said: "File too large" in watched.said[len(said) :],  # type: ignore[misc]
+                *(SOON, lambda: watched.said),
+            )
+            time.sleep(2.0)
+            watched.limit(resource.RLIM_INFINITY)
+            settled(watched, into_duckdb.opened)
+    assert "Traceback" not in watched.said
+    assert watched.said.count("all tables are compared") == 1, watched.said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import resource
 import subprocess
 import sys
 import threading
@@ -328,6 +329,12 @@ class Watched:
         started = time.monotonic()
         self._process.terminate()
         return self._process.wait(20), time.monotonic() - started
+
+    def limit(self, size: int) -> None:
+        """Let its files grow to so many bytes, as if there were no room for more."""
+        assert self._process is not None
+        unlimited = resource.RLIM_INFINITY
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (size, unlimited))
 
     @property
     def alive(self) -> bool:
