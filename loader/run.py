@@ -95,7 +95,8 @@ def load(
     result.batch_id = _batch_id(result.started_at)
     source: Source | None = None
     try:
-        import_aside(source_url)
+        if part is None:
+            import_aside(source_url)
         # The destination first, so that the audit records an unreachable source.
         destination.open()
         result.target = destination.description

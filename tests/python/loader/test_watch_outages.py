@@ -1,4 +1,4 @@
-"""What happens around a watch: the network to the source or to the warehouse is cut."""
+"""What happens around a watch: networks that are cut, sources killed, a clock, a full disk."""
 
 from __future__ import annotations
 
