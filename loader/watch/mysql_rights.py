@@ -64,17 +64,12 @@ def why_not(url_text: str) -> tuple[str, str]:
             ", but whether binlog_do_db leaves the database out was not checked: grant binlog"
             f" monitor on *.* to {url.user}"
         )
-    log = Binlog(url, *place)
-    try:
-        next(iter(log.events()), None)
-    except LogRefusedError:
+    if _is_refused(url, *place):
         return (
             f"the user {url.user} may not read the server's log: grant replication slave on *.* to"
             f" {url.user}",
             "",
         )
-    finally:
-        log.close()
     return "", unchecked
 
 
@@ -98,14 +93,21 @@ def _why_not_mysql(source: MySQLSource, url: SourceUrl, on: int, form: str, imag
     if left_out:
         return "the server's binlog_do_db or binlog_ignore_db leaves the database out of its log"
     file, place, *_ = log_status(source.rows)
+    if _is_refused(url, file, place):
+        return f"the user {url.user} may not read the server's log: {grant}"
+    return ""
+
+
+def _is_refused(url: SourceUrl, file: str, place: int) -> bool:
+    """Whether the user may not read the log from there."""
     log = Binlog(url, file, place)
     try:
         next(iter(log.events()), None)
     except LogRefusedError:
-        return f"the user {url.user} may not read the server's log: {grant}"
+        return True
     finally:
         log.close()
-    return ""
+    return False
 
 
 def _is_left_out(source: MySQLSource, database: str) -> bool | None:
