@@ -183,7 +183,9 @@ def plain(text: str) -> str:
         (r'"seconds": [\d.]+', '"seconds": #'),
         # How many keys a range spans follows the server's statistics.
         (r"(\d+) of \d+ ranges", r"\1 of # ranges"),
-        (r"(?m)^(orderdetails +(?:diff +)?)\d{3}\b", r"\1#"),
+        # And with it how many rows are in three ranges, which is what is read.
+        (r"(?m)^(orderdetails +diff +)[\d,]+", r"\1#"),
+        (r"(?m)^(orderdetails +)[\d,]+(?=( +\d+){3} )", r"\1#"),
         (r'"diff", "rows": \d+', '"diff", "rows": #'),
         (r"mysql://\w+:\*\*\*@", "mysql://reader:***@"),
         (r"127\.0\.0\.1:\d+/\w+", "127.0.0.1:#"),
