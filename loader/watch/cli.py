@@ -102,7 +102,7 @@ def _watch(watch: Watch, given: argparse.Namespace, board: Board) -> int:
     watch.commit_times = commit_times
     if watch.copy and isinstance(board, TableBoard):
         board.copy()
-    _end_on_signals(watch.stop)
+    _end_on_signals(watch.stop, say)
     Watcher(watch, log, board, figures).run()
     say("watch: stopped; what was published is whole, and the next watch reads on from there.")
     return DONE
@@ -152,14 +152,21 @@ def _log(url: str, given: argparse.Namespace, board: Board) -> tuple[Log, str, s
     return PollLog(url, every), "poll", f"compares all tables every {every:g} s, because: {why}"
 
 
-def _end_on_signals(stop: threading.Event) -> None:
+def _end_on_signals(stop: threading.Event, say: Callable[[str], None]) -> None:
     """End at a whole state: after the batch, or in the middle of one that takes too long."""
+
+    def give_up() -> None:
+        # What a killed batch wrote is not committed, so the state is whole then too.
+        say(
+            f"watch: stopped in the middle of a batch, which had not ended after {GRACE:g} s;"
+            " nothing of it is kept, and the next watch reads it again."
+        )
+        os._exit(DONE)
 
     def end(*_: object) -> None:
         if not stop.is_set():
             stop.set()
-            # What a killed batch wrote is not committed, so the state is whole then too.
-            timer = threading.Timer(GRACE, os._exit, [FAILED])
+            timer = threading.Timer(GRACE, give_up)
             timer.daemon = True
             timer.start()
 
