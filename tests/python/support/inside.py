@@ -52,4 +52,5 @@ class Inside:
             if found == rows:
                 return
             assert time.monotonic() < deadline, (found, self.said)
-            time.sleep(0.05)
+            # Longer than between two looks at the lock, so that the watch has its turn.
+            time.sleep(0.2)

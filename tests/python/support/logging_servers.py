@@ -67,6 +67,8 @@ def into_duckdb(tmp_path: Path) -> Target:
 
     def ask(sql: str) -> list[tuple[Any, ...]]:
         for _ in range(200):  # while the watcher writes, nobody else can open the file
+            if not path.exists():
+                break
             try:
                 with duckdb.connect(str(path), read_only=True) as connection:
                     rows: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
