@@ -153,12 +153,7 @@ class PostgresSource(Source):
             )
 
     def abort(self) -> None:
-        # A second handle, so that the driver keeps its own.
-        with (
-            contextlib.suppress(psycopg.Error, OSError),
-            socket.socket(fileno=os.dup(self._connection.fileno())) as handle,
-        ):
-            handle.shutdown(socket.SHUT_RDWR)
+        hang_up(self._connection)
 
     def close(self) -> None:
         self._connection.close()
@@ -362,6 +357,16 @@ def _after(scope: Scope) -> sql.Composable:
     return sql.SQL(" where {} > {}").format(
         sql.Identifier(scope.after[0].name), sql.Literal(scope.after[1])
     )
+
+
+def hang_up(connection: psycopg.Connection) -> None:
+    """End the connection, also while another thread waits for it."""
+    # A second handle, so that the driver keeps its own.
+    with (
+        contextlib.suppress(psycopg.Error, OSError),
+        socket.socket(fileno=os.dup(connection.fileno())) as handle,
+    ):
+        handle.shutdown(socket.SHUT_RDWR)
 
 
 def connect(url: SourceUrl, **more: str) -> psycopg.Connection:

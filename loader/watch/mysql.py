@@ -4,16 +4,17 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from ..errors import LoadError
 from ..schema import Table
 from ..sources import Source, open_source
 from ..sources.mysql import MySQLSource
-from ..sources.mysql_connection import Rows, connect
+from ..sources.mysql_connection import Rows, connect, hang_up
 from ..urls import parse_url
 from . import binlog
+from .answering import answering
 from .binlog import Binlog, Event, query_of
 from .binlog_rows import Image, TableMap, images, number_of, table_of
 from .binlog_values import UnreadableError, spelled
@@ -103,7 +104,11 @@ class MySQLLog(Log):
 
     @contextmanager
     def _asking(self) -> Iterator[Rows]:
-        with connect(self.url) as connection, connection.cursor() as cursor:
+        with (
+            connect(self.url) as connection,
+            answering(self.greet, partial(hang_up, connection)),
+            connection.cursor() as cursor,
+        ):
 
             def rows(query: str) -> list[tuple[Any, ...]]:
                 cursor.execute(query)

@@ -20,7 +20,7 @@ from loader import LoadError, PostgresDestination, run
 from loader.dialects import postgres as libpq
 from loader.sources import mysql_connection
 from loader.urls import parse_url
-from loader.watch import binlog, postgres_stream
+from loader.watch import answering, binlog, postgres_stream
 from loader.watch.log import Log
 from loader.watch.mysql import MySQLLog
 from loader.watch.postgres import PostgresLog
@@ -120,6 +120,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for option, number in smaller.items():
         monkeypatch.setitem(mysql_connection.ALIVE, option, number)
     monkeypatch.setattr(mysql_connection, "LOGIN", 2)
+    monkeypatch.setattr(answering, "EVERY", 3.0)
     monkeypatch.setattr(binlog, "DEAD_SECONDS", 3)
     monkeypatch.setattr(postgres_stream, "DEAD", 3.0)
     monkeypatch.setattr(postgres_stream, "WORD_EVERY", 1.0)
@@ -164,7 +165,7 @@ def troubles(said: list[str]) -> list[str]:
     return [text for text in said if AGAIN in text]
 
 
-@pytest.mark.parametrize("source", ["mariadb"])
+@SOURCES
 @TARGETS
 @pytest.mark.usefixtures("impatient")
 def test_the_network_to_the_source_is_cut(server: Server, target: Any) -> None:
@@ -239,6 +240,33 @@ def test_a_statement_that_waits_is_not_a_dead_one(server: Server, into_duckdb: A
     if not is_mariadb:
         # Nor does the server hold a session of a network that is gone, or what that has locked.
         until(lambda: not server.execute(left), SOON, lambda: server.execute(left))
+    shop.forget()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_network_is_silent_while_the_source_is_asked(
+    logging_postgres: PostgresServer, into_duckdb: Any
+) -> None:
+    """Beside the snapshot: what the publication has is asked on a connection of its own."""
+    shop = Shop(logging_postgres, into_duckdb)
+    with network(logging_postgres.port) as between:
+        inside = Inside(url := shop.through(between), into_duckdb, shop.log(url))
+        with inside.running():
+            exact(shop, inside.said)
+            with psycopg.connect(
+                host="127.0.0.1", port=shop.server.port, dbname=shop.name,
+                user=PostgresServer.administrator, password=shop.server.password,
+            ) as other:  # fmt: skip
+                other.execute("lock table pg_publication in access exclusive mode")
+                shop.run("create table late (id int primary key)")
+                waits = "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
+                until(lambda: bool(shop.server.execute(waits)), SOON, lambda: inside.said)
+                time.sleep(4.0)
+                assert not troubles(inside.said)
+                between.mute()
+                trouble(inside)
+            between.heal()
+            exact(shop, inside.said)
     shop.forget()
 
 
