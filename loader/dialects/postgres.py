@@ -1,5 +1,8 @@
 """PostgreSQL as source and as warehouse: its types, its COPY, its errors."""
 
+import contextlib
+import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from selectors import EVENT_READ, DefaultSelector
@@ -132,6 +135,16 @@ def connection_problem(error: Exception) -> str:
     if "resolve host" in text or "translate host" in text:
         return "the host name is unknown: check its spelling."
     return text.rsplit("failed: ", 1)[-1].removeprefix("FATAL: ").strip()
+
+
+def hang_up(connection: psycopg.Connection) -> None:
+    """End the connection, also while another thread waits for it."""
+    # A second handle, so that the driver keeps its own.
+    with (
+        contextlib.suppress(psycopg.Error, OSError),
+        socket.socket(fileno=os.dup(connection.fileno())) as handle,
+    ):
+        handle.shutdown(socket.SHUT_RDWR)
 
 
 def is_lost(connection: psycopg.Connection, error: psycopg.Error) -> bool:

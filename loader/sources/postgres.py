@@ -1,8 +1,5 @@
 """PostgreSQL: `COPY (select ...) to stdout` inside one repeatable-read, read-only transaction."""
 
-import contextlib
-import os
-import socket
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -16,6 +13,7 @@ from ..dialects.postgres import (
     connection_problem,
     connection_warnings,
     copied_out,
+    hang_up,
     is_lost,
     said,
 )
@@ -357,16 +355,6 @@ def _after(scope: Scope) -> sql.Composable:
     return sql.SQL(" where {} > {}").format(
         sql.Identifier(scope.after[0].name), sql.Literal(scope.after[1])
     )
-
-
-def hang_up(connection: psycopg.Connection) -> None:
-    """End the connection, also while another thread waits for it."""
-    # A second handle, so that the driver keeps its own.
-    with (
-        contextlib.suppress(psycopg.Error, OSError),
-        socket.socket(fileno=os.dup(connection.fileno())) as handle,
-    ):
-        handle.shutdown(socket.SHUT_RDWR)
 
 
 def connect(url: SourceUrl, **more: str) -> psycopg.Connection:

@@ -4,16 +4,18 @@ import contextlib
 import json
 import shutil
 import socket
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import psycopg
 
+from ..answering import answering
 from ..destinations import Destination
 from ..destinations.duckdb import DuckDBDestination
 from ..destinations.postgres import PostgresDestination
 from ..destinations.postgres_lock import SessionLock
+from ..dialects.postgres import hang_up
 from ..dialects.standard import literal, quote
 from ..errors import LoadError, UsageError
 from ..lock import FileLock, Lock
@@ -51,7 +53,7 @@ def board_of(destination: Destination) -> Board:
     if isinstance(destination, DuckDBDestination):
         return FileBoard(destination.path)
     if isinstance(destination, PostgresDestination):
-        return TableBoard(destination.connect, destination.schema)
+        return TableBoard(destination)
     raise UsageError("watch writes into duckdb and postgres: load into Redshift with make build.")
 
 
@@ -107,8 +109,9 @@ class FileBoard:
 class TableBoard:
     """A table of one row in the raw schema."""
 
-    def __init__(self, connect: Callable[[], psycopg.Connection], schema: str) -> None:
-        self._connect, self._schema = connect, schema
+    def __init__(self, destination: PostgresDestination) -> None:
+        self._connect, self._greet = destination.connect, destination.greet
+        self._schema = schema = destination.schema
         self._table = f"{quote(schema)}._load_watch"
         self._connection: psycopg.Connection | None = None
 
@@ -125,8 +128,9 @@ class TableBoard:
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
             self._connection.autocommit = True
-        cursor = self._connection.execute(sql.encode())
-        return cursor.fetchall() if cursor.description else []
+        with answering(self._greet, partial(hang_up, self._connection)):
+            cursor = self._connection.execute(sql.encode())
+            return cursor.fetchall() if cursor.description else []
 
     def write(self, status: Status) -> None:
         text = literal(json.dumps(status).replace("\\u0000", ""))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import Any
 
+from ..answering import answering
 from ..errors import LoadError
 from ..schema import Table
 from ..sources import Source, open_source
@@ -14,7 +15,6 @@ from ..sources.mysql import MySQLSource
 from ..sources.mysql_connection import Rows, connect, hang_up
 from ..urls import parse_url
 from . import binlog
-from .answering import answering
 from .binlog import Binlog, Event, query_of
 from .binlog_rows import Image, TableMap, images, number_of, table_of
 from .binlog_values import UnreadableError, spelled

@@ -10,14 +10,14 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from ..dialects.postgres import said
+from ..answering import answering
+from ..dialects.postgres import hang_up, said
 from ..errors import LoadError
 from ..schema import Table
 from ..sources import Source, open_source
-from ..sources.postgres import PostgresSource, connect, hang_up
+from ..sources.postgres import PostgresSource, connect
 from ..urls import parse_url
 from ..wire import escape
-from .answering import answering
 from .changes import Channel, Heard, LogLostError, Place
 from .log import DEFINED, Log
 from .pgoutput import UNCHANGED, Change, Relation, Values

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..errors import LoadError
+from .errors import LoadError
 
 # Seconds between two looks at whether the server answers.
 EVERY = 30.0
