@@ -17,7 +17,7 @@ from ..destinations.postgres import PostgresDestination
 from ..destinations.postgres_lock import SessionLock
 from ..dialects.postgres import hang_up
 from ..dialects.standard import literal, quote
-from ..errors import LoadError, UsageError
+from ..errors import BusyError, LoadError, UsageError
 from ..lock import FileLock, Lock
 
 Status = dict[str, Any]
@@ -31,6 +31,9 @@ class Board(Protocol):
 
     def lock(self) -> Lock:
         """The lock of the warehouse's one watcher."""
+
+    def keep(self) -> None:
+        """See that the lock that was taken is still there. Raises BusyError."""
 
     def write(self, status: Status) -> None:
         """Say how it is; never an error, which would end a watch."""
@@ -72,6 +75,9 @@ class FileBoard:
     def lock(self) -> Lock:
         return FileLock(self._lock)
 
+    def keep(self) -> None:
+        """The system takes it from no process that runs."""
+
     def write(self, status: Status) -> None:
         new = self._file.with_name(f"{self._file.name}.new")
         with contextlib.suppress(OSError):
@@ -110,9 +116,11 @@ class TableBoard:
     """A table of one row in the raw schema."""
 
     def __init__(self, destination: PostgresDestination) -> None:
-        self._connect, self._greet = destination.connect, destination.greet
+        self._connect = destination.connect
+        self._greet, self._abort = destination.greet, destination.abort
         self._schema = schema = destination.schema
         self._table = f"{quote(schema)}._load_watch"
+        self._lock = SessionLock(self._connect, f"{schema} watch")
         self._connection: psycopg.Connection | None = None
 
     def name(self) -> str:
@@ -122,7 +130,13 @@ class TableBoard:
         return f"{info.host}:{info.port}/{info.dbname} {self._schema}"
 
     def lock(self) -> Lock:
-        return SessionLock(self._connect, f"{self._schema} watch")
+        return self._lock
+
+    def keep(self) -> None:
+        with answering(self._greet, self._abort):
+            holder = self._lock.take_again()
+        if holder:
+            raise BusyError(f"The server lost the watch's lock, and meanwhile {holder} took it.")
 
     def _ask(self, sql: str) -> list[tuple[Any, ...]]:
         if self._connection is None or self._connection.closed:

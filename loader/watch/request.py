@@ -68,10 +68,11 @@ class Watch:
     stop: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
-    def alone(self, destination: Destination) -> Iterator[None]:
+    def alone(self) -> Iterator[Destination]:
         """Keep others away from the warehouse, as long as it answers. Raises BusyError."""
+        destination = self.open_destination()
         with (
             answering(destination.greet, destination.abort),
             destination.alone(COMMAND, self.say),
         ):
-            yield
+            yield destination

@@ -139,8 +139,8 @@ class Watcher:
     def _connect(self) -> None:
         """Read on from the stored position; without one, load everything first."""
         self._pending, self._rest = Heard(), []
-        destination = self._watch.open_destination()
-        with self._watch.alone(destination):
+        self._board.keep()
+        with self._watch.alone() as destination:
             saved = None if self._forget else stored_position(destination, self._place_name)
             self._learn()
         if saved is None and self._log.beginning:
@@ -216,7 +216,7 @@ class Watcher:
             self._turns.ended()
             self._tell()
         if self._after.copy_is_due:
-            with self._watch.alone(self._watch.open_destination()):
+            with self._watch.alone():
                 self._after.copy()
 
     def _look(self, now: float) -> None:
@@ -237,8 +237,8 @@ class Watcher:
     def _batch(self, *, audit: bool = False) -> None:
         """Read and publish what was heard, up to one snapshot."""
         self._turns.give_way()
-        destination = self._watch.open_destination()
-        with self._watch.alone(destination):
+        self._board.keep()
+        with self._watch.alone() as destination:
             self._after.batch(self._publish(destination, audit=audit), self._published)
             self._tell()
             self._after.copy()

@@ -104,6 +104,44 @@ def _limit(server: PostgresServer, size: str) -> None:
     subprocess.run(command, check=True, **server._as_owner())
 
 
+def test_no_second_watch_after_the_warehouse_was_killed(
+    logging_mariadb: MariaDBServer,
+    logging_postgres: PostgresServer,
+    warehouse: Target,
+    tmp_path: Path,
+) -> None:
+    """The lock is one of a session, which has ended with the server."""
+    shop = Shop(logging_mariadb, warehouse)
+    first, second = (
+        Watched(shop.url, warehouse.arguments, warehouse.environment, tmp_path / name)
+        for name in ("first", "second")
+    )
+    with ended(first), ended(second):
+        first.start("--audit", "0")
+        settled(first, warehouse.opened)
+        logging_postgres.kill()
+        logging_postgres.start()
+        shop.run("insert into p values (1, 'one')")
+        settled(first, warehouse.opened)
+        second.start("--audit", "0")
+        until(lambda: not second.alive, SOON, lambda: second.said)
+        assert "is writing into" in second.said
+        # Where a second one was faster, the first one writes nothing.
+        logging_postgres.kill()
+        logging_postgres.start()
+        second.start("--audit", "0")
+        second.wait_for("reads on from")
+        shop.run("insert into p values (2, 'two')")
+        first.wait_for("The server lost the watch's lock, and meanwhile")
+        settled(second, warehouse.opened)
+        second.kill()
+        said = first.said
+        shop.run("insert into p values (3, 'three')")
+        settled(first, warehouse.opened)
+    assert "it goes on" in first.said[len(said) :]
+    assert "Traceback" not in first.said + second.said
+
+
 @pytest.mark.usefixtures("impatient")
 def test_the_network_to_the_warehouse_is_silent(
     logging_mariadb: MariaDBServer, logging_postgres: PostgresServer, warehouse: Target
