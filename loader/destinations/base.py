@@ -220,6 +220,12 @@ class Destination(ABC):
     def record_failure(self, records: Sequence[Record]) -> None:
         """Drop all that was staged; write the failure into the audit, if there is one already."""
 
+    def greet(self) -> None:  # noqa: B027
+        """See that the warehouse answers. Raises LoadError."""
+
+    def abort(self) -> None:  # noqa: B027
+        """End what waits for the warehouse; from another thread."""
+
     @abstractmethod
     def close(self) -> None:
         """Release everything that `open` took; safe to call twice, and without `open`."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -25,6 +26,7 @@ from ..dialects.postgres import (
     connection_problem,
     connection_warnings,
     copied_out,
+    hang_up,
     is_lost,
     said,
     server_alive,
@@ -77,6 +79,8 @@ class PostgresDestination(SqlDestination):
         super().__init__(raw_schema)
         self._options = connection_options
         self._connection: psycopg.Connection | None = None
+        # All that are in use, also that of the lock.
+        self._connections = WeakSet[psycopg.Connection]()
         # New tables, without their columns of metadata until `begin_publish`.
         self._fresh: dict[str, Stamp] = {}
         self._changed: set[str] = set()
@@ -98,19 +102,32 @@ class PostgresDestination(SqlDestination):
 
     def connect(self, **more: str) -> psycopg.Connection:
         """A connection of its own to the warehouse, with more parameters of libpq."""
+        settings = ", ".join(
+            f"set_config('{name}', '{value}', false)" for name, value in server_alive().items()
+        )
+        with self._logging_in(more) as connection:
+            self._connections.add(connection)
+            connection.execute(f"select {settings}".encode())
+            connection.autocommit = False
+        return connection
+
+    def greet(self) -> None:
+        with self._logging_in({}) as connection:
+            connection.close()
+
+    def abort(self) -> None:
+        for connection in list(self._connections):
+            hang_up(connection)
+
+    @contextmanager
+    def _logging_in(self, more: Mapping[str, str]) -> Iterator[psycopg.Connection]:
         options = {
             "host": os.environ.get("PGHOST", "localhost"),
             "connect_timeout": "10",
             "client_encoding": "utf8",
         } | {**ALIVE, **more, **self._options}
-        settings = ", ".join(
-            f"set_config('{name}', '{value}', false)" for name, value in server_alive().items()
-        )
         try:
-            connection = psycopg.connect(make_conninfo(**options), autocommit=True)
-            connection.execute(f"select {settings}".encode())
-            connection.autocommit = False
-            return connection
+            yield psycopg.connect(make_conninfo(**options), autocommit=True)
         except psycopg.Error as error:
             where = f"{options['host']}:{options.get('port', os.environ.get('PGPORT', '5432'))}"
             raise LoadError(

@@ -1,5 +1,6 @@
 """PostgreSQL's lock for one run at a time: an advisory lock of a session of its own."""
 
+import contextlib
 from collections.abc import Callable
 
 import psycopg
@@ -16,16 +17,31 @@ class SessionLock:
         self._connect = connect
         self._key = f"hashtext('classicmodels run'), hashtext({literal(schema)})"
         self._session: psycopg.Connection | None = None
+        self._who, self._has_it = "", False
 
     def take(self, who: str) -> str | None:
         """Take the lock, or say who has it. Raises LoadError."""
+        self._who, self._has_it = who, False
         try:
-            return self._take(who)
+            holder = self._take(who)
+            self._has_it = holder is None
+            return holder
         except psycopg.Error as error:
             raise LoadError(f"The lock of the warehouse cannot be taken: {said(error)}.") from None
 
+    def take_again(self) -> str | None:
+        """Where the session was lost, and the lock with it: take it, or say who has it now."""
+        if not self._who:
+            return None
+        if self._has_it and self._session is not None:
+            with contextlib.suppress(psycopg.Error):
+                self._session.execute("select 1")
+                return None
+            self._session = None
+        return self.take(self._who)
+
     def _take(self, who: str) -> str | None:
-        if self._session is None:
+        if self._session is None or self._session.closed:
             self._session = self._connect()
             self._session.autocommit = True
             # A limit of the role must not end the session while a build goes on.

@@ -1,11 +1,15 @@
 """PostgreSQL as source and as warehouse: its types, its COPY, its errors."""
 
+import contextlib
+import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from selectors import EVENT_READ, DefaultSelector
 
 import psycopg
 from psycopg.pq import ExecStatus
-from psycopg.pq.abc import PGresult
+from psycopg.pq.abc import PGconn, PGresult
 
 from ..schema import Kind
 from ..urls import is_local, unencrypted
@@ -46,20 +50,39 @@ SPLIT = "split_part({text}, '{mark}', {n})"
 def copied_out(connection: psycopg.Connection, statement: str) -> Iterator[memoryview]:
     """The rows of a `copy ... to stdout`, each as it comes.
 
-    Straight from libpq: psycopg's own loop costs more than the server's work on the row.
+    Straight from libpq: psycopg's own loop costs more than the server's work on the row. But no
+    call may wait in there: psycopg holds Python's lock then, so that no other thread runs, and a
+    signal is not heard, until the server says something.
     """
     pgconn = connection.pgconn
     result: PGresult | None = pgconn.exec_(statement.encode())
     while result is not None and result.status == ExecStatus.COPY_OUT:
-        size, row = pgconn.get_copy_data(0)
-        while size > 0:
-            yield row
-            size, row = pgconn.get_copy_data(0)
-        result = pgconn.get_result()
+        size, row = pgconn.get_copy_data(1)
+        while size >= 0:
+            if size:
+                yield row
+            else:
+                _more(pgconn)
+            size, row = pgconn.get_copy_data(1)
+        result = _next_result(pgconn)
     if result is not None and result.status != ExecStatus.COMMAND_OK:
         raise psycopg.errors.error_from_result(result, encoding="utf-8")
-    while pgconn.get_result() is not None:
+    while _next_result(pgconn) is not None:
         pass
+
+
+def _next_result(pgconn: PGconn) -> PGresult | None:
+    while pgconn.is_busy():
+        _more(pgconn)
+    return pgconn.get_result()
+
+
+def _more(pgconn: PGconn) -> None:
+    """Wait until the server says something, and take it."""
+    with DefaultSelector() as selector:
+        selector.register(pgconn.socket, EVENT_READ)
+        selector.select()
+    pgconn.consume_input()
 
 
 def blocks_of_copy(copied: Iterable[bytes | bytearray | memoryview]) -> Iterator[Block]:
@@ -112,6 +135,16 @@ def connection_problem(error: Exception) -> str:
     if "resolve host" in text or "translate host" in text:
         return "the host name is unknown: check its spelling."
     return text.rsplit("failed: ", 1)[-1].removeprefix("FATAL: ").strip()
+
+
+def hang_up(connection: psycopg.Connection) -> None:
+    """End the connection, also while another thread waits for it."""
+    # A second handle, so that the driver keeps its own.
+    with (
+        contextlib.suppress(psycopg.Error, OSError),
+        socket.socket(fileno=os.dup(connection.fileno())) as handle,
+    ):
+        handle.shutdown(socket.SHUT_RDWR)
 
 
 def is_lost(connection: psycopg.Connection, error: psycopg.Error) -> bool:

@@ -1,8 +1,5 @@
 """PostgreSQL: `COPY (select ...) to stdout` inside one repeatable-read, read-only transaction."""
 
-import contextlib
-import os
-import socket
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -16,6 +13,7 @@ from ..dialects.postgres import (
     connection_problem,
     connection_warnings,
     copied_out,
+    hang_up,
     is_lost,
     said,
 )
@@ -153,12 +151,7 @@ class PostgresSource(Source):
             )
 
     def abort(self) -> None:
-        # A second handle, so that the driver keeps its own.
-        with (
-            contextlib.suppress(psycopg.Error, OSError),
-            socket.socket(fileno=os.dup(self._connection.fileno())) as handle,
-        ):
-            handle.shutdown(socket.SHUT_RDWR)
+        hang_up(self._connection)
 
     def close(self) -> None:
         self._connection.close()

@@ -4,18 +4,20 @@ import contextlib
 import json
 import shutil
 import socket
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import psycopg
 
+from ..answering import answering
 from ..destinations import Destination
 from ..destinations.duckdb import DuckDBDestination
 from ..destinations.postgres import PostgresDestination
 from ..destinations.postgres_lock import SessionLock
+from ..dialects.postgres import hang_up
 from ..dialects.standard import literal, quote
-from ..errors import LoadError, UsageError
+from ..errors import BusyError, LoadError, UsageError
 from ..lock import FileLock, Lock
 
 Status = dict[str, Any]
@@ -29,6 +31,9 @@ class Board(Protocol):
 
     def lock(self) -> Lock:
         """The lock of the warehouse's one watcher."""
+
+    def keep(self) -> None:
+        """See that the lock that was taken is still there. Raises BusyError."""
 
     def write(self, status: Status) -> None:
         """Say how it is; never an error, which would end a watch."""
@@ -51,7 +56,7 @@ def board_of(destination: Destination) -> Board:
     if isinstance(destination, DuckDBDestination):
         return FileBoard(destination.path)
     if isinstance(destination, PostgresDestination):
-        return TableBoard(destination.connect, destination.schema)
+        return TableBoard(destination)
     raise UsageError("watch writes into duckdb and postgres: load into Redshift with make build.")
 
 
@@ -69,6 +74,9 @@ class FileBoard:
 
     def lock(self) -> Lock:
         return FileLock(self._lock)
+
+    def keep(self) -> None:
+        """The system takes it from no process that runs."""
 
     def write(self, status: Status) -> None:
         new = self._file.with_name(f"{self._file.name}.new")
@@ -107,9 +115,12 @@ class FileBoard:
 class TableBoard:
     """A table of one row in the raw schema."""
 
-    def __init__(self, connect: Callable[[], psycopg.Connection], schema: str) -> None:
-        self._connect, self._schema = connect, schema
+    def __init__(self, destination: PostgresDestination) -> None:
+        self._connect = destination.connect
+        self._greet, self._abort = destination.greet, destination.abort
+        self._schema = schema = destination.schema
         self._table = f"{quote(schema)}._load_watch"
+        self._lock = SessionLock(self._connect, f"{schema} watch")
         self._connection: psycopg.Connection | None = None
 
     def name(self) -> str:
@@ -119,14 +130,21 @@ class TableBoard:
         return f"{info.host}:{info.port}/{info.dbname} {self._schema}"
 
     def lock(self) -> Lock:
-        return SessionLock(self._connect, f"{self._schema} watch")
+        return self._lock
+
+    def keep(self) -> None:
+        with answering(self._greet, self._abort):
+            holder = self._lock.take_again()
+        if holder:
+            raise BusyError(f"The server lost the watch's lock, and meanwhile {holder} took it.")
 
     def _ask(self, sql: str) -> list[tuple[Any, ...]]:
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
             self._connection.autocommit = True
-        cursor = self._connection.execute(sql.encode())
-        return cursor.fetchall() if cursor.description else []
+        with answering(self._greet, partial(hang_up, self._connection)):
+            cursor = self._connection.execute(sql.encode())
+            return cursor.fetchall() if cursor.description else []
 
     def write(self, status: Status) -> None:
         text = literal(json.dumps(status).replace("\\u0000", ""))

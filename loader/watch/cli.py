@@ -28,9 +28,9 @@ from ..urls import parse_url, with_password
 from .board import Board, FileBoard, TableBoard, board_of
 from .log import Log
 from .poll import PollLog
-from .request import Follower, Watch
+from .request import COMMAND, Follower, Watch
 from .status import Figures, is_alive, shown
-from .watcher import COMMAND, Watcher
+from .watcher import Watcher
 
 # From the options and the way to say something: what follows, and how to open the warehouse.
 Follow = Callable[

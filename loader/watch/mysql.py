@@ -4,14 +4,15 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
+from ..answering import answering
 from ..errors import LoadError
 from ..schema import Table
 from ..sources import Source, open_source
 from ..sources.mysql import MySQLSource
-from ..sources.mysql_connection import Rows, connect
+from ..sources.mysql_connection import Rows, connect, hang_up
 from ..urls import parse_url
 from . import binlog
 from .binlog import Binlog, Event, query_of
@@ -103,7 +104,11 @@ class MySQLLog(Log):
 
     @contextmanager
     def _asking(self) -> Iterator[Rows]:
-        with connect(self.url) as connection, connection.cursor() as cursor:
+        with (
+            connect(self.url) as connection,
+            answering(self.greet, partial(hang_up, connection)),
+            connection.cursor() as cursor,
+        ):
 
             def rows(query: str) -> list[tuple[Any, ...]]:
                 cursor.execute(query)

@@ -2,13 +2,16 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from ..dialects.postgres import said
+from ..answering import answering
+from ..dialects.postgres import hang_up, said
 from ..errors import LoadError
 from ..schema import Table
 from ..sources import Source, open_source
@@ -72,12 +75,13 @@ class PostgresLog(Log):
         connection = connect(self._url, replication="database", options=SPELLING)
         connection.autocommit = True
         try:
-            row = connection.execute("IDENTIFY_SYSTEM").fetchone()
-            assert row is not None
-            system = (str(row[0]), str(row[1]))
-            place = self._place(saved, system)
-            if place is None:
-                place = self._create(connection)
+            with self._answering(connection):
+                row = connection.execute("IDENTIFY_SYSTEM").fetchone()
+                assert row is not None
+                system = (str(row[0]), str(row[1]))
+                place = self._place(saved, system)
+                if place is None:
+                    place = self._create(connection)
             stream = Stream(
                 self._url,
                 connection,
@@ -112,7 +116,7 @@ class PostgresLog(Log):
                 "the server is another one than before, or was restored from a backup"
             )
         deadline = time.monotonic() + PATIENCE
-        with connect(self._url) as ordinary:
+        with self._ordinary() as ordinary:
             while True:
                 found = ordinary.execute(SLOT, [self.slot]).fetchone()
                 if found is None:
@@ -148,7 +152,7 @@ class PostgresLog(Log):
 
     def drop(self) -> bool:
         """Drop the slot, so that the server keeps no log for it; whether there was one."""
-        with connect(self._url) as ordinary:
+        with self._ordinary() as ordinary:
             ordinary.autocommit = True
             deadline = time.monotonic() + PATIENCE
             while found := ordinary.execute(SLOT, [self.slot]).fetchone():
@@ -182,13 +186,22 @@ class PostgresLog(Log):
     def greet(self) -> None:
         connect(self._url).close()
 
+    @contextmanager
+    def _ordinary(self) -> Iterator[psycopg.Connection]:
+        """A connection for a few statements."""
+        with connect(self._url) as ordinary, self._answering(ordinary):
+            yield ordinary
+
+    def _answering(self, connection: psycopg.Connection) -> AbstractContextManager[None]:
+        return answering(self.greet, partial(hang_up, connection))
+
     def heard_at(self) -> float:
         return self._stream.heard_at if self._stream else 0.0
 
     def ask(self) -> None:
         if self._is_ahead:
             self._is_ahead = False
-            with connect(self._url) as ordinary:
+            with self._ordinary() as ordinary:
                 # Ends in a commit that is written at once, and with it all that is before it.
                 ordinary.execute("set synchronous_commit = local")
                 ordinary.execute(f"select pg_logical_emit_message(true, '{PUBLICATION}', '')")
@@ -230,7 +243,7 @@ class PostgresLog(Log):
 
     def _publish(self, names: Sequence[str], schema: str) -> Sequence[str]:
         """Let the publication have these tables, as far as the user may; those that it added."""
-        with connect(self._url) as ordinary:
+        with self._ordinary() as ordinary:
             ordinary.autocommit = True
             found = ordinary.execute(
                 "select p.oid, t.tablename from pg_publication as p left join"
@@ -319,7 +332,7 @@ class PostgresLog(Log):
 
     def kept(self) -> int | None:
         try:
-            with connect(self._url) as ordinary:
+            with self._ordinary() as ordinary:
                 row = ordinary.execute(
                     "select pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint"
                     " from pg_replication_slots where slot_name = %s",

@@ -1,12 +1,16 @@
 """What a watch was asked for."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ..answering import answering
 from ..destinations import Destination
 from ..options import Options
+
+COMMAND = "python -m loader watch"
 
 
 class Follower(Protocol):
@@ -62,3 +66,13 @@ class Watch:
     commit_times: tuple[str, ...] = ()
     follower: Follower | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def alone(self) -> Iterator[Destination]:
+        """Keep others away from the warehouse, as long as it answers. Raises BusyError."""
+        destination = self.open_destination()
+        with (
+            answering(destination.greet, destination.abort),
+            destination.alone(COMMAND, self.say),
+        ):
+            yield destination

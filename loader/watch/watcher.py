@@ -1,6 +1,7 @@
 """The watch: hear what changed, read it in one snapshot, publish it with the position."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 import psycopg
 import pymysql
 
+from ..answering import answering
 from ..destinations import Destination
 from ..errors import BusyError, LoadError, UsageError
 from ..lock import this_run
@@ -25,12 +27,11 @@ from .board import Board
 from .changes import Heard, LogLostError, Place, shown
 from .log import Log, timed
 from .poll import POLLED
-from .request import Watch
+from .request import COMMAND, Watch
 from .saying import Once
 from .status import Figures
 from .turns import GAP, Turns
 
-COMMAND = "python -m loader watch"
 # Seconds after which a position is stored although nothing changed, so that no log piles up.
 IDLE_SAVE = 60.0
 # Seconds between two words about how it is.
@@ -124,9 +125,11 @@ class Watcher:
         """Say what happened, once, and wait before the next attempt."""
         if self._watch.stop.is_set():
             return
-        if str(error) != self._last_error:
+        # The same has other numbers the next time: a file that cannot grow, a process, a port.
+        alike = re.sub(r"\d+", "", str(error))
+        if alike != self._last_error:
             self._say(f"watch: {error} It tries again.")
-        self._last_error = str(error)
+        self._last_error = alike
         self.figures.failed(str(error))
         self._tell()
         self._watch.stop.wait(GAP if quiet else self._pause)
@@ -136,8 +139,8 @@ class Watcher:
     def _connect(self) -> None:
         """Read on from the stored position; without one, load everything first."""
         self._pending, self._rest = Heard(), []
-        destination = self._watch.open_destination()
-        with destination.alone(COMMAND, self._say):
+        self._board.keep()
+        with self._watch.alone() as destination:
             saved = None if self._forget else stored_position(destination, self._place_name)
             self._learn()
         if saved is None and self._log.beginning:
@@ -160,10 +163,11 @@ class Watcher:
         """Look at the source's tables, so that keys in the log can be read."""
         destination, source = self._watch.open_destination(), snapshot or self._log.snapshot()
         try:
-            destination.open()
-            tables, _, _ = chosen_tables(
-                source, self._watch.options, destination, destination.schemas()
-            )
+            with answering(destination.greet, destination.abort):
+                destination.open()
+                tables, _, _ = chosen_tables(
+                    source, self._watch.options, destination, destination.schemas()
+                )
             self._log.learn(source, tables)
         finally:
             destination.close()
@@ -212,7 +216,7 @@ class Watcher:
             self._turns.ended()
             self._tell()
         if self._after.copy_is_due:
-            with self._watch.open_destination().alone(COMMAND, self._say):
+            with self._watch.alone():
                 self._after.copy()
 
     def _look(self, now: float) -> None:
@@ -233,8 +237,8 @@ class Watcher:
     def _batch(self, *, audit: bool = False) -> None:
         """Read and publish what was heard, up to one snapshot."""
         self._turns.give_way()
-        destination = self._watch.open_destination()
-        with destination.alone(COMMAND, self._say):
+        self._board.keep()
+        with self._watch.alone() as destination:
             self._after.batch(self._publish(destination, audit=audit), self._published)
             self._tell()
             self._after.copy()

@@ -31,6 +31,7 @@ from support.logging_servers import logging_mysql as logging_mysql
 from support.logging_servers import logging_postgres as logging_postgres
 from support.logging_servers import target as target
 from support.one_run import OneRun, own, share
+from support.outages import impatient as impatient
 from support.shim import Shim, prepare
 from tools.servers import (
     HOST,
