@@ -56,6 +56,11 @@ class Part:
     live: Mapping[str, int] = field(default_factory=dict)
     as_of: datetime | None = None
 
+    @property
+    def is_small(self) -> bool:
+        """Whether rows are read by their keys alone."""
+        return self.tables is not None and None not in self.tables.values()
+
     def live_rows(self, table: Table, last: datetime | None) -> int | None:
         """The live rows of a table, if the last run is the one that is known."""
         return self.live.get(table.raw_name) if last == self.as_of else None

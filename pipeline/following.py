@@ -163,6 +163,7 @@ class Following:
         if self._needs_restart():
             return
         self._told.state = "a complete build runs"
+        self._warehouse.let_go()
         is_green = self._build(self._stop)
         # Not before, as the first build installs packages.
         code = inputs(self._warehouse, self._settings.day)

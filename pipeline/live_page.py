@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,13 +14,15 @@ from pipeline.warehouse import Warehouse, WarehouseError
 
 # How the states begin in which the marts are older than the raw tables, and will stay so.
 STANDING = ("failed", "do not follow")
+# Seconds between two looks at the figures while nobody reads the page and batches come.
+UNREAD_EVERY = 5.0
 
 
 class ShownMarts:
     """Does what the marts do, and then shows them if there is a page.
 
     The figures are asked where the marts' own runs end: after a batch under the same lock, so that
-    nobody writes meanwhile.
+    nobody writes meanwhile. While nobody reads the page they wait until no batch does.
     """
 
     def __init__(
@@ -34,6 +37,8 @@ class ShownMarts:
         self._shown: dict[str, Any] = {}
         self._figures: dict[str, Any] | None = None
         self._built_at = ""
+        # The marts may have newer figures than those that are shown.
+        self._is_behind, self._asked_at = False, 0.0
 
     @property
     def is_whole(self) -> bool:
@@ -56,16 +61,25 @@ class ShownMarts:
     def after_batch(self, committed_at: float) -> None:
         """As the marts do, and show them."""
         self._marts.after_batch(committed_at)
-        self._show()
+        if self._must_show(quiet=False):
+            self._show()
+        else:
+            self._is_behind = True
 
     def is_due(self, *, quiet: bool) -> bool:
-        """As the marts say."""
-        return self._marts.is_due(quiet=quiet)
+        """As the marts say; and where somebody wants to see them."""
+        is_behind = self._is_behind and self._must_show(quiet=quiet)
+        return is_behind or self._marts.is_due(quiet=quiet)
 
     def work(self, *, quiet: bool) -> None:
         """As the marts do, and show them."""
-        self._marts.work(quiet=quiet)
+        if self._marts.is_due(quiet=quiet):
+            self._marts.work(quiet=quiet)
         self._show()
+
+    def _must_show(self, *, quiet: bool) -> bool:
+        is_read = self._page is not None and self._page.is_read
+        return quiet or is_read or time.monotonic() - self._asked_at > UNREAD_EVERY
 
     def status(self) -> dict[str, Any]:
         """As the marts say."""
@@ -82,11 +96,13 @@ class ShownMarts:
 
     def _show(self) -> None:
         """Show how the marts are; the figures are asked only after a run of them."""
+        self._is_behind = False
         if self._page is None:
             return
         marts = self._marts.status()
         error = marts["state"] if marts["state"].startswith(STANDING) else ""
         if marts["built_at"] != self._built_at:
+            self._asked_at = time.monotonic()
             try:
                 with self._warehouse.reading() as ask:
                     self._figures = live_figures(ask, self._warehouse.marts)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from loader import LoadError, UsageError
 from loader.destinations import Destination, open_destination
@@ -19,6 +19,9 @@ from loader.destinations.redshift.settings import driver_parameters, redshift_de
 from pipeline.postgres_session import session_settings
 from pipeline.profile import Output
 from pipeline.project import MADE, PROJECT, schema_name
+
+if TYPE_CHECKING:
+    from loader.destinations.duckdb_kept import KeptFile
 
 # dbt names a DuckDB database after its file; DuckDB reserves these names.
 DUCKDB_RESERVES = ("main", "system", "temp")
@@ -133,6 +136,13 @@ class Warehouse(ABC):
         """Where the loader writes. Raises UsageError."""
         return open_destination(self.kind, raw_schema, self.connection)
 
+    def kept_open(self) -> Self:
+        """The same warehouse for a watch; a file stays open from batch to batch then."""
+        return self
+
+    def let_go(self) -> None:  # noqa: B027
+        """Close that file, so that another process can open it."""
+
     def for_reader(self, environment: Mapping[str, str]) -> Self:
         """The same warehouse as the reader of the dashboards opens it, from any folder."""
         return self
@@ -194,8 +204,30 @@ class DuckDB(Warehouse):
         """The same warehouse, for a build that works on a copy of its file."""
         return dataclasses.replace(self, connection={**self.connection, "copy": str(file)})
 
+    def kept_open(self) -> Self:
+        from loader.destinations.duckdb_kept import KeptFile  # imports the driver
+
+        kept = KeptFile(self.file, self.place, self._config)
+        return dataclasses.replace(self, connection={**self.connection, "kept": kept})
+
+    def let_go(self) -> None:
+        if self._kept:
+            self._kept.release()
+
+    @property
+    def _kept(self) -> KeptFile | None:
+        kept: KeptFile | None = self.connection.get("kept")
+        return kept
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        """What dbt opens the file with; all of a process must open it with the same."""
+        config: dict[str, Any] = self.connection.get("config", {})
+        return config
+
     def destination(self, raw_schema: str) -> Destination:
-        return open_destination(self.kind, raw_schema, {"path": self.file, "place": self.place})
+        known = {"path": self.file, "place": self.place, "kept": self._kept}
+        return open_destination(self.kind, raw_schema, known)
 
     @property
     def is_made_here(self) -> bool:
@@ -214,7 +246,7 @@ class DuckDB(Warehouse):
     def connect(self) -> Any:
         import duckdb
 
-        return duckdb.connect(self.file)
+        return duckdb.connect(self.file, config=self._config)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[Ask]:
@@ -222,6 +254,16 @@ class DuckDB(Warehouse):
             raise WarehouseError(f"There is no warehouse {self.place}.")
         import duckdb
 
+        if self._kept and self._kept.is_open:
+            try:
+                with self._kept.connect() as kept:
+                    kept.execute("begin transaction read only")
+                    yield lambda sql: kept.execute(sql).fetchall()
+            except duckdb.Error:
+                # After some errors DuckDB refuses everything, until the file is opened again.
+                self._kept.release()
+                raise
+            return
         # Nobody can write while the file is open.
         with duckdb.connect(self.file, read_only=True) as file:
             yield lambda sql: file.execute(sql).fetchall()
@@ -229,7 +271,8 @@ class DuckDB(Warehouse):
     @classmethod
     def connection_of(cls, output: Output, schemas: set[str]) -> dict[str, Any]:
         _refuse_unusable_file(output, schemas)
-        return {"path": output.settings["path"]}
+        config = output.settings.get("config_options")
+        return {"path": output.settings["path"]} | ({"config": config} if config else {})
 
     def for_reader(self, environment: Mapping[str, str]) -> Self:
         return dataclasses.replace(self, connection={"path": str(Path(self.place).resolve())})

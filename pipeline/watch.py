@@ -75,7 +75,7 @@ def follow(
             "make watch writes into duckdb and postgres: load into Redshift with make build."
         )
     try:
-        settings, warehouse = given_settings(), chosen_warehouse()
+        settings, warehouse = given_settings(), chosen_warehouse().kept_open()
     except (BuildError, ProfileError) as error:
         raise UsageError(str(error)) from None
     board_of(warehouse.destination(raw_schema()))  # refuses what cannot be watched into

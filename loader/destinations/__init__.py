@@ -5,11 +5,12 @@ from typing import Any
 
 from ..config import TARGETS
 from ..errors import UsageError
-from .base import Changes, Destination, KeyFault, Rows, Stamp, Within
+from .base import Changes, Destination, Kept, KeyFault, Rows, Stamp, Within
 
 __all__ = [
     "Changes",
     "Destination",
+    "Kept",
     "KeyFault",
     "Rows",
     "Stamp",
@@ -21,7 +22,8 @@ __all__ = [
 def open_destination(kind: str, raw_schema: str, connection: Mapping[str, Any]) -> Destination:
     """The destination of a kind of warehouse; `connection` is what its driver needs.
 
-    For "duckdb" that is a `path`, and a `place` where the path is that of a copy; for "postgres"
+    For "duckdb" that is a `path`, a `place` where the path is that of a copy, and `kept` where a
+    watch has it open; for "postgres"
     parameters of libpq (those that are left out come from the environment); for "redshift"
     parameters of its driver. Raises UsageError.
     """

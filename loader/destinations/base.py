@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import Protocol
 
 from ..audit import Record
 from ..ranges import Key, Partition, State
@@ -66,6 +67,26 @@ class KeyFault:
     sample: str
 
 
+class Kept(Protocol):
+    """A file of the warehouse that stays open between batches, as long as nobody else wants it."""
+
+    opened_at: float
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this process has it open."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether another process waits for it, as far as that can be seen."""
+
+    def prepare(self) -> None:
+        """Open it if it is free. Raises LoadError where it cannot be opened."""
+
+    def release(self) -> None:
+        """Let others have it."""
+
+
 class Destination(ABC):
     """A warehouse, as a run uses it. Readers see nothing of a run before `commit`.
 
@@ -88,6 +109,8 @@ class Destination(ABC):
     largest_scale: int
     # Bytes that a value of a type can have, where there is a limit; longer ones become null.
     longest: Mapping[Kind, int]
+    # A file that stays open between batches of a watch, if there is one.
+    kept: Kept | None = None
 
     def alone(
         self, command: str, say: Callable[[str], None]
@@ -97,6 +120,10 @@ class Destination(ABC):
         `command` is what they are told; `say` receives a line before a wait. Raises BusyError.
         """
         return contextlib.nullcontext()
+
+    def for_batch(self) -> "Destination":
+        """The same warehouse for a small batch of a watch, which has the lock of `alone`."""
+        return self
 
     @abstractmethod
     def open(self) -> None:

@@ -20,7 +20,7 @@ from ..audit import Record
 from ..dialects.duckdb import SETTINGS, field_sql, line_sql, lines_of, plain_line_sql
 from ..dialects.standard import literal, quote
 from ..errors import LoadError
-from ..lock import FileLock, holding
+from ..lock import FileLock, Lock, holding
 from ..ranges import State
 from ..schema import MAX_DECIMAL_DIGITS, Column, Kind, Table, Type
 from ..wire import Block, Tally
@@ -35,6 +35,7 @@ from .duckdb_files import (
     remove_staging,
     what_failed,
 )
+from .duckdb_kept import KeptFile, LettingGo
 from .duckdb_memory import forget, limited
 from .sql import SqlDestination
 
@@ -69,14 +70,26 @@ class DuckDBDestination(SqlDestination):
         Kind.BINARY: "BLOB",
     }
 
-    def __init__(self, raw_schema: str, path: str | Path, place: str | Path = "") -> None:
-        """`place` is what people call the warehouse, where `path` is a copy of it."""
+    def __init__(
+        self,
+        raw_schema: str,
+        path: str | Path,
+        place: str | Path = "",
+        kept: KeptFile | None = None,
+    ) -> None:
+        """`place` is what people call the warehouse, where `path` is a copy of it.
+
+        `kept`: the file as a watch of this process may have it open.
+        """
         super().__init__(raw_schema)
+        self.kept: KeptFile | None = kept
         self.path = Path(path)
         self.place = place or self.path
         self.staging_path = self.path.with_name(self.path.name + ".loading")
         self.description = f"duckdb {self.place}"
         self.warnings: list[str] = []
+        # What the warehouse is called in SQL.
+        self._catalog = WAREHOUSE
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._existing: dict[str, dict[str, Type | None]] = {}
         self._schemas: dict[str, dict[str, str]] = {}
@@ -96,12 +109,25 @@ class DuckDBDestination(SqlDestination):
         """A file beside the warehouse's own, also where `path` is a link to it."""
         file = self.path.resolve()
         refuse_no_file(self.path, self.place)
-        lock = FileLock(file.with_name(f"{file.name}.lock"))
+        lock: Lock = FileLock(file.with_name(f"{file.name}.lock"))
+        if self.kept:
+            lock = LettingGo(lock, self.kept)
         return holding(lock, str(self.place), command, say)
+
+    def for_batch(self) -> SqlDestination:
+        """Into the file as the watch has it open; without `kept`, or a file, as any load."""
+        if self.kept is None or not self.path.exists():
+            return self
+        from .duckdb_batches import DuckDBBatches
+
+        return DuckDBBatches(self, self.kept)
 
     def open(self) -> None:
         """Open the staging file, which is the lock, and read the catalog of the warehouse."""
         refuse_no_file(self.path, self.place)
+        if self.kept:
+            # A process cannot attach a file that it has open.
+            self.kept.release()
         with self._doing("opening it"):
             # Not where it is a link to nothing, which has to stay a link.
             self._is_new = not os.path.lexists(self.path)
@@ -151,7 +177,7 @@ class DuckDBDestination(SqlDestination):
         """A table in the staging file; the raw table itself where that is to be the warehouse."""
         columns = self.defined({c.raw_name: c.type for c in table.columns})
         with self._doing(f"staging the table {table.raw_name}"):
-            forget(self._open())
+            self.free_memory()
             self._stamp_values = ""
             if self._is_new:
                 self._run(f"create schema if not exists {WAREHOUSE}.{quote(self.schema)}")
@@ -334,7 +360,8 @@ class DuckDBDestination(SqlDestination):
         self._existing, self._states = {}, None
         for table, column, data_type in self._rows(
             "select table_name, column_name, data_type from duckdb_columns()"
-            f" where database_name = '{WAREHOUSE}' and schema_name = {literal(self.schema)}"
+            f" where database_name = {literal(self._catalog)}"
+            f" and schema_name = {literal(self.schema)}"
             " order by table_name, column_index"
         ):
             self._existing.setdefault(table, {})[column] = self._type_from(data_type)
@@ -352,7 +379,7 @@ class DuckDBDestination(SqlDestination):
         """
         ((version,),) = self._rows(
             "select tags['storage_version'] from duckdb_databases()"
-            f" where database_name = '{WAREHOUSE}'"
+            f" where database_name = {literal(self._catalog)}"
         )
         takes_it = version is not None and version.startswith(TAKE_DICTIONARY)
         return " using compression dictionary" if takes_it else ""
@@ -393,21 +420,21 @@ class DuckDBDestination(SqlDestination):
         self._open().unregister("new_rows")
 
     def _name(self, table: str) -> str:
-        return f"{WAREHOUSE}.{quote(self.schema)}.{quote(table)}"
+        return f"{quote(self._catalog)}.{quote(self.schema)}.{quote(table)}"
 
     def _staged(self, table: Table) -> str:
         return self._name(table.raw_name) if self._is_new else f"main.{quote(table.raw_name)}"
 
     def _staged_parts(self, table: Table) -> Iterator[str]:
         staged = self._staged(table)
-        forget(self._open())
+        self.free_memory()
         if self._row_id(table, "t") != "t.rowid":
             yield staged
         else:
             ((end,),) = self._rows(f"select coalesce(max(rowid) + 1, 0) from {staged}")
             for first in range(0, end, ROWS_PER_PART):
                 yield f"{staged} where rowid >= {first} and rowid < {first + ROWS_PER_PART}"
-                forget(self._open())
+                self.free_memory()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         assert self._connection is not None

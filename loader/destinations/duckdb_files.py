@@ -2,7 +2,9 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -107,11 +109,24 @@ def attach(
     Raises LoadError where others keep it open.
     """
     how = "" if write else " (read_only)"
-    deadline = time.monotonic() + PATIENCE
+    with_name = f"attach {literal(str(file))} as {quote(name)}{how}"
+    _patiently(lambda: connection.execute(with_name), place)
+
+
+def opened(
+    file: Path, place: str | Path, config: dict[str, Any], patience: float
+) -> duckdb.DuckDBPyConnection:
+    """Open a file to write, and wait as `attach` does. Raises LoadError, duckdb.Error."""
+    return _patiently(lambda: duckdb.connect(str(file), config=config), place, patience)
+
+
+def _patiently(
+    do: Callable[[], duckdb.DuckDBPyConnection], place: str | Path, patience: float = PATIENCE
+) -> duckdb.DuckDBPyConnection:
+    deadline = time.monotonic() + patience
     while True:
         try:
-            connection.execute(f"attach {literal(str(file))} as {quote(name)}{how}")
-            return
+            return do()
         except duckdb.Error as error:
             if "lock" not in str(error).lower():
                 raise

@@ -96,6 +96,9 @@ class After:
         if not self.copy_is_due:
             return
         try:
+            if self._watch.kept:
+                # A copy would lack what is only in the log of an open file.
+                self._watch.kept.release()
             if not self._board.copy():
                 return
             self._copied = self._state

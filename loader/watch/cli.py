@@ -19,7 +19,9 @@ from typing import Any
 
 from ..cli import DONE, FAILED, USAGE, destination_of, options_of, parser_of
 from ..config import find_config
-from ..destinations import Destination
+from ..destinations import Destination, Kept
+from ..destinations.duckdb import DuckDBDestination
+from ..destinations.duckdb_kept import KeptFile
 from ..errors import BusyError, LoadError, UsageError
 from ..lock import BUSY, holding
 from ..part import place_of
@@ -66,7 +68,8 @@ def main(arguments: Sequence[str], follow: Follow | None = None) -> int:
             if given.command == "unwatch":
                 return _unwatch(url, destination, board, say)
             options = options_of(given, config.options)
-            watch = Watch(url, opened, options, say, follower=follower)
+            opened, kept = _keeping_open(opened, destination)
+            watch = Watch(url, opened, options, say, follower=follower, kept=kept)
             return _watch(watch, given, board)
     except BusyError as error:
         say(f"watch: {error}")
@@ -77,6 +80,22 @@ def main(arguments: Sequence[str], follow: Follow | None = None) -> int:
     except LoadError as error:
         say(f"watch: {error}")
         return FAILED
+
+
+def _keeping_open(
+    opened: Callable[[], Destination], destination: Destination
+) -> tuple[Callable[[], Destination], Kept | None]:
+    """How to open the warehouse, and its file, if that is to stay open between batches."""
+    if not isinstance(destination, DuckDBDestination) or destination.kept:
+        return opened, destination.kept
+    kept = KeptFile(destination.path, destination.place)
+
+    def opened_with_it() -> Destination:
+        found = opened()
+        found.kept = kept
+        return found
+
+    return opened_with_it, kept
 
 
 def _watch(watch: Watch, given: argparse.Namespace, board: Board) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..answering import answering
-from ..destinations import Destination
+from ..destinations import Destination, Kept
 from ..options import Options
 
 COMMAND = "python -m loader watch"
@@ -29,7 +29,7 @@ class Follower(Protocol):
     def after_batch(self, committed_at: float) -> None:
         """Raw tables may have other rows, with commits up to this time (0: unknown).
 
-        The lock is held, and the watch has no file of the warehouse open.
+        The lock is held, and the watch reads nothing of the warehouse; a file is open as `kept`.
         """
 
     def is_due(self, *, quiet: bool) -> bool:
@@ -65,6 +65,7 @@ class Watch:
     # Raw tables of which it is stored when a row was first committed.
     commit_times: tuple[str, ...] = ()
     follower: Follower | None = None
+    kept: Kept | None = None
     stop: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager

@@ -64,7 +64,7 @@ class Watcher:
         self._saved_at = self._audited_at = 0.0
         self._telling = threading.Lock()
         self._looked_at = self._compared_at = 0.0
-        self._turns, self._once = Turns(watch.stop), Once(watch.say)
+        self._turns, self._once = Turns(watch.stop, watch.kept), Once(watch.say)
         self._after = After(watch, board, figures, self._once)
         self._pause, self._last_error = FIRST_PAUSE, ""
 
@@ -77,6 +77,7 @@ class Watcher:
             self._follow()
         finally:
             ended.set()
+            self._turns.let_go()
             try:
                 self._log.close()
                 self._tell(running=False)
@@ -132,6 +133,7 @@ class Watcher:
         self._last_error = alike
         self.figures.failed(str(error))
         self._tell()
+        self._turns.let_go()
         self._watch.stop.wait(GAP if quiet else self._pause)
         if not quiet:
             self._pause = min(LONGEST_PAUSE, self._pause * 2)
@@ -194,7 +196,7 @@ class Watcher:
     def _step(self) -> None:
         """Hear something, and read what was heard."""
         if not self._pending.says_something:
-            heard = self._rest.pop(0) if self._rest else self._log.channel.get(0.5)
+            heard = self._rest.pop(0) if self._rest else self._turns.listen(self._log.channel)
             if heard is not None and heard.says_something:
                 self._rest.insert(0, heard)
                 self._batch()
@@ -327,6 +329,8 @@ class Watcher:
         is_read_again: bool = False,
     ) -> LoadResult:
         part = replace(self._part(source, everything=everything), is_read_again=is_read_again)
+        if part.is_small and not self._pending.reshaped:
+            destination = destination.for_batch()
         result = load(self._watch.source_url, destination, self._watch.options, part=part)
         self._keyed |= {entry.table.raw_name: entry.keyed for entry in result.tables}
         if result.follows != self._as_of:

@@ -30,6 +30,7 @@ CONNECTIONS = 64  # open at once
 STREAMS = 48  # of them; the others answer and close
 PATIENCE = 10.0  # seconds for a request to come, and for a reader to take what is sent
 BETWEEN = 0.2  # seconds between two events to one reader
+IS_READ = 30.0  # seconds for which a page that was asked for counts as being read
 AGAIN = 2000  # milliseconds until a browser that lost its connection tries again
 
 
@@ -58,6 +59,8 @@ class LivePage:
         self.names = {host.lower(), "localhost", socket.gethostname().lower()} - {""}
         self.news = threading.Condition()
         self.is_closing = False
+        # When somebody asked for the page or its state last, by time.monotonic().
+        self.asked_at = -IS_READ
         # Tells states of this process from those of the one before it.
         self._start = secrets.token_hex(4)
         self._number = 0
@@ -101,6 +104,12 @@ class LivePage:
                 f"Everybody who can reach {self._host}:{self._port} can read it, without a"
                 " password."
             )
+
+    @property
+    def is_read(self) -> bool:
+        """Whether somebody reads it: a browser follows its events, or it was asked for just now."""
+        follows = self._server is not None and self._server.followers > 0
+        return follows or time.monotonic() - self.asked_at < IS_READ
 
     @property
     def address(self) -> str:
@@ -205,8 +214,9 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], live: LivePage) -> None:
         self.live = live
         self.streams = threading.BoundedSemaphore(STREAMS)
+        self.followers = 0
         self._open: set[socket.socket] = set()
-        self._guard = threading.Lock()
+        self.guard = threading.Lock()
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
@@ -219,14 +229,14 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        with self._guard:
+        with self.guard:
             if len(self._open) >= CONNECTIONS:
                 return False
             self._open.add(request)
             return True
 
     def shutdown_request(self, request: Any) -> None:
-        with self._guard:
+        with self.guard:
             self._open.discard(request)
         super().shutdown_request(request)
 
@@ -240,7 +250,7 @@ class _Server(ThreadingHTTPServer):
         until = time.monotonic() + seconds
         while self._open and time.monotonic() < until:
             time.sleep(0.01)
-        with self._guard:
+        with self.guard:
             for request in self._open:
                 with contextlib.suppress(OSError):
                     request.shutdown(socket.SHUT_RDWR)
@@ -263,6 +273,8 @@ class _Handler(BaseHTTPRequestHandler):
             )
             return
         live, path = self.server.live, urlsplit(self.path).path
+        if path in ("/", "/events", "/state"):
+            live.asked_at = time.monotonic()
         if path == "/":
             self._answer(HTTPStatus.OK, "text/html", live.page(), headers())
         elif path == "/events":
@@ -341,11 +353,15 @@ class _Handler(BaseHTTPRequestHandler):
                 {"Retry-After": "15"},
             )
             return
+        with self.server.guard:
+            self.server.followers += 1
         try:
             self._head(HTTPStatus.OK, "text/event-stream", {})
             self._send(f"retry: {AGAIN}\n\n")
             self._follow(self.server.live)
         finally:
+            with self.server.guard:
+                self.server.followers -= 1
             self.server.streams.release()
 
     def _follow(self, live: LivePage) -> None:

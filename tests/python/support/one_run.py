@@ -62,6 +62,7 @@ SECONDS = {
     "test_watch": 90,
     "test_watch_commits": 70,
     "test_watch_inside": 40,
+    "test_watch_kept": 35,
     "test_watch_rounds": 240,
     "test_watch_outages": 80,
     "test_the_network_to_the_source_is_cut": 160,

@@ -337,6 +337,12 @@ class Watched:
         resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (size, unlimited))
 
     @property
+    def process(self) -> int:
+        """Its number."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
