@@ -8,7 +8,7 @@ PYTHON_IN_VENV = "$(VENV)/bin/python"
 export VENV BI_VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help build report watch undo-load roles test test-long redshift-check metrics docs bi lint bench bench-loader bench-live clean requirements runtime-environment docs-environment metrics-environment dev-environment bi-environment
+.PHONY: help build runs run report watch undo-load roles test test-long redshift-check metrics docs bi lint bench bench-loader bench-live clean requirements runtime-environment docs-environment metrics-environment dev-environment bi-environment
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,15 @@ build: runtime-environment ## load the shop, build and test what has changed, wr
 
 watch: runtime-environment ## build once, then let raw tables and marts follow the shop (WATCH=status, WATCH=unwatch, WATCH=--raw-only)
 	@exec $(PYTHON_IN_VENV) scripts/watch.py $(WATCH)
+
+runs: LAST ?= 20
+runs: runtime-environment ## list the last runs of all commands, the newest first (LAST=20; JSON=1 for programs)
+	@$(PYTHON_IN_VENV) scripts/runs.py --last "$(LAST)" $(AS_JSON)
+
+run: runtime-environment ## show one run, with what became of each model and test (ID=...; JSON=1 for programs)
+	@$(PYTHON_IN_VENV) scripts/runs.py --id "$(ID)" $(AS_JSON)
+
+AS_JSON = $(if $(filter-out 0,$(JSON)),--json)
 
 roles: runtime-environment ## print who may see what as SQL: roles and their rights (APPLY=1 runs it)
 	@$(PYTHON_IN_VENV) scripts/roles.py $(if $(filter-out 0,$(APPLY)),--apply)

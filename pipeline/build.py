@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import sys
 import time
@@ -26,6 +27,7 @@ from typing import Any
 from loader import LoadError
 from loader.contract import ContractError
 from loader.errors import BusyError
+from loader.history import History, recorded
 from loader.lock import BUSY
 from loader.urls import with_password
 from pages.start import are_pages_of, note_check, note_failure
@@ -35,6 +37,7 @@ from pipeline.dbt_packages import PackageError, install_packages
 from pipeline.dbt_runner import DbtError
 from pipeline.project import MADE, PROJECT, raw_schema
 from pipeline.record import accepted_of, last_good_load, last_load
+from pipeline.runs import into_a_copy
 from pipeline.settings import BuildError, Settings, given_settings
 from pipeline.shop import SAMPLE_URL, OtherShopError, load_shop, make_sample, refuse_other_shop
 from pipeline.steps import Steps
@@ -50,6 +53,7 @@ from pipeline.warehouse import ProfileError, Warehouse
 from pipeline.working_copy import CopyError, WorkingCopy
 from sample_shop.shop import ShopError
 
+COMMAND = "make build"
 # What a person can mend. Each is printed as one sentence.
 MISTAKES = (
     *(BuildError, CopyError, DbtError, LoadError, OtherShopError, PackageError, ProfileError),
@@ -67,7 +71,9 @@ def prepare(steps: Steps) -> Warehouse:
     return chosen_warehouse()
 
 
-def build(steps: Steps, settings: Settings, copy: WorkingCopy, *, loaded: bool) -> bool:
+def build(
+    steps: Steps, settings: Settings, copy: WorkingCopy, history: History, *, loaded: bool
+) -> bool:
     """Load the shop, and build what has changed; True when all is green. Raises one of MISTAKES.
 
     `loaded`: without a load, for a user who may only build.
@@ -85,7 +91,7 @@ def build(steps: Steps, settings: Settings, copy: WorkingCopy, *, loaded: bool) 
         make_sample(steps)
     if not loaded:
         warehouse = copy.make(steps)
-        load_shop(steps, warehouse, url, settings.config.options)
+        history.run.of_load(load_shop(steps, warehouse, url, settings.config.options))
     changes = changes_since(warehouse, now, settings.wanted)
     has_pages = changes.since is not None and are_pages_of(
         warehouse.made, changes.since.finished_at
@@ -100,7 +106,9 @@ def build(steps: Steps, settings: Settings, copy: WorkingCopy, *, loaded: bool) 
         if loaded:
             warehouse = copy.make(steps)  # only now: a large file takes seconds
         facts = {"load": load, "accepted": accepted_of(settings.config.options.accept)}
-        work = Work(steps, copy, warehouse, settings, now, changes, has_pages, began, facts)
+        work = Work(
+            steps, copy, warehouse, settings, now, changes, has_pages, began, facts, history
+        )
         green = build_changes(work, sample=sample)
     print(f"\n{'Green' if green else 'FAILED'} after {time.monotonic() - steps.started:.1f} s.")
     return green
@@ -159,10 +167,13 @@ def main(arguments: Sequence[str] | None = None, *, started: float | None = None
             return 0
         settings = given_settings()
         warehouse = prepare(steps)
-        copy = WorkingCopy(warehouse)
-        alone = warehouse.destination(raw_schema()).alone("make build", say)
-        with alone, copy:
-            return 0 if build(steps, settings, copy, loaded=options.loaded) else 1
+        destination = warehouse.destination(raw_schema())
+        history = History(destination, say, settings.config.keep_runs)
+        copy = WorkingCopy(warehouse, history)
+        into = functools.partial(into_a_copy, warehouse, history)
+        with destination.alone(COMMAND, say), recorded(history, COMMAND, into), copy:
+            green = build(steps, settings, copy, history, loaded=options.loaded)
+            return 0 if green else 1
     except BusyError as error:
         say(str(error))
         return BUSY

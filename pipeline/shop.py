@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
-from loader import Options, load
+from loader import LoadResult, Options, load
 from loader.drift import summed_up
 from loader.progress import Lines
 from loader.required import read_required
@@ -94,8 +94,11 @@ def last_source(warehouse: Warehouse) -> str | None:
     return str(rows[0][0]) if rows else None
 
 
-def load_shop(steps: Steps, warehouse: Warehouse, url: str, options: Options) -> None:
-    """Load the shop into the warehouse. Raises LoadError, also where the models need more."""
+def load_shop(steps: Steps, warehouse: Warehouse, url: str, options: Options) -> LoadResult:
+    """Load the shop into the warehouse; returns what that did.
+
+    Raises LoadError, also where the models need more.
+    """
     schema = raw_schema()
     needed = read_required(["models"], PROJECT, "make build")
     tables = {**options.required.tables, **needed.tables}
@@ -122,3 +125,4 @@ def load_shop(steps: Steps, warehouse: Warehouse, url: str, options: Options) ->
                 f"WARNING: {result.issue_count:,} values could not be stored exactly:"
                 f" {schema}._load_issues lists them"
             )
+    return result

@@ -14,9 +14,9 @@ from loader.schema import Table
 class Steps:
     """Prints one line for each step: its name, its seconds and its result."""
 
-    def __init__(self, started: float) -> None:
-        self.started = started
-        self.terminal = sys.stdout.isatty()
+    def __init__(self, started: float, *, silent: bool = False) -> None:
+        self.started, self._is_silent = started, silent
+        self.terminal = sys.stdout.isatty() and not silent
 
     @contextlib.contextmanager
     def step(self, name: str, since: float | None = None) -> Iterator[list[str]]:
@@ -28,6 +28,8 @@ class Steps:
             yield notes
         finally:
             self._erase()
+        if self._is_silent:
+            return
         seconds = time.monotonic() - began
         first, *others = notes or [""]
         print(f"  {name:<12}{seconds:5.1f} s  {first}".rstrip())

@@ -21,8 +21,10 @@ from ..cli import DONE, FAILED, USAGE, destination_of, options_of, parser_of
 from ..config import find_config
 from ..destinations import Destination
 from ..errors import BusyError, LoadError, UsageError
+from ..history import History, recorded
 from ..lock import BUSY, holding
 from ..part import place_of
+from ..run_record import NodeRun, RunRecord
 from ..sources import MODULES
 from ..urls import parse_url, with_password
 from .board import Board, FileBoard, TableBoard, board_of
@@ -67,7 +69,10 @@ def main(arguments: Sequence[str], follow: Follow | None = None) -> int:
                 return _unwatch(url, destination, board, say)
             options = options_of(given, config.options)
             watch = Watch(url, opened, options, say, follower=follower)
-            return _watch(watch, given, board)
+            command = "make watch" if follower else COMMAND
+            history = History(opened(), lambda text: say(f"watch: {text}"), config.keep_runs)
+            with recorded(history, command) as run:
+                return _watch(watch, given, board, run)
     except BusyError as error:
         say(f"watch: {error}")
         return BUSY
@@ -79,7 +84,7 @@ def main(arguments: Sequence[str], follow: Follow | None = None) -> int:
         return FAILED
 
 
-def _watch(watch: Watch, given: argparse.Namespace, board: Board) -> int:
+def _watch(watch: Watch, given: argparse.Namespace, board: Board, run: RunRecord) -> int:
     url, say = watch.source_url, watch.say
     log, mode, reason = _log(url, given, board)
     say(f"watch: {mode}: {reason}")
@@ -103,7 +108,13 @@ def _watch(watch: Watch, given: argparse.Namespace, board: Board) -> int:
     if watch.copy and isinstance(board, TableBoard):
         board.copy()
     _end_on_signals(watch.stop)
-    Watcher(watch, log, board, figures).run()
+    try:
+        Watcher(watch, log, board, figures).run()
+    finally:
+        # Not each batch, of which there may be one a second.
+        run.row_count = figures.rows
+        text = f"{figures.batches:,} batches; {figures.last_error or 'no error'}"
+        run.add([NodeRun("batches", "watch", "success", rows=figures.rows, message=text)])
     say("watch: stopped; what was published is whole, and the next watch reads on from there.")
     return DONE
 

@@ -69,6 +69,7 @@ SECONDS = {
     "test_real_input": 60,
     "test_report": 50,
     "test_build_faults": 50,
+    "test_runs": 100,
     "test_redshift_loader": 40,
     "test_mutation": 40,
     "test_catalog": 40,
