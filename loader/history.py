@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -25,7 +25,7 @@ from .destinations import Destination
 from .destinations.base import Ask
 from .destinations.sql import SqlDestination
 from .dialects.standard import literal, quote
-from .errors import BusyError, LoadError
+from .errors import BusyError, LoadError, UsageError
 from .run_record import (
     FAILED,
     INTERRUPTED,
@@ -56,7 +56,8 @@ class History:
         self._folder = warehouse.runs_folder
         self._run: RunRecord | None = None
         self._began = time.monotonic()
-        self._has_warned = False
+        # Why the run is not recorded.
+        self._problem = ""
         # Files of runs that are in a copy, and of those that are in the warehouse.
         self._carried: set[Path] = set()
         self._arrived: set[Path] = set()
@@ -79,12 +80,12 @@ class History:
             started_at=started,
         )
         self._run, self._began = run, time.monotonic()
-        with self._warning():
+        with self._noting():
             if self._folder is None:
                 with self._warehouse.writing() as ask:
-                    self._make_tables(ask)
-                    self._find_killed(ask)
-                    self._store(ask, run)
+                    if self._has_tables(ask):
+                        self._find_killed(ask)
+                        self._store(ask, run)
             else:
                 for other in waiting(self._folder):
                     if other.outcome == RUNNING and self._is_gone(other):
@@ -96,23 +97,23 @@ class History:
     def prepare(self, copy: Destination) -> None:
         """Before models read the tables in a copy: let it have them, with what ended before."""
         if self._folder is not None:
-            with self._warning():
+            with self._noting():
                 with copy.writing() as ask:
-                    self._make_tables(ask)
-                    files = self._carry(ask)
+                    files = self._carry(ask) if self._has_tables(ask) else set()
                 self._carried |= files
 
     def carry(self, copy: Destination, outcome: str, error: str = "") -> None:
         """Write into a copy that is about to replace the warehouse how the run ended."""
         if self._folder is not None:
-            with self._warning():
-                ended = self._ended(outcome, error)
+            with self._noting():
+                ended, files = self._ended(outcome, error), set()
                 with copy.writing() as ask:
-                    self._make_tables(ask)
-                    files = self._carry(ask)
-                    self._store(ask, ended)
-                    self._clean(ask)
-                self._carried |= {*files, file_of(self._folder, ended)}
+                    if self._has_tables(ask):
+                        files = {*self._carry(ask), file_of(self._folder, ended)}
+                        self._store(ask, ended)
+                        self._clean(ask)
+                self._carried |= files
+                self._problem = ""
 
     def arrived(self) -> None:
         """The copy has replaced the warehouse."""
@@ -125,14 +126,14 @@ class History:
         into the file itself, unless somebody else has that open.
         """
         ended = self._ended(outcome, error)
-        if self._folder is None:
-            if not self._has_warned:
-                with self._warning(), self._warehouse.writing() as ask:
-                    self._store(ask, ended)
-                    self._clean(ask)
-            return
-        with self._warning():
-            if file_of(self._folder, ended) not in self._arrived:
+        with self._noting():
+            if self._folder is None:
+                with self._warehouse.writing() as ask:
+                    if self._has_tables(ask):
+                        self._store(ask, ended)
+                        self._clean(ask)
+                self._problem = ""
+            elif file_of(self._folder, ended) not in self._arrived:
                 keep(self._folder, ended)
                 # Where nobody can write now, the next run does.
                 with suppress(BusyError):
@@ -141,10 +142,38 @@ class History:
                     else:
                         self.carry(self._warehouse, outcome, error)
                         self.arrived()
-        with suppress(OSError):
-            for file in self._arrived:
-                file.unlink(missing_ok=True)
-            self._folder.rmdir()
+        self._remove(self._arrived)
+
+    def end_of_failed(self, error: BaseException, into: Callable[[], None] | None) -> None:
+        """Record a run that an error ends, which is said by itself.
+
+        As in the audit of loads, a wrong command is no run, and of a first one nothing is left.
+        """
+        is_first = self._folder is not None and not self._folder.with_suffix("").exists()
+        if isinstance(error, KeyboardInterrupt):
+            # Who pressed the keys does not wait for a copy.
+            self.end(INTERRUPTED, "", lambda: None)
+        elif not isinstance(error, UsageError) and not is_first:
+            self.end(FAILED, str(error) or type(error).__name__, into)
+        elif self._folder is not None:
+            self._remove({*self._arrived, file_of(self._folder, self.run)})
+        else:
+            with self._noting(), self._warehouse.writing() as ask:
+                if self._has_tables(ask):
+                    self._delete(ask, self.run)
+
+    def say_problem(self) -> None:
+        """Say why a run is not recorded, if so."""
+        if self._problem:
+            self._say(f"WARNING: this run is not recorded, as {self._problem.rstrip('.')}.")
+
+    def _remove(self, files: Iterable[Path]) -> None:
+        """Remove files of runs, and the folder with the last."""
+        if self._folder is not None:
+            with suppress(OSError):
+                for file in files:
+                    file.unlink(missing_ok=True)
+                self._folder.rmdir()
 
     def _ended(self, outcome: str, error: str) -> RunRecord:
         run = self.run
@@ -162,15 +191,14 @@ class History:
         return run
 
     @contextmanager
-    def _warning(self) -> Iterator[None]:
+    def _noting(self) -> Iterator[None]:
+        """Note what goes wrong, and go on."""
         try:
             yield
         except BusyError:
             raise
         except (LoadError, OSError) as error:
-            if not self._has_warned:
-                self._say(f"WARNING: this run is not recorded, as {error}".rstrip(".") + ".")
-            self._has_warned = True
+            self._problem = str(error)
 
     # -- runs that others left ---------------------------------------------------------------------
 
@@ -184,7 +212,7 @@ class History:
     def _say_killed(self, run: RunRecord) -> None:
         run.outcome = KILLED
         run.error = "its process was gone before it said how it ended"
-        self._say(f"{run.who} was killed: it is recorded as {run.run_id}")
+        self._say(f"WARNING: {run.who} was killed: it is recorded as {run.run_id}")
 
     def _find_killed(self, ask: Ask) -> None:
         for found in ask(
@@ -227,11 +255,15 @@ class History:
         assert isinstance(self._warehouse, SqlDestination)
         return self._warehouse
 
-    def _make_tables(self, ask: Ask) -> None:
-        """Make what is missing, also columns of tables that an earlier version made."""
+    def _has_tables(self, ask: Ask) -> bool:
+        """Make what is missing, also columns that an earlier version did not have.
+
+        False before the first load, which makes the schema.
+        """
         schema = literal(self._sql.schema)
-        if not ask(f"select 1 from information_schema.schemata where schema_name = {schema}"):
-            ask(f"create schema if not exists {quote(self._sql.schema)}")
+        # Not information_schema, which hides what one may not use.
+        if not ask(f"select 1 from pg_catalog.pg_namespace where nspname = {schema}"):
+            return False
         names = ", ".join(map(literal, RUN_TABLES))
         there: dict[str, set[str]] = {}
         for table, column in ask(
@@ -247,11 +279,15 @@ class History:
                 if column not in there[table]:
                     defined = self._sql.defined({column: kind})
                     ask(f"alter table {self._name(table)} add column {defined}")
+        return True
+
+    def _delete(self, ask: Ask, run: RunRecord) -> None:
+        for table in ("_run_nodes", "_runs"):
+            ask(f"delete from {self._name(table)} where run_id = {literal(run.run_id)}")
 
     def _store(self, ask: Ask, run: RunRecord) -> None:
         """Write a run in place of what there is of it."""
-        for table in ("_run_nodes", "_runs"):
-            ask(f"delete from {self._name(table)} where run_id = {literal(run.run_id)}")
+        self._delete(ask, run)
         values = asdict(run)
         self._insert(ask, "_runs", [[values[column] for column in RUN_TABLES["_runs"]]])
         self._insert(ask, "_run_nodes", [[run.run_id, *vars(n).values()] for n in run.nodes])
@@ -312,15 +348,11 @@ def recorded(
     run = history.begin(command)
     try:
         yield run
-    except KeyboardInterrupt:
-        # Who pressed the keys does not wait for a copy.
-        history.end(INTERRUPTED, "", lambda: None)
-        raise
     except BaseException as error:
-        history.end(FAILED, str(error) or type(error).__name__, into)
+        history.end_of_failed(error, into)
         raise
-    outcome = SUCCEEDED if run.outcome == RUNNING else run.outcome
-    history.end(outcome, run.error, into)
+    history.end(SUCCEEDED if run.outcome == RUNNING else run.outcome, run.error, into)
+    history.say_problem()
 
 
 def _sql_of(value: Any) -> str:

@@ -178,11 +178,13 @@ def test_a_run_that_was_killed_is_found_by_the_next(
     """Also one of another machine: the lock is free, so that it is gone."""
     where, variables = str(tmp_path / "w.duckdb"), dict(os.environ)
     if kind == "duckdb":
-        duckdb.connect(where).close()
+        with duckdb.connect(where) as file:
+            file.execute("create schema raw")
     else:
         server: PostgresServer = request.getfixturevalue("postgres")
         where = own(f"killed_{host}")
         server.create_database(where)
+        server.execute("create schema raw authorization " + server.user, where)
         variables |= server.environment(where)
     name = socket.gethostname() if host == "here" else "another"
     dead = subprocess.run(
@@ -211,7 +213,7 @@ def test_a_run_that_was_killed_is_found_by_the_next(
     ]
     assert rows[0][3] is None
     (line,) = said
-    assert line.startswith("make build (since ") and f"on {name}) was killed" in line
+    assert line.startswith("WARNING: make build (since ") and f"on {name}) was killed" in line
     assert not (tmp_path / "w.duckdb.runs").exists()
 
 
@@ -266,7 +268,8 @@ def test_without_rights_there_is_one_line(postgres: PostgresServer) -> None:
 def test_a_file_that_is_read_is_not_waited_for(tmp_path: Path) -> None:
     """A reader has it open for hours: the run is written with the next that can."""
     path = tmp_path / "w.duckdb"
-    duckdb.connect(str(path)).close()
+    with duckdb.connect(str(path)) as file:
+        file.execute("create schema raw")
     from loader import DuckDBDestination
 
     said: list[str] = []
