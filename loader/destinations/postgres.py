@@ -114,6 +114,8 @@ class PostgresDestination(SqlDestination):
             return connection
         except psycopg.Error as error:
             where = f"{options['host']}:{options.get('port', os.environ.get('PGPORT', '5432'))}"
+            if loader := os.environ.get("LOADER_PGUSER"):
+                where += f" (user {loader})"  # dbt has another
             raise LoadError(
                 f"The PostgreSQL warehouse at {where} cannot be opened: {connection_problem(error)}"
             ) from None
