@@ -26,8 +26,11 @@ help: ## show this list
 	@echo '      TESTS        all: test all rows; new: in large tables, test only rows that no green build has'
 	@echo '                   tested (default for a shop with a million rows)'
 	@echo '      WAIT         seconds to wait for another run into the same warehouse (default: none, exit code 75)'
+	@echo '      QUIET        1: one line when all is green'
+	@echo '      LOG_FORMAT   json: a line of JSON for each step, warning and failure (default: text)'
 	@echo '      AS_OF_DATE   the day that the marts take for today, such as 2026-11-20 (default: today)'
 	@echo '      PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE   the PostgreSQL warehouse'
+	@echo '      LOADER_PGUSER LOADER_PGPASSWORD   the login with which the loader writes there (default: as above)'
 	@echo '      BI_PGUSER BI_PGPASSWORD   the login with which make bi reads PostgreSQL (default: as above)'
 	@echo '      REDSHIFT_HOST REDSHIFT_USER REDSHIFT_PASSWORD ...   Amazon Redshift: see docs/redshift.md'
 

@@ -9,7 +9,7 @@ nothing; BUILD=all builds and tests everything.
 SOURCE, TARGET, DUCKDB_PATH and the libpq variables name the shop and the warehouse, AS_OF_DATE the
 day that the marts take for today; see `make help`.
 dbt runs in this one process. Exit status: 0 all green, 1 something failed, 75 another run is
-writing into the warehouse (WAIT=600 waits up to 600 seconds for it).
+writing into the warehouse (WAIT=600 waits up to 600 seconds for it); docs/operations.md has all.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from pipeline.build_changes import Work, build_changes, publish
 from pipeline.changes import Changes, WantedError, changes_since, inputs
 from pipeline.dbt_packages import PackageError, install_packages
 from pipeline.dbt_runner import DbtError
-from pipeline.project import MADE, PROJECT, raw_schema
+from pipeline.output import FORMATS, output_of
+from pipeline.project import MADE, PROJECT, is_set, raw_schema
 from pipeline.record import accepted_of, last_good_load, last_load
 from pipeline.runs import into_a_copy
 from pipeline.settings import BuildError, Settings, given_settings
@@ -153,14 +154,32 @@ def main(arguments: Sequence[str] | None = None, *, started: float | None = None
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--loaded", action="store_true", help="without a load")
     parser.add_argument("--prepare", action="store_true", help="only packages and profile")
+    parser.add_argument(
+        "--log-format",
+        default=os.environ.get("LOG_FORMAT") or "text",
+        help="text, or json: a line of JSON for each step, warning and failure [LOG_FORMAT]",
+    )
+    parser.add_argument(
+        "--quiet", action="store_true", default=is_set("QUIET"), help="one line when green [QUIET]"
+    )
     options = parser.parse_args(arguments)
+    if options.log_format not in FORMATS:
+        parser.error(f"the log format is {' or '.join(FORMATS)}, not {options.log_format}")
     os.chdir(PROJECT)
     started = started or time.monotonic()
-    steps = Steps(started)
+    output = output_of(options.log_format, quiet=options.quiet)
+    with output.speaking():
+        status = run(options, Steps(started, output))
+    output.end(status, time.monotonic() - started)
+    return status
+
+
+def run(options: argparse.Namespace, steps: Steps) -> int:
+    """Run the build as it was asked for; returns the exit status."""
     warehouse: Warehouse | None = None
     copy: WorkingCopy | None = None
     try:
-        with steps.step("start", since=started):
+        with steps.step("start", since=steps.started):
             pass
         if options.prepare:
             prepare(steps)
@@ -171,7 +190,8 @@ def main(arguments: Sequence[str] | None = None, *, started: float | None = None
         history = History(destination, say, settings.config.keep_runs)
         copy = WorkingCopy(warehouse, history)
         into = functools.partial(into_a_copy, warehouse, history)
-        with destination.alone(COMMAND, say), recorded(history, COMMAND, into), copy:
+        with destination.alone(COMMAND, say), recorded(history, COMMAND, into) as record, copy:
+            steps.output.run = record
             green = build(steps, settings, copy, history, loaded=options.loaded)
             return 0 if green else 1
     except BusyError as error:
@@ -192,6 +212,6 @@ def main(arguments: Sequence[str] | None = None, *, started: float | None = None
         return 130
     except BrokenPipeError:
         # Its reader went away, as `head` does. At its end Python would write what is left.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         print("make build: interrupted, because nobody reads what it prints", file=sys.stderr)
         return 1

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from loader import LoadResult, Options, load
 from loader.drift import summed_up
-from loader.progress import Lines
+from loader.progress import Lines, Progress, Silent
 from loader.required import read_required
 from loader.result import left_out_lines
 from loader.sources import MODULES, open_source
@@ -106,7 +106,9 @@ def load_shop(steps: Steps, warehouse: Warehouse, url: str, options: Options) ->
     destination = warehouse.destination(schema)
     with steps.step("load") as notes:
         in_a_log = Lines(functools.partial(print, file=sys.stderr))
-        progress = LoadProgress(steps) if steps.terminal else in_a_log
+        progress: Progress = LoadProgress(steps) if steps.terminal else in_a_log
+        if steps.output.is_quiet:
+            progress = Silent()
         result = load(url, destination, options, progress=progress)
         written = [entry.changes for entry in result.tables]
         notes.append(

@@ -9,13 +9,16 @@ from collections.abc import Iterator
 
 from loader.progress import Silent
 from loader.schema import Table
+from pipeline.output import Output
 
 
 class Steps:
     """Prints one line for each step: its name, its seconds and its result."""
 
-    def __init__(self, started: float, *, silent: bool = False) -> None:
-        self.started, self._is_silent = started, silent
+    def __init__(
+        self, started: float, output: Output | None = None, *, silent: bool = False
+    ) -> None:
+        self.started, self.output, self._is_silent = started, output or Output(), silent
         self.terminal = sys.stdout.isatty() and not silent
 
     @contextlib.contextmanager
@@ -31,6 +34,8 @@ class Steps:
         if self._is_silent:
             return
         seconds = time.monotonic() - began
+        if self.output.step(name, seconds, notes):
+            return
         first, *others = notes or [""]
         print(f"  {name:<12}{seconds:5.1f} s  {first}".rstrip())
         for line in others:

@@ -71,6 +71,7 @@ SECONDS = {
     "test_build_faults": 50,
     "test_runs": 100,
     "test_separate_users": 50,
+    "test_build_output": 70,
     "test_redshift_loader": 40,
     "test_mutation": 40,
     "test_catalog": 40,
