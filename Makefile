@@ -8,7 +8,7 @@ PYTHON_IN_VENV = "$(VENV)/bin/python"
 export VENV BI_VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help build report watch undo-load roles test test-long redshift-check metrics docs bi lint bench bench-loader bench-live clean requirements runtime-environment docs-environment metrics-environment dev-environment bi-environment
+.PHONY: help build runs run report watch undo-load roles test test-long redshift-check metrics docs bi lint bench bench-loader bench-live clean requirements runtime-environment docs-environment metrics-environment dev-environment bi-environment
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -26,8 +26,11 @@ help: ## show this list
 	@echo '      TESTS        all: test all rows; new: in large tables, test only rows that no green build has'
 	@echo '                   tested (default for a shop with a million rows)'
 	@echo '      WAIT         seconds to wait for another run into the same warehouse (default: none, exit code 75)'
+	@echo '      QUIET        1: one line when all is green'
+	@echo '      LOG_FORMAT   json: a line of JSON for each step, warning and failure (default: text)'
 	@echo '      AS_OF_DATE   the day that the marts take for today, such as 2026-11-20 (default: today)'
 	@echo '      PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE   the PostgreSQL warehouse'
+	@echo '      LOADER_PGUSER LOADER_PGPASSWORD   the login with which the loader writes there (default: as above)'
 	@echo '      BI_PGUSER BI_PGPASSWORD   the login with which make bi reads PostgreSQL (default: as above)'
 	@echo '      REDSHIFT_HOST REDSHIFT_USER REDSHIFT_PASSWORD ...   Amazon Redshift: see docs/redshift.md'
 
@@ -36,6 +39,15 @@ build: runtime-environment ## load the shop, build and test what has changed, wr
 
 watch: runtime-environment ## build once, then let raw tables and marts follow the shop (WATCH=status, WATCH=unwatch, WATCH=--raw-only)
 	@exec $(PYTHON_IN_VENV) scripts/watch.py $(WATCH)
+
+runs: LAST ?= 20
+runs: runtime-environment ## list the last runs of all commands, the newest first (LAST=20; JSON=1 for programs)
+	@$(PYTHON_IN_VENV) scripts/runs.py --last "$(LAST)" $(AS_JSON)
+
+run: runtime-environment ## show one run, with what became of each model and test (ID=...; JSON=1 for programs)
+	@$(PYTHON_IN_VENV) scripts/runs.py --id "$(ID)" $(AS_JSON)
+
+AS_JSON = $(if $(filter-out 0,$(JSON)),--json)
 
 roles: runtime-environment ## print who may see what as SQL: roles and their rights (APPLY=1 runs it)
 	@$(PYTHON_IN_VENV) scripts/roles.py $(if $(filter-out 0,$(APPLY)),--apply)

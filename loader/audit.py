@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .schema import BIGINT, INTEGER, TEXT, TIMESTAMP, Kind, Type
+from .schema import BIGINT, DATE, INTEGER, TEXT, TIMESTAMP, Kind, Type
 
 SECONDS = Type(Kind.DECIMAL, 12, 3)
 
@@ -79,6 +79,44 @@ COMMIT_TABLES: dict[str, dict[str, Type]] = {
 # How far a watcher has read the log of a source; one row, in the transaction of the rows.
 POSITION_TABLES: dict[str, dict[str, Type]] = {
     "_load_position": {"source": TEXT, "position": TEXT, "saved_at": TIMESTAMP},
+}
+
+# What runs of all commands leave of themselves (history.py); models read them, so every load makes
+# them. `row_count` of a run: rows that its load found new, changed or gone. `loaded_at` of a node
+# is of sources only. `_run_days` has sums of the runs that were too old to be stored further.
+RUN_TABLES: dict[str, dict[str, Type]] = {
+    "_runs": {
+        "run_id": TEXT,
+        "command": TEXT,
+        "code_version": TEXT,
+        "host": TEXT,
+        "process": BIGINT,
+        "started_at": TIMESTAMP,
+        "ended_at": TIMESTAMP,
+        "seconds": SECONDS,
+        "outcome": TEXT,
+        "error": TEXT,
+        "load_batch_id": TEXT,
+        "row_count": BIGINT,
+        "test_count": BIGINT,
+    },
+    "_run_nodes": {
+        "run_id": TEXT,
+        "node_name": TEXT,
+        "node_kind": TEXT,
+        "outcome": TEXT,
+        "seconds": SECONDS,
+        "row_count": BIGINT,
+        "message": TEXT,
+        "loaded_at": TIMESTAMP,
+    },
+    "_run_days": {
+        "run_day": DATE,
+        "command": TEXT,
+        "outcome": TEXT,
+        "run_count": BIGINT,
+        "seconds": SECONDS,
+    },
 }
 
 

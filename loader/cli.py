@@ -17,6 +17,7 @@ from .destinations import Destination, open_destination
 from .destinations.redshift.settings import driver_parameters
 from .drift import TABLE_DROPPED, summed_up
 from .errors import BusyError
+from .history import History, recorded
 from .lock import BUSY
 from .options import MODES, POLICIES
 from .plan import refuse_unfit
@@ -27,6 +28,7 @@ from .run import Preview, plan_load
 from .urls import with_password
 from .verify import Verdict, verify
 
+COMMAND = "python -m loader"
 DONE, FAILED, USAGE, DONE_WITH_ISSUES = 0, 1, 2, 3
 # Key ranges that a comparison lists; further ones are only counted.
 MOST_RANGES = 20
@@ -93,8 +95,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             verdicts, warnings, left_out = verify(source, warehouse, options, progress=progress)
             _warn(warnings, say)
             return _show_verdicts(verdicts, left_out, as_json=as_json)
-        with warehouse.alone("python -m loader", lambda text: say(f"load: {text}", "info")):
+
+        def tell(text: str) -> None:
+            say(f"load: {text}", "info")
+
+        history = History(warehouse, tell, config.keep_runs)
+        with warehouse.alone(COMMAND, tell), recorded(history, COMMAND) as run:
             result = load(source, warehouse, options, progress=progress)
+            run.of_load(result)
     except BusyError as error:
         say(f"load: {error}", "error")
         return BUSY

@@ -14,6 +14,7 @@ max_delete_share: 0.5
 required: [models/]                                 # what dbt's sources declare must be there
 accept:                                             # what is unknown from a day on, and why
   - {column: customers.creditLimit, from: 2026-12-01, because: the shop gives no credit any more}
+keep_runs: 90                                       # days for which each run is recorded
 tables:
   payments: {mode: append, cursor: paymentDate, overlap: 7}
 """
@@ -33,6 +34,7 @@ from .required import read_required
 
 DEFAULT_FILE = "loader.yml"
 TARGETS = ("duckdb", "postgres", "redshift")
+KEPT_DAYS = 90
 _TABLE_KEYS = {"mode": str, "cursor": str, "overlap": int, "policy": str}
 _ACCEPT_KEYS = {"column": str, "from": date, "because": str}
 _KEYS: dict[str, Any] = {
@@ -47,6 +49,7 @@ _KEYS: dict[str, Any] = {
     "max_delete_share": (int, float),
     "required": (str, list),
     "accept": list,
+    "keep_runs": int,
     "mode": str,
     "policy": str,
     "tables": dict,
@@ -61,6 +64,8 @@ class Config:
     target: str | None = None
     raw_schema: str | None = None
     options: Options = field(default_factory=Options)
+    # Days for which each run is recorded; of older ones there are sums by day.
+    keep_runs: int = KEPT_DAYS
 
 
 def find_config(given: str | None = None) -> Config:
@@ -88,6 +93,9 @@ def read_config(path: Path) -> Config:
     if not 0 <= found.get("max_delete_share", 0) <= 1:
         raise UsageError(f"The configuration {path}: max_delete_share is a number from 0 to 1.")
     default = _table_options(found, f"{path}", TableOptions())
+    keep_runs = found.get("keep_runs", KEPT_DAYS)
+    if keep_runs < 1:
+        raise UsageError(f"The configuration {path}: keep_runs is a number of days, 1 or more.")
     tables = {}
     for name, given in (found.get("tables") or {}).items():
         where = f"{path}, table {name}"
@@ -104,7 +112,9 @@ def read_config(path: Path) -> Config:
         entries = [required] if isinstance(required, str) else required
         where = f"The configuration {path}, required"
         options = replace(options, required=read_required(entries, path.parent, where))
-    return Config(found.get("source"), found.get("target"), found.get("raw_schema"), options)
+    return Config(
+        found.get("source"), found.get("target"), found.get("raw_schema"), options, keep_runs
+    )
 
 
 def _check(found: Any, keys: Mapping[str, Any], where: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from .audit import COMMIT_TABLES, STATE_TABLES, TABLES
+from .audit import COMMIT_TABLES, RUN_TABLES, STATE_TABLES, TABLES
 from .errors import UsageError
 from .schema import METADATA_COLUMNS, Kind, Type
 
@@ -78,7 +78,7 @@ def _declared(
     path: Path, project: Path | None, where: str
 ) -> Iterator[tuple[str, dict[str, Type | None]]]:
     """Tables of the sources below a path that lie in the raw schema, without the loader's own."""
-    own = TABLES | STATE_TABLES | COMMIT_TABLES
+    own = TABLES | STATE_TABLES | COMMIT_TABLES | RUN_TABLES
     files = [path] if path.is_file() else sorted([*path.rglob("*.yml"), *path.rglob("*.yaml")])
     for file in files:
         text = _text(file, where)

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from .audit import COMMIT_TABLES, POSITION_TABLES, STATE_TABLES, TABLES
+from .audit import COMMIT_TABLES, POSITION_TABLES, RUN_TABLES, STATE_TABLES, TABLES
 from .destinations import Destination
 from .drift import (
     SchemaChange,
@@ -198,7 +198,7 @@ def _refuse_unfit(tables: list[Table]) -> None:
     for table in tables:
         if not table.columns:
             raise LoadError(f"The source table {table.name} has no columns: exclude it.")
-        if table.raw_name in TABLES | STATE_TABLES | COMMIT_TABLES | POSITION_TABLES:
+        if table.raw_name in TABLES | STATE_TABLES | COMMIT_TABLES | POSITION_TABLES | RUN_TABLES:
             raise LoadError(
                 f"The source table {table.name} has the name of one of the loader's own tables:"
                 " exclude it."

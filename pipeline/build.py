@@ -9,13 +9,14 @@ nothing; BUILD=all builds and tests everything.
 SOURCE, TARGET, DUCKDB_PATH and the libpq variables name the shop and the warehouse, AS_OF_DATE the
 day that the marts take for today; see `make help`.
 dbt runs in this one process. Exit status: 0 all green, 1 something failed, 75 another run is
-writing into the warehouse (WAIT=600 waits up to 600 seconds for it).
+writing into the warehouse (WAIT=600 waits up to 600 seconds for it); docs/operations.md has all.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import sys
 import time
@@ -26,6 +27,7 @@ from typing import Any
 from loader import LoadError
 from loader.contract import ContractError
 from loader.errors import BusyError
+from loader.history import History, recorded
 from loader.lock import BUSY
 from loader.urls import with_password
 from pages.start import are_pages_of, note_check, note_failure
@@ -33,8 +35,10 @@ from pipeline.build_changes import Work, build_changes, publish
 from pipeline.changes import Changes, WantedError, changes_since, inputs
 from pipeline.dbt_packages import PackageError, install_packages
 from pipeline.dbt_runner import DbtError
-from pipeline.project import MADE, PROJECT, raw_schema
+from pipeline.output import FORMATS, output_of
+from pipeline.project import MADE, PROJECT, is_set, raw_schema
 from pipeline.record import accepted_of, last_good_load, last_load
+from pipeline.runs import into_a_copy
 from pipeline.settings import BuildError, Settings, given_settings
 from pipeline.shop import SAMPLE_URL, OtherShopError, load_shop, make_sample, refuse_other_shop
 from pipeline.steps import Steps
@@ -50,6 +54,7 @@ from pipeline.warehouse import ProfileError, Warehouse
 from pipeline.working_copy import CopyError, WorkingCopy
 from sample_shop.shop import ShopError
 
+COMMAND = "make build"
 # What a person can mend. Each is printed as one sentence.
 MISTAKES = (
     *(BuildError, CopyError, DbtError, LoadError, OtherShopError, PackageError, ProfileError),
@@ -67,7 +72,9 @@ def prepare(steps: Steps) -> Warehouse:
     return chosen_warehouse()
 
 
-def build(steps: Steps, settings: Settings, copy: WorkingCopy, *, loaded: bool) -> bool:
+def build(
+    steps: Steps, settings: Settings, copy: WorkingCopy, history: History, *, loaded: bool
+) -> bool:
     """Load the shop, and build what has changed; True when all is green. Raises one of MISTAKES.
 
     `loaded`: without a load, for a user who may only build.
@@ -85,7 +92,7 @@ def build(steps: Steps, settings: Settings, copy: WorkingCopy, *, loaded: bool) 
         make_sample(steps)
     if not loaded:
         warehouse = copy.make(steps)
-        load_shop(steps, warehouse, url, settings.config.options)
+        history.run.of_load(load_shop(steps, warehouse, url, settings.config.options))
     changes = changes_since(warehouse, now, settings.wanted)
     has_pages = changes.since is not None and are_pages_of(
         warehouse.made, changes.since.finished_at
@@ -100,7 +107,9 @@ def build(steps: Steps, settings: Settings, copy: WorkingCopy, *, loaded: bool) 
         if loaded:
             warehouse = copy.make(steps)  # only now: a large file takes seconds
         facts = {"load": load, "accepted": accepted_of(settings.config.options.accept)}
-        work = Work(steps, copy, warehouse, settings, now, changes, has_pages, began, facts)
+        work = Work(
+            steps, copy, warehouse, settings, now, changes, has_pages, began, facts, history
+        )
         green = build_changes(work, sample=sample)
     print(f"\n{'Green' if green else 'FAILED'} after {time.monotonic() - steps.started:.1f} s.")
     return green
@@ -145,24 +154,46 @@ def main(arguments: Sequence[str] | None = None, *, started: float | None = None
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--loaded", action="store_true", help="without a load")
     parser.add_argument("--prepare", action="store_true", help="only packages and profile")
+    parser.add_argument(
+        "--log-format",
+        default=os.environ.get("LOG_FORMAT") or "text",
+        help="text, or json: a line of JSON for each step, warning and failure [LOG_FORMAT]",
+    )
+    parser.add_argument(
+        "--quiet", action="store_true", default=is_set("QUIET"), help="one line when green [QUIET]"
+    )
     options = parser.parse_args(arguments)
+    if options.log_format not in FORMATS:
+        parser.error(f"the log format is {' or '.join(FORMATS)}, not {options.log_format}")
     os.chdir(PROJECT)
     started = started or time.monotonic()
-    steps = Steps(started)
+    output = output_of(options.log_format, quiet=options.quiet)
+    with output.speaking():
+        status = run(options, Steps(started, output))
+    output.end(status, time.monotonic() - started)
+    return status
+
+
+def run(options: argparse.Namespace, steps: Steps) -> int:
+    """Run the build as it was asked for; returns the exit status."""
     warehouse: Warehouse | None = None
     copy: WorkingCopy | None = None
     try:
-        with steps.step("start", since=started):
+        with steps.step("start", since=steps.started):
             pass
         if options.prepare:
             prepare(steps)
             return 0
         settings = given_settings()
         warehouse = prepare(steps)
-        copy = WorkingCopy(warehouse)
-        alone = warehouse.destination(raw_schema()).alone("make build", say)
-        with alone, copy:
-            return 0 if build(steps, settings, copy, loaded=options.loaded) else 1
+        destination = warehouse.destination(raw_schema())
+        history = History(destination, say, settings.config.keep_runs)
+        copy = WorkingCopy(warehouse, history)
+        into = functools.partial(into_a_copy, warehouse, history)
+        with destination.alone(COMMAND, say), recorded(history, COMMAND, into) as record, copy:
+            steps.output.run = record
+            green = build(steps, settings, copy, history, loaded=options.loaded)
+            return 0 if green else 1
     except BusyError as error:
         say(str(error))
         return BUSY
@@ -181,6 +212,6 @@ def main(arguments: Sequence[str] | None = None, *, started: float | None = None
         return 130
     except BrokenPipeError:
         # Its reader went away, as `head` does. At its end Python would write what is left.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         print("make build: interrupted, because nobody reads what it prints", file=sys.stderr)
         return 1

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from loader.history import History
 from pages.catalog import store_catalog
 from pages.start import note_build
 from pipeline.changes import Changes, Inputs, note_green_build
 from pipeline.dbt_runner import Dbt, Node, Parsed, Result, Run, close_connections
 from pipeline.findings import warning_lines, with_rows
-from pipeline.project import PROJECT, project_settings, schema_name
+from pipeline.project import PROJECT, project_settings, raw_schema, schema_name
 from pipeline.record import commit, outcomes_of, owners_of
+from pipeline.runs import nodes_of, note_failures
 from pipeline.selection import selected, with_others
 from pipeline.settings import Settings
 from pipeline.steps import Steps
@@ -58,11 +60,13 @@ class Work:
     has_pages: bool
     began: datetime
     facts: dict[str, Any]
+    history: History
 
 
 def build_changes(work: Work, *, sample: bool) -> bool:
     """Build and test what has changed, and write the pages. Raises DbtError."""
     steps, copy, warehouse, changes = work.steps, work.copy, work.warehouse, work.changes
+    work.history.prepare(warehouse.destination(raw_schema()))
     parsed = Parsed(warehouse.made / "parsed.pickle", f"{work.now.fingerprint} {PROJECT}")
     if changes.since is None:
         parsed.forget()
@@ -75,6 +79,7 @@ def build_changes(work: Work, *, sample: bool) -> bool:
     with steps.step("freshness") as notes:
         fresh = freshness(dbt, nodes, changes)
         notes.append(freshness_line(fresh.results))
+    work.history.run.add(nodes_of([*built.results, *fresh.results]))
     is_complete = True
     if not work.has_pages:
         with steps.step("catalog") as notes:
@@ -104,6 +109,8 @@ def build_changes(work: Work, *, sample: bool) -> bool:
         ended = note_green_build(warehouse, work.now, changes.load, results) if green else ""
     except WarehouseError as error:
         paragraphs.append([f"WARNING: the next build builds everything again: {error}"])
+    if not green:
+        note_failures(work.history.run, is_complete=is_complete)
     publish(steps, copy, green=green)
     warehouse = copy.warehouse
     with steps.step("report") as notes:

@@ -21,12 +21,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loader.audit import RUN_TABLES
+from loader.destinations.postgres import PostgresDestination
 from loader.destinations.postgres_views import functions
 from loader.dialects.standard import literal, quote
 from loader.errors import LoadError
 from pipeline.project import PROJECT, WORKING, own_schemas, project_settings, schema_name
 from pipeline.target import chosen_warehouse
 from pipeline.warehouse import Ask, ProfileError, Warehouse
+
+RUNS_ARE_THERE = (
+    "select 1 from information_schema.tables where table_schema = {raw}"
+    " and table_name = '_run_days'"
+)
 
 
 class RolesError(RuntimeError):
@@ -98,6 +105,12 @@ def postgres_statements(ask: Ask, known: Names) -> Iterator[str]:
         f"alter default privileges for role {loader} in schema {raw}"
         f" grant select on tables to {transformer}"
     )
+    # Who builds without a load records that too.
+    for table, columns in RUN_TABLES.items():
+        name = f"{raw}.{quote(table)}"
+        yield f"create table if not exists {name} ({PostgresDestination('').defined(columns)})"
+        yield f"alter table {name} owner to {loader}"
+        yield f"grant select, insert, update, delete on {name} to {transformer}"
     # A function's owner needs the right to create it in its schema.
     yield f"grant create on schema {raw} to {transformer}"
     for function, definition in functions(known.raw).items():
@@ -158,6 +171,10 @@ def redshift_statements(ask: Ask, known: Names) -> Iterator[str]:
     yield f"grant usage on schema {quote(known.raw)} to {transformer}"
     # This includes future tables, whoever creates them.
     yield f"grant select for tables in schema {quote(known.raw)} to {transformer}"
+    # Who builds without a load records that too, once a load has made the tables.
+    if ask(RUNS_ARE_THERE.format(raw=literal(known.raw))):
+        tables = ", ".join(f"{quote(known.raw)}.{quote(table)}" for table in RUN_TABLES)
+        yield f"grant insert, update, delete on table {tables} to {transformer}"
     yield (
         f"grant usage on schema {quote(known.marts)} to"
         f" {role(known.reporter)}, {role(known.privileged_reporter)}"

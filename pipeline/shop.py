@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
-from loader import Options, load
+from loader import LoadResult, Options, load
 from loader.drift import summed_up
-from loader.progress import Lines
+from loader.progress import Lines, Progress, Silent
 from loader.required import read_required
 from loader.result import left_out_lines
 from loader.sources import MODULES, open_source
@@ -94,8 +94,11 @@ def last_source(warehouse: Warehouse) -> str | None:
     return str(rows[0][0]) if rows else None
 
 
-def load_shop(steps: Steps, warehouse: Warehouse, url: str, options: Options) -> None:
-    """Load the shop into the warehouse. Raises LoadError, also where the models need more."""
+def load_shop(steps: Steps, warehouse: Warehouse, url: str, options: Options) -> LoadResult:
+    """Load the shop into the warehouse; returns what that did.
+
+    Raises LoadError, also where the models need more.
+    """
     schema = raw_schema()
     needed = read_required(["models"], PROJECT, "make build")
     tables = {**options.required.tables, **needed.tables}
@@ -103,7 +106,9 @@ def load_shop(steps: Steps, warehouse: Warehouse, url: str, options: Options) ->
     destination = warehouse.destination(schema)
     with steps.step("load") as notes:
         in_a_log = Lines(functools.partial(print, file=sys.stderr))
-        progress = LoadProgress(steps) if steps.terminal else in_a_log
+        progress: Progress = LoadProgress(steps) if steps.terminal else in_a_log
+        if steps.output.is_quiet:
+            progress = Silent()
         result = load(url, destination, options, progress=progress)
         written = [entry.changes for entry in result.tables]
         notes.append(
@@ -122,3 +127,4 @@ def load_shop(steps: Steps, warehouse: Warehouse, url: str, options: Options) ->
                 f"WARNING: {result.issue_count:,} values could not be stored exactly:"
                 f" {schema}._load_issues lists them"
             )
+    return result

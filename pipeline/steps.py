@@ -9,14 +9,17 @@ from collections.abc import Iterator
 
 from loader.progress import Silent
 from loader.schema import Table
+from pipeline.output import Output
 
 
 class Steps:
     """Prints one line for each step: its name, its seconds and its result."""
 
-    def __init__(self, started: float) -> None:
-        self.started = started
-        self.terminal = sys.stdout.isatty()
+    def __init__(
+        self, started: float, output: Output | None = None, *, silent: bool = False
+    ) -> None:
+        self.started, self.output, self._is_silent = started, output or Output(), silent
+        self.terminal = sys.stdout.isatty() and not silent
 
     @contextlib.contextmanager
     def step(self, name: str, since: float | None = None) -> Iterator[list[str]]:
@@ -28,7 +31,11 @@ class Steps:
             yield notes
         finally:
             self._erase()
+        if self._is_silent:
+            return
         seconds = time.monotonic() - began
+        if self.output.step(name, seconds, notes):
+            return
         first, *others = notes or [""]
         print(f"  {name:<12}{seconds:5.1f} s  {first}".rstrip())
         for line in others:

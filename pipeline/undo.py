@@ -28,20 +28,25 @@ import yaml
 
 from loader import LoadError
 from loader.audit import COMMIT_TABLES
+from loader.config import find_config
 from loader.destinations.sql import SqlDestination
 from loader.dialects.standard import literal, quote
 from loader.errors import BusyError
+from loader.history import History, recorded
 from loader.lock import BUSY
 from pipeline.changes import record_of
 from pipeline.dbt_packages import PackageError, install_packages
-from pipeline.dbt_runner import Dbt, DbtError
+from pipeline.dbt_runner import Dbt, DbtError, close_connections
+from pipeline.dbt_runner import Run as Built
 from pipeline.project import PROJECT, raw_schema, schema_name
+from pipeline.runs import nodes_of, note_failures
 from pipeline.steps import Steps
 from pipeline.summary import count_line, failure_paragraphs
 from pipeline.target import chosen_warehouse
 from pipeline.warehouse import ProfileError, Warehouse
 
 Run = Callable[[str], list[tuple[Any, ...]]]
+COMMAND = "make undo-load"
 LISTED = 10  # loads that are shown
 
 
@@ -334,7 +339,7 @@ def lines_of(found: Sequence[Undone], *, applied: bool) -> list[str]:
     return lines or ["  no version came with this load"]
 
 
-def rebuild(warehouse: Warehouse) -> bool:
+def rebuild(warehouse: Warehouse) -> Built:
     """Calculate all models again: facts point to versions that are no more. Raises DbtError."""
     steps = Steps(time.monotonic())
     install_packages(PROJECT)
@@ -346,7 +351,7 @@ def rebuild(warehouse: Warehouse) -> bool:
         notes.append(count_line(built.results))
     for lines in failure_paragraphs(built.results):
         print("\n".join(lines))
-    return built.succeeded
+    return built
 
 
 def say(text: str) -> None:
@@ -374,11 +379,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f'Nothing was changed. make undo-load LOAD={options.batch} BECAUSE="..." does it.'
             )
             return 0
-        with warehouse.destination(raw_schema()).alone("make undo-load", say):
+        destination = warehouse.destination(raw_schema())
+        history = History(destination, say, find_config().keep_runs)
+        with destination.alone(COMMAND, say), recorded(history, COMMAND) as run:
+            run.load_batch_id = options.batch
             found = undo(warehouse, options.batch, options.apply, apply=True)
             commits = commit_lines(warehouse, options.batch, applied=True)
             print("\n".join([warehouse.label, *lines_of(found, applied=True), *commits]))
-            return 0 if rebuild(warehouse) else 1
+            built = rebuild(warehouse)
+            run.add(nodes_of(built.results))
+            close_connections()
+            if not built.succeeded:
+                note_failures(run)
+            return 0 if built.succeeded else 1
     except BusyError as error:
         say(str(error))
         return BUSY

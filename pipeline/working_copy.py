@@ -20,8 +20,10 @@ from types import TracebackType
 from typing import Self
 
 from loader import LoadError
+from loader.history import History
+from loader.run_record import FAILED, SUCCEEDED
 from pipeline.dbt_runner import close_connections
-from pipeline.project import shown
+from pipeline.project import raw_schema, shown
 from pipeline.steps import Steps
 from pipeline.warehouse import DuckDB, Warehouse
 
@@ -47,13 +49,15 @@ class WorkingCopy:
     At the end of the `with` block a copy that was not published is set aside, to be looked at.
     """
 
-    def __init__(self, warehouse: Warehouse) -> None:
-        self.warehouse = warehouse
+    def __init__(self, warehouse: Warehouse, history: History | None = None) -> None:
+        """`history` is written into a copy before it replaces the warehouse."""
+        self.warehouse, self._history = warehouse, history
         self.failed: Path | None = None
         self._file: Path | None = None
         if isinstance(warehouse, DuckDB) and not ELSEWHERE.match(warehouse.place):
             self._file = Path(warehouse.place).resolve()
         self._copy: Path | None = None
+        self.patience = PATIENCE
         self._lock = -1
         self._before: os.stat_result | None = None
 
@@ -90,7 +94,7 @@ class WorkingCopy:
             with contextlib.suppress(OSError, CopyError):
                 if isinstance(error, LoadError) and self._before is not None:
                     # All that a failed load wrote is the record of its failure.
-                    self.publish()
+                    self.publish(error)
                 elif isinstance(error, (KeyboardInterrupt, LoadError)):
                     remove(self._copy)
                 else:
@@ -98,8 +102,11 @@ class WorkingCopy:
         if self._lock >= 0:
             os.close(self._lock)
 
-    def make(self, steps: Steps) -> Warehouse:
-        """Copy the warehouse; returns it as the build has to use it. Raises CopyError."""
+    def make(self, steps: Steps, *, stays: bool = False) -> Warehouse:
+        """Copy the warehouse; returns it as the build has to use it. Raises CopyError.
+
+        `stays`: a copy that was set aside is left there.
+        """
         if not isinstance(self.warehouse, DuckDB):
             return self.warehouse
         if self._file is None:
@@ -112,7 +119,8 @@ class WorkingCopy:
         )
         try:
             remove(copy)
-            remove(failed)
+            if not stays:
+                remove(failed)
             copy.parent.mkdir()
         except OSError as error:
             raise CopyError(
@@ -134,7 +142,7 @@ class WorkingCopy:
         """Lock the file as DuckDB does for a reader, with nothing left in its log."""
         import duckdb  # only where there is such a file
 
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         try:
             while not self._is_taken():
                 if time.monotonic() > deadline:
@@ -186,13 +194,24 @@ class WorkingCopy:
             return f" {found[0]}" if found else ""
         return ""
 
-    def publish(self) -> list[str]:
-        """Replace the warehouse by the copy. Returns notes; raises CopyError."""
+    @property
+    def is_of_a_file(self) -> bool:
+        """Whether the copy is one of a warehouse that was there before."""
+        return self._before is not None
+
+    def publish(self, failure: LoadError | None = None) -> list[str]:
+        """Replace the warehouse by the copy. Returns notes; raises CopyError.
+
+        `failure`: that of the load, of which the copy has nothing but the record.
+        """
         import duckdb  # only where there is such a file
 
         if self._copy is None or self._file is None:
             return []
         close_connections()
+        if self._history and isinstance(self.warehouse, DuckDB):
+            copy = self.warehouse.copied_to(self._copy).destination(raw_schema())
+            self._history.carry(copy, FAILED if failure else SUCCEEDED, str(failure or ""))
         notes = [f"{shown(self._file)} is what this build made"]
         try:
             close_log(self._copy)
@@ -207,6 +226,8 @@ class WorkingCopy:
         except (OSError, duckdb.Error) as error:
             said = error.strerror if isinstance(error, OSError) else error
             raise CopyError(f"{self._file} cannot be replaced by its copy: {said}.") from None
+        if self._history:
+            self._history.arrived()
         remove(self._copy)
         self._copy = None
         return notes
@@ -228,6 +249,12 @@ class WorkingCopy:
                 f"The warehouse {self.warehouse.place} was changed by another program while the"
                 " build worked on a copy of it, and is left as that program wrote it: build again."
             )
+
+    def discard(self) -> None:
+        """Remove the copy."""
+        if self._copy is not None:
+            remove(self._copy)
+            self._copy = None
 
     def set_aside(self) -> list[str]:
         """Leave the copy of a failed build to be looked at. Returns notes; raises OSError."""

@@ -6,12 +6,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from ..audit import Record
 from ..ranges import Key, Partition, State
 from ..schema import Column, Kind, Table, Type
 from ..wire import Block, Tally
+
+Ask = Callable[[str], list[tuple[Any, ...]]]
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,20 @@ class Destination(ABC):
     longest: Mapping[Kind, int]
     # A file that stays open between batches of a watch, if there is one.
     kept: Kept | None = None
+    # `alone` keeps others away, so that who has it knows that nobody else has.
+    has_lock = False
+
+    @property
+    def runs_folder(self) -> Path | None:
+        """Where runs are recorded that cannot be written into the warehouse at once."""
+        return None
+
+    @abstractmethod
+    def writing(self) -> contextlib.AbstractContextManager[Ask]:
+        """How to run statements, without `open`, which are committed together at the end.
+
+        Raises LoadError; BusyError where somebody else has a file open, or there is none yet.
+        """
 
     def alone(
         self, command: str, say: Callable[[str], None]

@@ -19,14 +19,14 @@ import duckdb
 from ..audit import Record
 from ..dialects.duckdb import SETTINGS, field_sql, line_sql, lines_of, plain_line_sql
 from ..dialects.standard import literal, quote
-from ..errors import LoadError
+from ..errors import BusyError, LoadError
 from ..lock import FileLock, Lock, holding
 from ..ranges import State
 from ..schema import MAX_DECIMAL_DIGITS, Column, Kind, Table, Type
 from ..wire import Block, Tally
 from . import duckdb_memory
 from .arrow_later import begin_import, is_arrow_error
-from .base import Changes, KeyFault, Rows, Stamp, Within
+from .base import Ask, Changes, KeyFault, Rows, Stamp, Within
 from .duckdb_files import (
     attach,
     give_name,
@@ -52,6 +52,7 @@ ROWS_PER_PART = 16 * 122_880
 class DuckDBDestination(SqlDestination):
     """The warehouse file and, while a load runs, a staging file beside it."""
 
+    has_lock = True
     stores_nul = True
     can_read_back_in_parallel = True
     stages_in_chunks = True
@@ -121,6 +122,26 @@ class DuckDBDestination(SqlDestination):
         from .duckdb_batches import DuckDBBatches
 
         return DuckDBBatches(self, self.kept)
+
+    @property
+    def runs_folder(self) -> Path:
+        file = Path(self.place).resolve()
+        return file.with_name(f"{file.name}.runs")
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Ask]:
+        if not self.path.exists():
+            raise BusyError(f"There is no warehouse {self.place} yet.")
+        if self.kept:
+            self.kept.release()
+        try:
+            with duckdb.connect(str(self.path)) as file:
+                file.execute("begin")
+                yield lambda sql: file.execute(sql).fetchall()
+                file.execute("commit")
+        except duckdb.Error as error:
+            kind = BusyError if "Could not set lock" in str(error) else LoadError
+            raise kind(f"the warehouse {self.place} says: {what_failed(error)}.") from None
 
     def open(self) -> None:
         """Open the staging file, which is the lock, and read the catalog of the warehouse."""

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -37,7 +37,7 @@ from ..lock import holding
 from ..schema import BIGINT, INTEGER, MAX_DECIMAL_DIGITS, SMALLINT, Column, Kind, Table, Type
 from ..wire import NULL, Block, CalculatedTally, Tally, has_escapes
 from .arrow_later import begin_import
-from .base import Changes, KeyFault, Rows, Stamp, Within
+from .base import Ask, Changes, KeyFault, Rows, Stamp, Within
 from .postgres_indexes import make_indexes, missing_indexes
 from .postgres_lines import MOST_ARGUMENTS, field_sql, line_sql, widest_row
 from .postgres_lock import SessionLock
@@ -68,6 +68,7 @@ PLAIN_INTEGERS = (SMALLINT, INTEGER, BIGINT)
 class PostgresDestination(SqlDestination):
     """One connection and one transaction for the whole run."""
 
+    has_lock = True
     stores_nul = False
     can_read_back_in_parallel = False
     stages_in_chunks = True
@@ -130,9 +131,25 @@ class PostgresDestination(SqlDestination):
             yield psycopg.connect(make_conninfo(**options), autocommit=True)
         except psycopg.Error as error:
             where = f"{options['host']}:{options.get('port', os.environ.get('PGPORT', '5432'))}"
+            if loader := os.environ.get("LOADER_PGUSER"):
+                where += f" (user {loader})"  # dbt has another
             raise LoadError(
                 f"The PostgreSQL warehouse at {where} cannot be opened: {connection_problem(error)}"
             ) from None
+
+    @contextmanager
+    def writing(self) -> Iterator[Ask]:
+        with closing(self.connect()) as connection:
+
+            def ask(sql: str) -> list[tuple[Any, ...]]:
+                cursor = connection.execute(sql.encode())
+                return cursor.fetchall() if cursor.description else []
+
+            try:
+                yield ask
+                connection.commit()
+            except psycopg.Error as error:
+                raise LoadError(f"PostgreSQL says: {said(error)}.") from None
 
     def open(self) -> None:
         """Connect, take the lock, and begin the transaction."""

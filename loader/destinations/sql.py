@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from ..audit import COMMIT_TABLES, POSITION_TABLES, STATE_TABLES, TABLES, Record
+from ..audit import COMMIT_TABLES, POSITION_TABLES, RUN_TABLES, STATE_TABLES, TABLES, Record
 from ..dialects.standard import literal, quote
 from ..ranges import Digest, Digests, Key, State, blocks_of, difference, range_of
 from ..schema import TEXT, Column, Kind, Table, Type
@@ -331,7 +331,7 @@ class SqlDestination(Destination):
 
     def _write(self, records: Sequence[Record]) -> None:
         """Write audit rows."""
-        self._create_tables(TABLES | COMMIT_TABLES)
+        self._create_tables(TABLES | COMMIT_TABLES | RUN_TABLES)
         for table, columns in TABLES.items():
             rows = [record.row for record in records if record.table == table]
             if rows:

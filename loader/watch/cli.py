@@ -20,11 +20,11 @@ from typing import Any
 from ..cli import DONE, FAILED, USAGE, destination_of, options_of, parser_of
 from ..config import find_config
 from ..destinations import Destination, Kept
-from ..destinations.duckdb import DuckDBDestination
-from ..destinations.duckdb_kept import KeptFile
 from ..errors import BusyError, LoadError, UsageError
+from ..history import History, recorded
 from ..lock import BUSY, holding
 from ..part import place_of
+from ..run_record import NodeRun, RunRecord
 from ..sources import MODULES
 from ..urls import parse_url, with_password
 from .board import Board, FileBoard, TableBoard, board_of
@@ -70,7 +70,10 @@ def main(arguments: Sequence[str], follow: Follow | None = None) -> int:
             options = options_of(given, config.options)
             opened, kept = _keeping_open(opened, destination)
             watch = Watch(url, opened, options, say, follower=follower, kept=kept)
-            return _watch(watch, given, board)
+            command = "make watch" if follower else COMMAND
+            history = History(opened(), lambda text: say(f"watch: {text}"), config.keep_runs)
+            with recorded(history, command) as run:
+                return _watch(watch, given, board, run)
     except BusyError as error:
         say(f"watch: {error}")
         return BUSY
@@ -86,8 +89,13 @@ def _keeping_open(
     opened: Callable[[], Destination], destination: Destination
 ) -> tuple[Callable[[], Destination], Kept | None]:
     """How to open the warehouse, and its file, if that is to stay open between batches."""
-    if not isinstance(destination, DuckDBDestination) or destination.kept:
+    if destination.kept or not isinstance(board_of(destination), FileBoard):
         return opened, destination.kept
+    # With the driver, which only this warehouse needs.
+    from ..destinations.duckdb import DuckDBDestination
+    from ..destinations.duckdb_kept import KeptFile
+
+    assert isinstance(destination, DuckDBDestination)
     kept = KeptFile(destination.path, destination.place)
 
     def opened_with_it() -> Destination:
@@ -98,7 +106,7 @@ def _keeping_open(
     return opened_with_it, kept
 
 
-def _watch(watch: Watch, given: argparse.Namespace, board: Board) -> int:
+def _watch(watch: Watch, given: argparse.Namespace, board: Board, run: RunRecord) -> int:
     url, say = watch.source_url, watch.say
     log, mode, reason = _log(url, given, board)
     say(f"watch: {mode}: {reason}")
@@ -122,7 +130,13 @@ def _watch(watch: Watch, given: argparse.Namespace, board: Board) -> int:
     if watch.copy and isinstance(board, TableBoard):
         board.copy()
     _end_on_signals(watch.stop, say)
-    Watcher(watch, log, board, figures).run()
+    try:
+        Watcher(watch, log, board, figures).run()
+    finally:
+        # Not each batch, of which there may be one a second.
+        run.row_count = figures.rows
+        text = f"{figures.batches:,} batches; {figures.last_error or 'no error'}"
+        run.add([NodeRun("batches", "watch", "success", rows=figures.rows, message=text)])
     say("watch: stopped; what was published is whole, and the next watch reads on from there.")
     return DONE
 

@@ -51,7 +51,7 @@ REQUIRE_SERVERS = os.environ.get("REQUIRE_SERVERS", "") not in ("", "0")
 CLASSICMODELS_SQL = os.environ.get("CLASSICMODELS_SQL", "")
 
 # What a developer's shell may hold and what would lead a test to a database that is not its own.
-_PREFIXES = ("PG", "DBT_", "MYSQL_", "REDSHIFT_", "AWS_")
+_PREFIXES = ("PG", "LOADER_PG", "DBT_", "MYSQL_", "REDSHIFT_", "AWS_")
 _NAMES = (
     "AS_OF_DATE",
     "SOURCE",
@@ -61,6 +61,8 @@ _NAMES = (
     "SOURCE_PASSWORD",
     "ALLOW_OTHER_SOURCE",
     "WAIT",
+    "QUIET",
+    "LOG_FORMAT",
     "LOAD_CONFIG",
     "LOAD_HASH_SALT",
     "MAKEFLAGS",

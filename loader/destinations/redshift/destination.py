@@ -21,7 +21,7 @@ from ...dialects.standard import literal, quote
 from ...errors import BusyError, LoadError, UsageError
 from ...schema import TEXT, Column, Kind, Table, Type
 from ...wire import Block, Tally
-from ..base import Changes, Stamp, Within
+from ..base import Ask, Changes, Stamp, Within
 from .errors import CANCELLED, DENIED, NOT_SERIALIZABLE, code_of, message_of
 from .files import StagingFiles
 from .rows import (
@@ -97,6 +97,22 @@ class RedshiftDestination(RedshiftSql):
         try:
             with self._doing("asking"):
                 yield self._rows
+        finally:
+            self.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[Ask]:
+        self._connect()
+
+        def ask(sql: str) -> list[tuple[Any, ...]]:
+            cursor = self._open().cursor()
+            cursor.execute(sql)
+            return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+
+        try:
+            with self._doing("recording a run"):
+                yield ask
+                self._open().commit()
         finally:
             self.close()
 

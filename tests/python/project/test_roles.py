@@ -776,7 +776,11 @@ def test_redshift_through_the_shim(house: House, server: PostgresServer) -> None
 
 def test_redshift_has_what_its_roles_ask_for() -> None:
     known = roles.names(REPO, "public", "redshift")
-    answers = {"select role_name from svv_roles": [], "select current_database()": [("dev",)]}
+    answers: dict[str, list[tuple[Any, ...]]] = {
+        "select role_name from svv_roles": [],
+        "select current_database()": [("dev",)],
+        roles.RUNS_ARE_THERE.format(raw=f"'{RAW_SCHEMA}'"): [(1,)],
+    }
     statements = list(roles.redshift_statements(answers.__getitem__, known))
     assert f'create role "{LOADER}"' in statements
     assert [found for sql in statements for found in refusals(sql)] == []
