@@ -29,6 +29,9 @@ class Board(Protocol):
     def name(self) -> str:
         """Tells this warehouse from others, for what the source keeps for it."""
 
+    def former_name(self) -> str:
+        """What earlier versions took for that; another machine's warehouse may have the same."""
+
     def lock(self) -> Lock:
         """The lock of the warehouse's one watcher."""
 
@@ -71,6 +74,9 @@ class FileBoard:
 
     def name(self) -> str:
         return f"{socket.gethostname()} {self._file}"
+
+    def former_name(self) -> str:
+        return self.name()
 
     def lock(self) -> Lock:
         return FileLock(self._lock)
@@ -124,6 +130,14 @@ class TableBoard:
         self._connection: psycopg.Connection | None = None
 
     def name(self) -> str:
+        # `localhost` is another server on each machine.
+        try:
+            ((server,),) = self._ask("select system_identifier from pg_control_system()")
+        except psycopg.Error:  # the user may not call it
+            return self.former_name()
+        return f"{self.former_name()} {server}"
+
+    def former_name(self) -> str:
         self._ask("select 1")
         assert self._connection is not None
         info = self._connection.info

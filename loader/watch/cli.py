@@ -30,6 +30,7 @@ from ..urls import parse_url, with_password
 from .board import Board, FileBoard, TableBoard, board_of
 from .log import Log
 from .poll import PollLog
+from .postgres_rights import slot_name
 from .request import COMMAND, Follower, Watch
 from .status import Figures, is_alive, shown
 from .watcher import Watcher
@@ -147,12 +148,23 @@ def _say_what_is_kept(url: str, board: Board, say: Any) -> None:
         return
     from .postgres import PostgresLog
 
-    log = PostgresLog(url, board.name())
-    if (kept := log.kept()) is not None:
-        say(
-            f"watch: the slot {log.slot} is still there, and the server keeps {kept:,} bytes of log"
-            " for it: watch unwatch drops it"
-        )
+    for name in dict.fromkeys((board.name(), board.former_name())):
+        log = PostgresLog(url, name)
+        if (kept := log.kept()) is not None:
+            say(
+                f"watch: the slot {log.slot} is still there, and the server keeps {kept:,} bytes of"
+                f" log for it: {_to_drop(log, board)}"
+            )
+
+
+def _to_drop(log: Any, board: Board) -> str:
+    """How somebody gets rid of a slot."""
+    if log.slot == slot_name(board.name()):
+        return "watch unwatch drops it"
+    return (
+        f"if no other warehouse uses it, select pg_drop_replication_slot('{log.slot}') on the"
+        " source drops it"
+    )
 
 
 def _log(url: str, given: argparse.Namespace, board: Board) -> tuple[Log, str, str]:

@@ -55,7 +55,8 @@ class PostgresLog(Log):
 
     def __init__(self, url_text: str, warehouse: str) -> None:
         self._text, self._url = url_text, parse_url(url_text)
-        self.slot = slot_name(warehouse)
+        # The stored place may name another: one of an earlier version, or of a renamed machine.
+        self.slot = self._own = slot_name(warehouse)
         self.channel = Channel()
         self._stream: Stream | None = None
         self._begun_at: Place | None = None
@@ -134,6 +135,8 @@ class PostgresLog(Log):
                 time.sleep(0.1)
             (end,) = ordinary.execute("select pg_current_wal_flush_lsn()::text").fetchone() or ("",)
         if place_of_text(confirmed) > saved[0]:
+            # Perhaps another warehouse has it, which had the same name.
+            self.slot = self._own
             raise LogLostError(
                 f"the slot {self.slot} was made anew, or something else read from it"
             )

@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 
 from loader import PostgresDestination
 from loader.watch.mysql import MySQLLog
+from loader.watch.postgres import PostgresLog
+from loader.watch.postgres_rights import slot_name
 from support.inside import Inside
 from support.logging_servers import Target
 from support.network import network
@@ -140,6 +143,66 @@ def test_no_second_watch_after_the_warehouse_was_killed(
         settled(first, warehouse.opened)
     assert "it goes on" in first.said[len(said) :]
     assert "Traceback" not in first.said + second.said
+
+
+def test_two_machines_with_warehouses_of_one_address(
+    logging_postgres: PostgresServer, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    """Both say 127.0.0.1, and the same port and database; each has its own slot in the source."""
+    shop, name = Shop(logging_postgres, None), own("both")
+    targets = []
+    with network(0) as between:
+        for server in (logging_postgres, postgres):
+            options = psycopg.conninfo.conninfo_to_dict(server.create_database(name))
+            opened = partial(PostgresDestination, "raw", **options)  # type: ignore[arg-type]
+            environment = server.environment(name) | {"PGPORT": str(between.port)}
+            ask = partial(server.execute, database=name)
+            targets.append((server, Target(["--target", "postgres"], opened, ask, environment)))
+        for _ in range(2):
+            for number, (server, target) in enumerate(targets):
+                between.lead_to(server.port)
+                log = tmp_path / f"{number}"
+                watched = Watched(shop.url, target.arguments, target.environment, log)
+                with ended(watched):
+                    watched.start("--audit", "0", "--every", "1s")
+                    settled(watched, target.opened)
+                    shop.run("insert into p select count(*), 'more' from p")
+                    settled(watched, target.opened)
+                    watched.end()
+                assert watched.said.count("all tables are compared") == 1, watched.said
+    slots = f"select slot_name from pg_replication_slots where database = '{shop.name}'"
+    found = [slot for (slot,) in logging_postgres.execute(slots)]
+    assert len(found) == 2
+    for slot in found:
+        logging_postgres.execute(f"select pg_drop_replication_slot('{slot}')")
+
+
+def test_a_slot_of_another_name_is_read_on(
+    logging_postgres: PostgresServer, into_duckdb: Target
+) -> None:
+    """An earlier version named it so; where it is another warehouse's, a new one is made."""
+    shop = Shop(logging_postgres, into_duckdb)
+    slots = f"select slot_name from pg_replication_slots where database = '{shop.name}'"
+    former = PostgresLog(shop.url, "former")
+    said = []
+    for log in (former, PostgresLog(shop.url, "new")):
+        inside = Inside(shop.url, into_duckdb, log)
+        with inside.running():
+            shop.run("insert into p select count(*), 'more' from p")
+            exact(shop, inside.said)
+        said.append(inside.said)
+        assert logging_postgres.execute(slots) == [(former.slot,)]
+    assert "all tables are compared" not in str(said[1])
+    former.drop()
+    shop.run(f"select pg_create_logical_replication_slot('{former.slot}', 'pgoutput')")
+    inside = Inside(shop.url, into_duckdb, new := PostgresLog(shop.url, "new"))
+    with inside.running():
+        shop.run("insert into p select count(*), 'more' from p")
+        exact(shop, inside.said)
+    assert "or something else read from it" in str(inside.said)
+    assert set(logging_postgres.execute(slots)) == {(former.slot,), (slot_name("new"),)}
+    former.drop()
+    new.drop()
 
 
 @pytest.mark.usefixtures("impatient")

@@ -74,6 +74,10 @@ class Network:
                     one.shutdown(socket.SHUT_RDWR)
             one.close()
 
+    def lead_to(self, port: int) -> None:
+        """Forward new connections to another port."""
+        self._to = port
+
     def reset(self) -> None:
         """All connections end with a reset; new ones are possible at once."""
         with self._guard:
