@@ -16,6 +16,10 @@ accept:                                             # what is unknown from a day
   - {column: customers.creditLimit, from: 2026-12-01, because: the shop gives no credit any more}
 tables:
   payments: {mode: append, cursor: paymentDate, overlap: 7}
+expect:                                             # of make build and make watch, as is alerts
+  orders: {newest: orderDate, newest_within: 3 days}
+alerts:
+  channels: [{url: "mailtos://shop:${SMTP_PASSWORD}@smtp.example?to=ops@example.com"}]
 """
 
 import os
@@ -50,6 +54,8 @@ _KEYS: dict[str, Any] = {
     "mode": str,
     "policy": str,
     "tables": dict,
+    "expect": dict,
+    "alerts": dict,
 }
 
 
@@ -61,6 +67,9 @@ class Config:
     target: str | None = None
     raw_schema: str | None = None
     options: Options = field(default_factory=Options)
+    # Not the loader's: pipeline.expectations and pipeline.alerts read them.
+    expect: Mapping[str, Any] = field(default_factory=dict)
+    alerts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def find_config(given: str | None = None) -> Config:
@@ -104,7 +113,10 @@ def read_config(path: Path) -> Config:
         entries = [required] if isinstance(required, str) else required
         where = f"The configuration {path}, required"
         options = replace(options, required=read_required(entries, path.parent, where))
-    return Config(found.get("source"), found.get("target"), found.get("raw_schema"), options)
+    others = (found.get("expect") or {}, found.get("alerts") or {})
+    return Config(
+        found.get("source"), found.get("target"), found.get("raw_schema"), options, *others
+    )
 
 
 def _check(found: Any, keys: Mapping[str, Any], where: str) -> None:

@@ -98,8 +98,11 @@ class WorkingCopy:
         if self._lock >= 0:
             os.close(self._lock)
 
-    def make(self, steps: Steps) -> Warehouse:
-        """Copy the warehouse; returns it as the build has to use it. Raises CopyError."""
+    def make(self, steps: Steps, *, stays: bool = False) -> Warehouse:
+        """Copy the warehouse; returns it as the build has to use it. Raises CopyError.
+
+        `stays`: a copy that was set aside is left there.
+        """
         if not isinstance(self.warehouse, DuckDB):
             return self.warehouse
         if self._file is None:
@@ -112,7 +115,8 @@ class WorkingCopy:
         )
         try:
             remove(copy)
-            remove(failed)
+            if not stays:
+                remove(failed)
             copy.parent.mkdir()
         except OSError as error:
             raise CopyError(
@@ -228,6 +232,12 @@ class WorkingCopy:
                 f"The warehouse {self.warehouse.place} was changed by another program while the"
                 " build worked on a copy of it, and is left as that program wrote it: build again."
             )
+
+    def discard(self) -> None:
+        """Remove the copy."""
+        if self._copy is not None:
+            remove(self._copy)
+            self._copy = None
 
     def set_aside(self) -> list[str]:
         """Leave the copy of a failed build to be looked at. Returns notes; raises OSError."""
