@@ -12,13 +12,14 @@ rules.
 
 from __future__ import annotations
 
+import copy
 import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Self
 
 from loader.dialects.standard import literal, quote
 from loader.errors import UsageError
@@ -83,6 +84,16 @@ class Expectations:
             if fnmatchcase(table, pattern.lower()):
                 found |= values
         return replace(Expectation(), **found)
+
+    @property
+    def without_loads(self) -> Self:
+        """The same, whatever the age of loads."""
+        known = copy.copy(self)
+        known._given = {
+            table: {key: value for key, value in values.items() if key != "loaded_within"}
+            for table, values in self._given.items()
+        }
+        return known
 
     def without_table(self, tables: Sequence[str]) -> list[str]:
         """The names and patterns that are of no table."""

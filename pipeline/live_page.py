@@ -10,6 +10,7 @@ from pages.live import LivePage, LivePageError
 from pipeline.following import Following
 from pipeline.live_figures import live_figures
 from pipeline.warehouse import Warehouse, WarehouseError
+from pipeline.watch_telling import WatchTelling
 
 # How the states begin in which the marts are older than the raw tables, and will stay so.
 STANDING = ("failed", "do not follow")
@@ -28,8 +29,10 @@ class ShownMarts:
         warehouse: Warehouse,
         page: LivePage | None,
         say: Callable[[str], None],
+        telling: WatchTelling | None = None,
     ) -> None:
         self._marts, self._warehouse, self._page, self._say = marts, warehouse, page, say
+        self._telling = telling
         self._watch: Mapping[str, Any] = {}
         self._shown: dict[str, Any] = {}
         self._figures: dict[str, Any] | None = None
@@ -52,20 +55,24 @@ class ShownMarts:
         self._show()
         self._marts.begin(stop)
         self._show()
+        self._tell()
 
     def after_batch(self, committed_at: float) -> None:
         """As the marts do, and show them."""
         self._marts.after_batch(committed_at)
         self._show()
+        self._tell()
 
     def is_due(self, *, quiet: bool) -> bool:
-        """As the marts say."""
-        return self._marts.is_due(quiet=quiet)
+        """As the marts say, or when something may have to be told."""
+        return self._marts.is_due(quiet=quiet) or self._telling_is_due
 
     def work(self, *, quiet: bool) -> None:
         """As the marts do, and show them."""
-        self._marts.work(quiet=quiet)
-        self._show()
+        if self._marts.is_due(quiet=quiet):
+            self._marts.work(quiet=quiet)
+            self._show()
+        self._tell()
 
     def status(self) -> dict[str, Any]:
         """As the marts say."""
@@ -74,11 +81,21 @@ class ShownMarts:
     def told(self, status: Mapping[str, Any]) -> None:
         """How the watch is, which the page shows too."""
         self._watch = status
+        if self._telling:
+            self._telling.heard(status)
 
     def end(self) -> None:
         """Tell the page's readers that the watch has ended."""
         if self._page:
             self._page.close()
+
+    @property
+    def _telling_is_due(self) -> bool:
+        return self._telling is not None and self._telling.is_due(self._marts.status())
+
+    def _tell(self) -> None:
+        if self._telling:
+            self._telling.look(self._marts.status())
 
     def _show(self) -> None:
         """Show how the marts are; the figures are asked only after a run of them."""

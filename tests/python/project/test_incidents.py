@@ -15,8 +15,9 @@ import psycopg
 import pytest
 
 from support.commands import Run, script, tiny_project
+from support.followed import Followed, ended, place_of
 from support.one_run import once, own
-from tools.servers import PostgresServer
+from tools.servers import MariaDBServer, PostgresServer
 
 CHANNEL = """\
 alerts:
@@ -256,6 +257,30 @@ def test_incidents_of_two_machines_and_one_postgres(
     away = variables | {"PGPORT": "9"}
     build(project, 1, **away)
     assert events(project)[1:] == ["failed"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("target", ["duckdb", "postgres"], indirect=True)
+def test_a_watch_tells_at_once(logging_mariadb: MariaDBServer, target: Any, tmp_path: Path) -> None:
+    """A red test and stale rows, while marts follow; and that they are over."""
+    config = tmp_path / "loader.yml"
+    config.write_text(
+        CHANNEL.replace("told", str(tmp_path / "told"))
+        + "expect: {payments: {newest: paymentDate, newest_within: 1 minute}}\n",
+        "utf-8",
+    )
+    place = place_of(target) | {"LOAD_CONFIG": str(config)}
+    with ended(Followed(logging_mariadb, place, target.ask, tmp_path)) as followed:
+        followed.start("--slow", "5s")
+        followed.wait_until_it_follows()
+        followed.wait_for(lambda: "stale" in events(tmp_path))  # by its first build
+        followed.sells(0)
+        followed.wait_for(lambda: "test failed" in events(tmp_path))
+        followed.sells(7)
+        followed.wait_for(lambda: "back to green" in events(tmp_path))
+        followed.end()
+    assert events(tmp_path) == ["stale", "test failed", "back to green"], followed.said
+    assert "Traceback" not in followed.said and "WARNING" not in followed.said
 
 
 PLANTED = {
