@@ -8,7 +8,7 @@ PYTHON_IN_VENV = "$(VENV)/bin/python"
 export VENV BI_VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help build runs run report watch undo-load roles test test-long redshift-check metrics docs bi lint bench bench-loader bench-live clean requirements runtime-environment docs-environment metrics-environment dev-environment bi-environment
+.PHONY: help build runs run report watch alert-test undo-load roles test test-long redshift-check metrics docs bi lint bench bench-loader bench-live clean requirements runtime-environment docs-environment metrics-environment dev-environment bi-environment
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,9 @@ run: runtime-environment ## show one run, with what became of each model and tes
 	@$(PYTHON_IN_VENV) scripts/runs.py --id "$(ID)" $(AS_JSON)
 
 AS_JSON = $(if $(filter-out 0,$(JSON)),--json)
+
+alert-test: runtime-environment ## send a test message to every channel of alerts: in loader.yml
+	@$(PYTHON_IN_VENV) scripts/alert_test.py
 
 roles: runtime-environment ## print who may see what as SQL: roles and their rights (APPLY=1 runs it)
 	@$(PYTHON_IN_VENV) scripts/roles.py $(if $(filter-out 0,$(APPLY)),--apply)

@@ -17,6 +17,10 @@ accept:                                             # what is unknown from a day
 keep_runs: 90                                       # days for which each run is recorded
 tables:
   payments: {mode: append, cursor: paymentDate, overlap: 7}
+expect:                                             # of make build and make watch, as is alerts
+  orders: {newest: orderDate, newest_within: 3 days}
+alerts:
+  channels: [{url: "mailtos://shop:${SMTP_PASSWORD}@smtp.example?to=ops@example.com"}]
 """
 
 import os
@@ -53,6 +57,8 @@ _KEYS: dict[str, Any] = {
     "mode": str,
     "policy": str,
     "tables": dict,
+    "expect": dict,
+    "alerts": dict,
 }
 
 
@@ -66,6 +72,9 @@ class Config:
     options: Options = field(default_factory=Options)
     # Days for which each run is recorded; of older ones there are sums by day.
     keep_runs: int = KEPT_DAYS
+    # Not the loader's: pipeline.expectations and pipeline.alerts read them.
+    expect: Mapping[str, Any] = field(default_factory=dict)
+    alerts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def find_config(given: str | None = None) -> Config:
@@ -113,7 +122,13 @@ def read_config(path: Path) -> Config:
         where = f"The configuration {path}, required"
         options = replace(options, required=read_required(entries, path.parent, where))
     return Config(
-        found.get("source"), found.get("target"), found.get("raw_schema"), options, keep_runs
+        found.get("source"),
+        found.get("target"),
+        found.get("raw_schema"),
+        options,
+        keep_runs,
+        found.get("expect") or {},
+        found.get("alerts") or {},
     )
 
 

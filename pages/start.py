@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -19,6 +19,7 @@ from pages.files import replace_file, site, write_page
 
 # What a person can open, in this order: file, title, what it shows, and the command that makes it.
 PAGES = (
+    ("incidents.html", "Incidents", "what is wrong, since when, and what to do", "every run"),
     ("docs.html", "Tables and columns", "what each means and where it comes from", "make build"),
     ("report.html", "Report", "sales, customers and receivables in charts", "make build"),
     ("lineage.html", "Lineage", "the way of each column from the shop to the marts", "make docs"),
@@ -43,15 +44,21 @@ def note_build(target: Path, began: datetime, facts: Mapping[str, Any]) -> None:
     _store(target, note, ended)
 
 
-def note_check(target: Path, load: Mapping[str, Any] | None) -> list[str]:
+def note_check(
+    target: Path,
+    load: Mapping[str, Any] | None,
+    unmet: Mapping[str, str],
+    wanted: Callable[[str], object],
+) -> list[str]:
     """Let the start page say that there was nothing to build after a load. Raises OSError.
 
-    Returns the bad rows that tests leave out.
+    `unmet` and `wanted` as in `mark_unmet`. Returns the bad rows that tests leave out.
     """
-    note = _read(target)
+    note = read_note(target)
     confirmed = load["finished_at"] if load else "unknown"
     for source in note["freshness"]:
         source |= {"outcome": "good", "loaded_at": confirmed}
+    mark_unmet(note, unmet, wanted)
     now = datetime.now(UTC)
     _store(
         target, note | {"load": load, "checked_at": moment(now), "green": True, "error": ""}, now
@@ -60,11 +67,25 @@ def note_check(target: Path, load: Mapping[str, Any] | None) -> list[str]:
     return accepted
 
 
+def mark_unmet(
+    note: dict[str, Any], unmet: Mapping[str, str], wanted: Callable[[str], object]
+) -> None:
+    """Let tables that are not as expected be warned of.
+
+    `unmet` says why, by table, and `wanted` what is expected of a table.
+    """
+    note["unmet"] = list(unmet.values())
+    for source in note["freshness"]:
+        source["expected"] = str(wanted(source["name"]))
+        if source["name"] in unmet and source["outcome"] == "good":
+            source["outcome"] = "warned"
+
+
 def are_pages_of(target: Path, build: str) -> bool:
     """Whether all pages are there, and of a build: that whose end `build` is."""
     made = [(site(target) / file).is_file() for file, *_, command in PAGES if "build" in command]
     try:
-        return all(made) and _read(target).get("build") == build
+        return all(made) and read_note(target).get("build") == build
     except (OSError, ValueError):
         return False
 
@@ -74,7 +95,7 @@ def note_failure(target: Path, error: str, warehouse: str, gone: Collection[str]
 
     `gone`: tables that the shop has no longer. They are not fresh, whenever they were loaded.
     """
-    note = _read(target) or {"warehouse": ""}
+    note = read_note(target) or {"warehouse": ""}
     for source in note.get("freshness", ()):
         if source["name"] in gone:
             source["outcome"] = "failed"
@@ -84,7 +105,8 @@ def note_failure(target: Path, error: str, warehouse: str, gone: Collection[str]
     _store(target, note, now)
 
 
-def _read(target: Path) -> dict[str, Any]:
+def read_note(target: Path) -> dict[str, Any]:
+    """What is stored of the last build, or nothing. Raises OSError, ValueError."""
     file = target / "build.json"
     found: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     return found
@@ -93,7 +115,7 @@ def _read(target: Path) -> dict[str, Any]:
 def last_warnings(target: Path) -> list[str]:
     """What the last build that came to its end warned of; nothing where it is not known."""
     try:
-        found: list[str] = _read(target)["warnings"]
+        found: list[str] = read_note(target)["warnings"]
     except (OSError, ValueError, KeyError):
         return []
     return found
@@ -101,7 +123,7 @@ def last_warnings(target: Path) -> list[str]:
 
 def _store(target: Path, note: dict[str, Any], now: datetime) -> None:
     """Write the note and the page; until a build is green, also since when none was."""
-    before = _read(target)
+    before = read_note(target)
     if note["green"]:
         note |= {"good_at": moment(now), "failed_since": ""}
     else:
@@ -125,7 +147,7 @@ def _store(target: Path, note: dict[str, Any], now: datetime) -> None:
 
 def write_start_page(target: Path) -> None:
     """Write the page from the facts of the last build, with links to the pages that exist."""
-    note = _read(target)
+    note = read_note(target)
     links = []
     for file, title, shows, command in PAGES:
         made = site(target) / file

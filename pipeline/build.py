@@ -20,21 +20,25 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from loader import LoadError
+from loader.config import find_config
 from loader.contract import ContractError
 from loader.errors import BusyError
 from loader.history import History, recorded
 from loader.lock import BUSY
 from loader.urls import with_password
 from pages.start import are_pages_of, note_check, note_failure
+from pipeline.alerts import Alerts, alerts_of
 from pipeline.build_changes import Work, build_changes, publish
 from pipeline.changes import Changes, WantedError, changes_since, inputs
 from pipeline.dbt_packages import PackageError, install_packages
 from pipeline.dbt_runner import DbtError
+from pipeline.expectations import STALE, Expectations, Finding, by_table
+from pipeline.incidents import FAILED, TEST, Observed
 from pipeline.output import FORMATS, output_of
 from pipeline.project import MADE, PROJECT, is_set, raw_schema
 from pipeline.record import accepted_of, last_good_load, last_load
@@ -48,8 +52,10 @@ from pipeline.summary import (
     failure_paragraphs,
     nothing_lines,
     show,
+    unmet_lines,
 )
 from pipeline.target import chosen_warehouse
+from pipeline.telling import expected, say_told, seen_by_the_way, seen_early, tell
 from pipeline.warehouse import ProfileError, Warehouse
 from pipeline.working_copy import CopyError, WorkingCopy
 from sample_shop.shop import ShopError
@@ -73,11 +79,17 @@ def prepare(steps: Steps) -> Warehouse:
 
 
 def build(
-    steps: Steps, settings: Settings, copy: WorkingCopy, history: History, *, loaded: bool
+    steps: Steps,
+    settings: Settings,
+    copy: WorkingCopy,
+    history: History,
+    observed: Observed,
+    *,
+    loaded: bool,
 ) -> bool:
     """Load the shop, and build what has changed; True when all is green. Raises one of MISTAKES.
 
-    `loaded`: without a load, for a user who may only build.
+    `loaded`: without a load, for a user who may only build. `observed` gets what is wrong.
     """
     began = datetime.now(UTC)
     warehouse = copy.warehouse
@@ -99,16 +111,21 @@ def build(
     )
     # Read now: dbt holds a DuckDB file until the end.
     load = last_load(warehouse, raw_schema())
+    unmet = expected(warehouse, settings.expectations, settings.day, observed)
     if changes.is_nothing and has_pages:
         publish(steps, copy, green=True)
-        say_nothing_has_changed(copy.warehouse, changes, load, sample=sample)
+        say_nothing_has_changed(
+            copy.warehouse, changes, load, unmet, settings.expectations, sample=sample
+        )
+        observed.judged |= {FAILED, TEST, STALE}
         green = True
     else:
         if loaded:
             warehouse = copy.make(steps)  # only now: a large file takes seconds
         facts = {"load": load, "accepted": accepted_of(settings.config.options.accept)}
+        watched = (history, settings.expectations, unmet, observed)
         work = Work(
-            steps, copy, warehouse, settings, now, changes, has_pages, began, facts, history
+            steps, copy, warehouse, settings, now, changes, has_pages, began, facts, *watched
         )
         green = build_changes(work, sample=sample)
     print(f"\n{'Green' if green else 'FAILED'} after {time.monotonic() - steps.started:.1f} s.")
@@ -116,18 +133,29 @@ def build(
 
 
 def say_nothing_has_changed(
-    warehouse: Warehouse, changes: Changes, load: dict[str, Any] | None, *, sample: bool
+    warehouse: Warehouse,
+    changes: Changes,
+    load: dict[str, Any] | None,
+    unmet: Sequence[Finding],
+    wanted: Expectations,
+    *,
+    sample: bool,
 ) -> None:
     """Say that there is nothing to build, and again what the last build warned of."""
     assert changes.since
     paragraphs = [nothing_lines(changes), *failure_paragraphs(changes.since.warned)]
     try:
-        accepted = note_check(warehouse.made, load)
+        accepted = note_check(warehouse.made, load, by_table(unmet), wanted.of)
     except OSError as error:
         accepted = []
         paragraphs.append([f"WARNING: the start page is not written: {error}"])
     show(
-        [*paragraphs, accepted_lines(accepted), closing_lines(warehouse, sample=sample, green=True)]
+        [
+            *paragraphs,
+            unmet_lines(unmet),
+            accepted_lines(accepted),
+            closing_lines(warehouse, sample=sample, green=True),
+        ]
     )
 
 
@@ -139,6 +167,29 @@ def standing(warehouse: Warehouse | None) -> str:
         if warehouse and loaded
         else ""
     )
+
+
+def readable_alerts() -> Alerts:
+    """Whom to tell that the settings are wrong, as far as they can be read."""
+    with contextlib.suppress(LoadError):
+        return alerts_of(find_config().alerts)
+    return Alerts()
+
+
+@contextlib.contextmanager
+def told(warehouse: Warehouse, settings: Settings, observed: Observed) -> Iterator[None]:
+    """Tell whom loader.yml names what a build came to, while no other one writes."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        observed.seen.append(seen_early(error))
+        observed.judged.clear()
+        say_told(tell(warehouse, settings.alerts, observed))
+        raise
+    seen_by_the_way(warehouse, datetime.now(UTC).date(), observed)
+    say_told(tell(warehouse, settings.alerts, observed))
 
 
 def say(text: str) -> None:
@@ -178,6 +229,8 @@ def run(options: argparse.Namespace, steps: Steps) -> int:
     """Run the build as it was asked for; returns the exit status."""
     warehouse: Warehouse | None = None
     copy: WorkingCopy | None = None
+    settings: Settings | None = None
+    observed = Observed(unknown={"load"} if options.loaded else set())
     try:
         with steps.step("start", since=steps.started):
             pass
@@ -190,9 +243,14 @@ def run(options: argparse.Namespace, steps: Steps) -> int:
         history = History(destination, say, settings.config.keep_runs)
         copy = WorkingCopy(warehouse, history)
         into = functools.partial(into_a_copy, warehouse, history)
-        with destination.alone(COMMAND, say), recorded(history, COMMAND, into) as record, copy:
+        with (
+            destination.alone(COMMAND, say),
+            recorded(history, COMMAND, into) as record,
+            told(warehouse, settings, observed),
+            copy,
+        ):
             steps.output.run = record
-            green = build(steps, settings, copy, history, loaded=options.loaded)
+            green = build(steps, settings, copy, history, observed, loaded=options.loaded)
             return 0 if green else 1
     except BusyError as error:
         say(str(error))
@@ -206,6 +264,11 @@ def run(options: argparse.Namespace, steps: Steps) -> int:
             gone = error.gone if isinstance(error, ContractError) else ()
             with contextlib.suppress(OSError):  # the sentence above matters more
                 note_failure(made, said, label, gone)
+            if not observed.seen:
+                # It ended before the warehouse was locked.
+                observed.seen.append(seen_early(error))
+                alerts = settings.alerts if settings else readable_alerts()
+                say_told(tell(warehouse, alerts, observed, in_table=False))
         return 1
     except KeyboardInterrupt:
         say("interrupted")

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from loader.history import History
 from pages.catalog import store_catalog
-from pages.start import note_build
+from pages.start import mark_unmet, note_build
 from pipeline.changes import Changes, Inputs, note_green_build
 from pipeline.dbt_runner import Dbt, Node, Parsed, Result, Run, close_connections
+from pipeline.expectations import Expectations, Finding, by_table, overruled
 from pipeline.findings import warning_lines, with_rows
+from pipeline.incidents import FAILED, Observed, Seen
 from pipeline.project import PROJECT, project_settings, raw_schema, schema_name
 from pipeline.record import commit, outcomes_of, owners_of
 from pipeline.runs import nodes_of, note_failures
@@ -35,8 +37,10 @@ from pipeline.summary import (
     left_out_lines,
     rebuilt_lines,
     show,
+    unmet_lines,
     written_line,
 )
+from pipeline.telling import marts_below, seen_in
 from pipeline.warehouse import Warehouse, WarehouseError
 from pipeline.working_copy import WorkingCopy
 
@@ -61,6 +65,9 @@ class Work:
     began: datetime
     facts: dict[str, Any]
     history: History
+    expectations: Expectations
+    unmet: Sequence[Finding]
+    observed: Observed
 
 
 def build_changes(work: Work, *, sample: bool) -> bool:
@@ -77,7 +84,7 @@ def build_changes(work: Work, *, sample: bool) -> bool:
         nodes = dbt.nodes()
     built, tested = build_models(steps, dbt, warehouse, nodes, changes)
     with steps.step("freshness") as notes:
-        fresh = freshness(dbt, nodes, changes)
+        fresh = overruled(freshness(dbt, nodes, changes), work.expectations, work.unmet)
         notes.append(freshness_line(fresh.results))
     work.history.run.add(nodes_of([*built.results, *fresh.results]))
     is_complete = True
@@ -126,12 +133,22 @@ def build_changes(work: Work, *, sample: bool) -> bool:
         **owners_of(dbt, figures),
         **settings_of(copy, figures),
     }
+    below = marts_below(nodes, {mart.id: mart.name for mart in dbt.marts()})
+    facts["below"] = {source.name: below(source) for source in fresh.results}
+    mark_unmet(facts, by_table(work.unmet), work.expectations.of)
+    work.observed.seen = [
+        replace(one, marts=facts["below"].get(one.subject, ())) for one in work.observed.seen
+    ]
+    seen_in(results, below, work.observed)
+    if not is_complete:
+        work.observed.seen.append(Seen(FAILED, "catalog", "dbt could not write it: logs/dbt.log"))
     try:
         note_build(warehouse.made, work.began, facts)
     except OSError as error:
         paragraphs.append([f"WARNING: the start page is not written: {error}"])
     paragraphs += [
         *failure_paragraphs(results, copy.failed, beside=warehouse.works_beside),
+        unmet_lines(work.unmet),
         accepted_lines(accepted_rows(figures)),
         closing_lines(warehouse, sample=sample, green=green, failed=copy.failed),
     ]

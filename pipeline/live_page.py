@@ -11,6 +11,7 @@ from pages.live import LivePage, LivePageError
 from pipeline.following import Following
 from pipeline.live_figures import live_figures
 from pipeline.warehouse import Warehouse, WarehouseError
+from pipeline.watch_telling import WatchTelling
 
 # How the states begin in which the marts are older than the raw tables, and will stay so.
 STANDING = ("failed", "do not follow")
@@ -31,8 +32,10 @@ class ShownMarts:
         warehouse: Warehouse,
         page: LivePage | None,
         say: Callable[[str], None],
+        telling: WatchTelling | None = None,
     ) -> None:
         self._marts, self._warehouse, self._page, self._say = marts, warehouse, page, say
+        self._telling = telling
         self._watch: Mapping[str, Any] = {}
         self._shown: dict[str, Any] = {}
         self._figures: dict[str, Any] | None = None
@@ -57,6 +60,7 @@ class ShownMarts:
         self._show()
         self._marts.begin(stop)
         self._show()
+        self._tell()
 
     def after_batch(self, committed_at: float) -> None:
         """As the marts do, and show them."""
@@ -65,17 +69,21 @@ class ShownMarts:
             self._show()
         else:
             self._is_behind = True
+        self._tell()
 
     def is_due(self, *, quiet: bool) -> bool:
-        """As the marts say; and where somebody wants to see them."""
+        """As the marts say; where somebody wants to see them, or something may have to be told."""
         is_behind = self._is_behind and self._must_show(quiet=quiet)
-        return is_behind or self._marts.is_due(quiet=quiet)
+        return is_behind or self._marts.is_due(quiet=quiet) or self._telling_is_due
 
     def work(self, *, quiet: bool) -> None:
         """As the marts do, and show them."""
         if self._marts.is_due(quiet=quiet):
             self._marts.work(quiet=quiet)
-        self._show()
+            self._is_behind = True
+        if self._is_behind:
+            self._show()
+        self._tell()
 
     def _must_show(self, *, quiet: bool) -> bool:
         is_read = self._page is not None and self._page.is_read
@@ -88,11 +96,21 @@ class ShownMarts:
     def told(self, status: Mapping[str, Any]) -> None:
         """How the watch is, which the page shows too."""
         self._watch = status
+        if self._telling:
+            self._telling.heard(status)
 
     def end(self) -> None:
         """Tell the page's readers that the watch has ended."""
         if self._page:
             self._page.close()
+
+    @property
+    def _telling_is_due(self) -> bool:
+        return self._telling is not None and self._telling.is_due(self._marts.status())
+
+    def _tell(self) -> None:
+        if self._telling:
+            self._telling.look(self._marts.status())
 
     def _show(self) -> None:
         """Show how the marts are; the figures are asked only after a run of them."""

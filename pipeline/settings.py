@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import date
 
 from loader.config import Config, find_config
+from pipeline.alerts import Alerts, alerts_of
 from pipeline.changes import Wanted, wanted
+from pipeline.expectations import Expectations
 from pipeline.postgres_session import refuse_bad_memory
 from pipeline.project import raw_schema
 
@@ -42,6 +44,8 @@ class Settings:
     config: Config
     day: str
     wanted: Wanted
+    expectations: Expectations
+    alerts: Alerts
 
     @property
     def variables(self) -> list[str]:
@@ -54,7 +58,9 @@ def given_settings() -> Settings:
 
     Raises BuildError, LoadError, WantedError.
     """
-    settings = Settings(find_config(), given_day(), wanted())
+    config = find_config()
+    others = (Expectations(config.expect), alerts_of(config.alerts))
+    settings = Settings(config, given_day(), wanted(), *others)
     refuse_other_schema(settings.config)
     refuse_bad_memory(BuildError)
     return settings

@@ -14,6 +14,7 @@ from typing import Any
 from pages.files import site
 from pipeline.changes import Changes
 from pipeline.dbt_runner import Node, Result
+from pipeline.expectations import Finding
 from pipeline.findings import size
 from pipeline.project import shown
 from pipeline.warehouse import Warehouse
@@ -120,6 +121,12 @@ def accepted_rows(figures: Sequence[Figure]) -> list[str]:
 def accepted_lines(rows: Sequence[str]) -> list[str]:
     """The bad rows that tests leave out."""
     return ["ACCEPTED  rows that tests leave out", *(f"    {row}" for row in rows)] if rows else []
+
+
+def unmet_lines(found: Sequence[Finding]) -> list[str]:
+    """What is not as loader.yml expects."""
+    lines = [f"    {finding.message}" for finding in found]
+    return ["WARNING  not as expected", *lines] if lines else []
 
 
 def _column(rows: Sequence[tuple[str, str]], height: int) -> list[str]:

@@ -34,6 +34,7 @@ from pipeline.shop import SAMPLE_URL
 from pipeline.target import chosen_warehouse
 from pipeline.warehouse import ProfileError
 from pipeline.warm_marts import TOLD_BY
+from pipeline.watch_telling import WatchTelling
 
 # Options of a load that make build would not know of: where the warehouse is, and what is loaded.
 OTHERS = (
@@ -91,7 +92,9 @@ def follow(
     page = None
     if given.page != "none":
         page = LivePage(given.host, port_of(given.page), lambda text: say(f"watch: {text}"))
-    return ShownMarts(following, warehouse, page, say), lambda: warehouse.destination(raw_schema())
+    telling = WatchTelling(warehouse, settings, say)
+    shown = ShownMarts(following, warehouse, page, say, telling)
+    return shown, lambda: warehouse.destination(raw_schema())
 
 
 def port_of(text: str) -> int:

@@ -15,18 +15,12 @@ from support.followed import (
     copied_file,
     differences,
     ended,
+    place_of,
 )
 from tools.servers import MariaDBServer, PostgresServer
 
 TARGETS = pytest.mark.parametrize("target", ["duckdb", "postgres"], indirect=True)
 ROUNDS, MANY_ROUNDS, KILLS = 4, 40, 8
-
-
-def place_of(target: Any) -> dict[str, str]:
-    """The variables that lead to a warehouse."""
-    kind, *path = [a for a in target.arguments if not a.startswith("--")]
-    found = {"TARGET": kind, **target.environment}
-    return found | ({"DUCKDB_PATH": path[0]} if path else {})
 
 
 def copy_of(target: Any, postgres: PostgresServer) -> Any:

@@ -28,6 +28,13 @@ EXCEPT = ("recommendation_evaluation",)
 Ask = Callable[[str], list[tuple[Any, ...]]]
 
 
+def place_of(target: Any) -> dict[str, str]:
+    """The variables that lead to a warehouse."""
+    kind, *path = [a for a in target.arguments if not a.startswith("--")]
+    found = {"TARGET": kind, **target.environment}
+    return found | ({"DUCKDB_PATH": path[0]} if path else {})
+
+
 class Followed:
     """One shop, one warehouse, and a watch."""
 

@@ -78,6 +78,7 @@ SECONDS = {
     "test_redshift_loader": 40,
     "test_mutation": 40,
     "test_catalog": 40,
+    "test_incidents": 200,
     "test_questions": 30,
 }
 
