@@ -51,6 +51,7 @@ SECONDS = {
     "test_pages": 120,
     "test_parity": 90,
     "test_macros": 90,
+    "test_primary_key": 40,
     "test_metrics": 70,
     "test_loader_changes": 70,
     "test_history": 60,

@@ -250,7 +250,7 @@ def rounds(server: Server, tables: str, target: Any, folder: Path, number: int, 
                     shaper.event()
             settled(watched, target.opened)
         code, seconds = watched.end()
-    assert (code, seconds < 5) == (0, True)
+    assert code == 0 and seconds < 5, f"exit code {code} after {seconds:.1f} s\n{watched.said}"
     assert "fault" not in watched.said
     assert "Traceback" not in watched.said
     assert not miscounted(target.ask)
