@@ -1,10 +1,11 @@
 """Marts that follow the raw tables of a watch: the quick ones with each batch, the others at times.
 
 A batch builds what the marts with the tag `live` need, by one dbt that stays warm, and only for the
-rows that changed. Their tests run when nothing waits, or now and then when it is busy. Every
-`slow` seconds come all other marts and tests: by the changes that the quick marts have logged
-meanwhile (macros/incremental/kept_changes.sql), so that they cost what has changed too. When all is
-through and green, the record of a green build is written, and make build goes on from there.
+rows that changed. Their tests run in parts (rounds.py) when nothing waits, or now and then when it
+is busy. Every `slow` seconds come all other marts and tests: by the changes that the quick marts
+have logged meanwhile (macros/incremental/kept_changes.sql), so that they cost what has changed too.
+When all is through and green, the record of a green build is written, and make build goes on from
+there.
 
 What goes wrong is said, and tried again; until then the quick marts are calculated without marks,
 as after a build by hand, and the others as a whole.
@@ -36,9 +37,10 @@ from pipeline.changes import (
     python_code,
     signs_of,
 )
-from pipeline.dbt_runner import DbtError, Result
+from pipeline.dbt_runner import DbtError, Result, Run
 from pipeline.marts_status import Told
 from pipeline.project import raw_schema
+from pipeline.rounds import Pace, Round
 from pipeline.settings import Settings
 from pipeline.verdicts import Verdicts
 from pipeline.warehouse import Warehouse, WarehouseError
@@ -48,8 +50,6 @@ from pipeline.working_copy import CopyError
 COMMAND = "make watch"
 # What may go wrong with marts without ending the watch.
 FAULTS = (CopyError, DbtError, MartsError, WarehouseError)
-# In a busy shop, one second of tests comes after so many of batches: tests hold up the next one.
-SHARE, FIRST_TESTS = 30.0, 2.0
 QUICK, SLOW, TESTS = "quick marts", "slow marts", "tests"
 
 
@@ -82,12 +82,15 @@ class Following:
         self._attempts = {QUICK: Attempts(), SLOW: Attempts(every), TESTS: Attempts()}
         # Tests that did not end are run again although their tables have not changed.
         self._again = Attempts()
+        # The tests that are not through.
+        self._round: Round | None = None
+        self._pace = Pace()
         self._inputs = Inputs("", "", "")
         self._load: Load | None = None
         self._batch, self._run, self._committed_at = "", 0, 0.0
         self._quick = self._tested = self._slow = Span("")
         self._is_fresh = False
-        self._tests_ended, self._tests_took, self._slow_at = 0.0, 0.0, 0.0
+        self._slow_at = 0.0
 
     def status(self) -> dict[str, Any]:
         """How the marts are; asked for by another thread too."""
@@ -145,9 +148,9 @@ class Following:
         return is_due and self._attempts[SLOW].may_begin
 
     def _tests_are_due(self, *, quiet: bool) -> bool:
-        passed = time.monotonic() - self._tests_ended
-        is_due = not self._tested.is_empty and (quiet or passed > SHARE * self._tests_took)
-        has_changed = bool(self._tested.tables or self._tested.new_day)
+        has_begun = self._round is not None
+        is_due = (has_begun or not self._tested.is_empty) and self._pace.may_run(quiet=quiet)
+        has_changed = has_begun or bool(self._tested.tables or self._tested.new_day)
         may_begin = self._attempts[TESTS].may_begin and (has_changed or self._again.may_begin)
         return is_due and may_begin
 
@@ -196,10 +199,10 @@ class Following:
         span = Span(record.loaded_through, self._run)
         self._quick, self._tested, self._slow = span, replace(span), replace(span)
         self._verdicts.begin(record.warned)
-        self._again = Attempts()
+        self._again, self._round = Attempts(), None
         self._needs_build = ""
-        self._slow_at = self._tests_ended = time.monotonic()
-        self._tests_took = FIRST_TESTS
+        self._slow_at = time.monotonic()
+        self._pace.begin()
         self._told.state, self._told.failed, self._told.is_green = "follow", [], True
         self._told.built_at = self._told.tested_at = self._told.slow["built_at"] = (
             record.finished_at
@@ -237,11 +240,12 @@ class Following:
             do()
         except FAULTS as error:
             # What a run has done in part is in no log.
-            self._quick.is_logged = self._tested.is_logged = self._slow.is_logged = False
+            self._quick.is_logged = False
+            self._calculate_all()
             attempts = self._attempts[what]
             attempts.failed()
             if what == TESTS:
-                self._tests_ended = time.monotonic()
+                self._pace.failed()
             # Marts that are not tested are of the last batch all the same.
             self._told.state = self._state if what == TESTS else f"failed: {error}"
             self._say(
@@ -329,7 +333,7 @@ class Following:
         began, span, load = time.monotonic(), self._quick, self._load
         built = self._built(self._marts.quick(span), span)
         if not span.is_logged:
-            self._tested.is_logged = self._slow.is_logged = False
+            self._calculate_all()
         self._quick = Span(load.started_at, self._run)
         self._attempts[QUICK].succeeded()
         told = self._told
@@ -339,41 +343,59 @@ class Following:
             through = datetime.fromtimestamp(self._committed_at, UTC)
             told.through = through.isoformat(timespec="milliseconds")
 
+    def _calculate_all(self) -> None:
+        """Let what comes after the quick marts not go by the log of changes, which lacks some."""
+        self._tested.is_logged = self._slow.is_logged = False
+        if self._round:
+            self._round.span.is_logged = False
+
     def _test(self) -> None:
-        """Test what the quick marts have got since they were tested."""
+        """Test what the quick marts have got since they were tested, or a part of that."""
         assert self._marts
-        span = self._tested
-        self._run_tests(self._marts.quick_tests(span), span, since=span.run)
-        self._tested = self._untested
+        if self._round is None:
+            self._round = Round(self._marts.quick_tests(self._tested), self._tested)
+            # From here on for the next round.
+            self._tested = Span(self._quick.through, self._run)
+        found = self._round
+        part = found.next_part(self._marts.names, self._pace.seconds)
+        found.ran(part, self._run_tests(part, found.span, since=found.span.run))
+        if not found.is_over:
+            return
+        self._round = None
+        self._tested.tests |= self._unfinished
         self._slow.tests |= self._tested.tests
+        self._tests_are_through(found.count, found.began_at)
         self._attempts[TESTS].succeeded()
         self._told.state = self._state
 
     @property
-    def _untested(self) -> Span:
-        """What the next tests of the quick marts look at, beside what changes until then."""
+    def _unfinished(self) -> frozenset[str]:
+        """The tests of the quick marts that have to run again."""
         assert self._marts
-        again = self._verdicts.unfinished & self._marts.quick_test_names
-        return Span(self._quick.through, self._run, tests=again)
+        return self._verdicts.unfinished & self._marts.quick_test_names
 
-    def _run_tests(self, nodes: Sequence[str], span: Span, **more: Any) -> None:
+    def _run_tests(self, nodes: Sequence[str], span: Span, **more: Any) -> int:
+        """Run tests and say what they find; returns how many there were."""
         assert self._marts
         began = time.monotonic()
         whole = self._verdicts.names | span.tests
         said = Said(fresh=self._is_fresh, **more)
-        run = self._marts.test(nodes, span, whole, said) if nodes else None
-        if run:
-            results = [result for result in run.results if result.kind == "test"]
+        run = self._marts.test(nodes, span, whole, said) if nodes else Run(True, [])
+        results = [result for result in run.results if result.kind == "test"]
+        if results:
             self._verdicts.judge(results, self._marts.with_rows)
-            self._told.failed, self._told.tests = self._verdicts.failed, len(results)
-        if self._untested.tests:
+            self._told.failed = self._verdicts.failed
+        self._pace.ended(began, results)
+        return len(results)
+
+    def _tests_are_through(self, tests: int, began_at: str) -> None:
+        """Where there is no test of what has changed, that is tested too."""
+        if self._unfinished:
             self._again.failed()
         else:
             self._again.succeeded()
-        # Where there is no test of what has changed, that is tested.
-        self._told.tested_at = now()
-        self._tests_ended = time.monotonic()
-        self._tests_took = self._tests_ended - began
+        self._told.tests = tests or self._told.tests
+        self._told.tested_at = began_at
 
     def _follow_slowly(self) -> None:
         """Build and test all that does not follow each batch; where all is green, record it."""
@@ -383,7 +405,8 @@ class Following:
         built = self._built(self._marts.slow(span), span, since=span.run)
         seconds = {result.name: round(result.seconds, 2) for result in built}
         self._told.slow |= {"built_at": now(), "seconds_by_model": seconds}
-        self._run_tests(self._marts.tests(span), span, since=span.run, last=True)
+        tests = self._run_tests(self._marts.tests(span), span, since=span.run, last=True)
+        self._tests_are_through(tests, now())
         if not self._told.failed:
             ended = note_green_build(
                 self._warehouse, self._inputs, self._load, self._verdicts.results
@@ -391,7 +414,8 @@ class Following:
             self._signs = (f"{self._inputs.fingerprint} {ended}",)
             self._told.is_green = True
         self._slow = Span(self._quick.through, self._run, tests=self._verdicts.unfinished)
-        self._tested = self._untested
+        self._tested = Span(self._quick.through, self._run, tests=self._unfinished)
+        self._round = None
         self._slow_at = time.monotonic()
         self._attempts[SLOW].succeeded()
         self._attempts[TESTS].succeeded()

@@ -100,6 +100,11 @@ class WarmMarts:
         }
 
     @property
+    def names(self) -> dict[str, str]:
+        """The names of all nodes by their ids."""
+        return {node.id: node.name for node in self._nodes}
+
+    @property
     def quick_test_names(self) -> frozenset[str]:
         """The names of the tests that `quick_tests` chooses from."""
         return frozenset(n.name for n in self._nodes if n.id in self._quick_tests)

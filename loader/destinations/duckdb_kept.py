@@ -23,7 +23,11 @@ SETTINGS = ("arrow_large_buffer_size = true", "enable_progress_bar = false")
 
 
 class KeptFile:
-    """The file, which is open from `connect` until `release`. For one thread at a time."""
+    """The file, which is open from `connect` until `release`. For one thread at a time.
+
+    Nothing else of this process may open and close it as a plain file meanwhile: that would give up
+    the lock by which DuckDB keeps other processes away.
+    """
 
     def __init__(
         self,
@@ -73,7 +77,9 @@ class KeptFile:
         return self._connection.cursor()
 
     def prepare(self) -> None:
-        """Open the file if it is free. Raises LoadError."""
+        """Open the file if it is there and free. Raises LoadError."""
+        if not self.path.exists():
+            return
         try:
             self.connect(0.0).close()
         except duckdb.Error as error:

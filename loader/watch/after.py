@@ -1,5 +1,6 @@
 """What comes after a batch: what follows raw tables, and copies of a DuckDB file for readers."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -95,10 +96,12 @@ class After:
         began, error = time.monotonic(), ""
         if not self.copy_is_due:
             return
+        kept = self._watch.kept
+        was_open = kept is not None and kept.is_open
         try:
-            if self._watch.kept:
+            if kept:
                 # A copy would lack what is only in the log of an open file.
-                self._watch.kept.release()
+                kept.release()
             if not self._board.copy():
                 return
             self._copied = self._state
@@ -109,6 +112,9 @@ class After:
             self._once(
                 f"watch: {error} The raw tables are followed; the copy is tried again later."
             )
+        if kept and was_open:
+            with contextlib.suppress(LoadError):
+                kept.prepare()
         before, self._made_at = self._took, time.monotonic()
         self._took = self._made_at - began
         if not error and before * SHARE <= self._watch.copy < self._took * SHARE:

@@ -167,6 +167,9 @@ def test_a_file_that_others_have_is_not_waited_for_in_advance(tmp_path: Path) ->
     file = tmp_path / "w.duckdb"
     kept = KeptFile(file)
     kept.prepare()
+    assert not kept.is_open and not file.exists()  # nothing that would look like a warehouse
+    duckdb.connect(str(file)).close()
+    kept.prepare()
     assert kept.is_open
     kept.release()
     assert not kept.is_open

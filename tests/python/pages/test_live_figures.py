@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
@@ -402,14 +403,25 @@ def test_marts_are_shown_after_each_of_their_runs(
         "note": "",
     }
 
+    # While nobody reads the page, it waits for a quiet moment, or until somebody does.
+    number = page.parts()[0]
+    marts.told["built_at"] = "2026-11-20T15:00:00.500+00:00"
+    shown.after_batch(1.0)
+    assert page.parts()[0] == number and not shown.is_due(quiet=False)
+    page.asked_at = time.monotonic()
+    assert page.is_read and shown.is_due(quiet=False)
+    shown.work(quiet=False)
+    assert marts.said[-1] == "after 1.0"  # the marts had nothing to do
+    assert page.state["built_at"] == marts.told["built_at"] and not shown.is_due(quiet=False)
+
     # A batch that built nothing, and one that did.
     number = page.parts()[0]
     copy.query("update marts.sales_by_hour set revenue_amount = revenue_amount + 1")
     shown.after_batch(1.5)
     assert page.parts()[0] == number and page.state["figures"] == figures
     marts.told |= {"built_at": "2026-11-20T15:00:01.000+00:00", "through": "2026-11-20T15:00:00Z"}
-    shown.work(quiet=False)
-    assert marts.said[-2:] == ["after 1.5", "work False"]
+    shown.work(quiet=True)
+    assert marts.said[-2:] == ["after 1.5", "work True"]
     after = page.state["figures"]
     assert after == live_figures(copy.query) != figures
     assert page.state["through"] == "2026-11-20T15:00:00Z"

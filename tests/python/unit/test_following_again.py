@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,13 +16,13 @@ from loader import DuckDBDestination, Options, load
 from pipeline import changes, following
 from pipeline.attempts import Attempts
 from pipeline.changes import Inputs, changes_since, inputs, note_green_build, wanted
-from pipeline.dbt_runner import Node, Result
+from pipeline.dbt_runner import Node, Result, Run
 from pipeline.following import QUICK, SLOW, TESTS, Following
 from pipeline.project import PROJECT
 from pipeline.settings import given_settings
 from pipeline.verdicts import Verdicts
 from pipeline.warehouse import DuckDB, WarehouseError
-from pipeline.warm_marts import WarmMarts
+from pipeline.warm_marts import Span, WarmMarts
 
 EVERY = 60.0
 
@@ -283,6 +284,65 @@ def test_tests_that_did_not_end_are_run_again(watched: Watched, clock: Clock) ->
     assert not marts.is_due(quiet=True)
     marts._tested.tables = frozenset({"other"})
     assert marts.is_due(quiet=True)
+
+
+def test_tests_run_in_parts_and_batches_come_between(
+    watched: Watched, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by dbt, whose tests would take their own time: what is asked of it, and when."""
+    watched.begin()
+    marts, warm = watched.marts, watched.warm
+    marts.after_batch(1.0)
+    nodes = [Node(f"test.{n}", n, "test", ("fact",)) for n in ("a", "b", "c")]
+    warm._nodes = [Node("fact", "fact", "source", (), table="other"), *nodes]
+    warm._quick_tests = {node.id for node in nodes}
+    ran: list[tuple[list[str], Span]] = []
+
+    def test(of: Any, span: Span, *_: Any) -> Run:
+        ran.append(([*of], replace(span)))
+        clock.now += 1
+        return Run(True, [Result(n[5:], "test", "pass", seconds=0.7) for n in of])
+
+    monkeypatch.setattr(warm, "test", test)
+    marts._tested.tables = frozenset({"other"})
+    # The first time nobody knows what they cost: all at once.
+    marts.work(quiet=True)
+    assert [of for of, _ in ran] == [["test.a", "test.b", "test.c"]] and marts._round is None
+    assert marts.status()["tests"] == 3 and not marts.is_due(quiet=True)
+
+    # Then one after the other, and each waits for a quiet moment or for its turn.
+    marts._tested.tables = frozenset({"other"})
+    marts._tested.through = "before"
+    tested_at = marts.status()["tested_at"]
+    marts.work(quiet=True)
+    assert ran[-1][0] == ["test.a"] and marts._round and not marts.is_due(quiet=False)
+    assert marts.status()["tested_at"] == tested_at and marts.is_due(quiet=True)
+    clock.now += 31
+    assert marts.is_due(quiet=False)
+    # What a batch brings meanwhile is for the next round, and for all that is left of this one.
+    marts._note(frozenset({"other"}))
+    marts._quick = Span("later", 7)
+    marts._guarded(marts._test, TESTS)
+    marts._guarded(marts._test, TESTS)
+    assert [of for of, _ in ran[-2:]] == [["test.b"], ["test.c"]]
+    assert {span.through for _, span in ran[-3:]} == {"before"} and marts._round is None
+    assert marts._tested.tables == {"other"} and marts._tested.through != "before"
+    assert marts.status()["tested_at"] > tested_at and marts.is_due(quiet=True)
+
+    # A part that fails is run again, without marks, and the slow marts test all of it.
+    marts._guarded(marts._test, TESTS)
+
+    def fails(*_: Any) -> Run:
+        raise WarehouseError("It failed.")
+
+    monkeypatch.setattr(warm, "test", fails)
+    marts._guarded(marts._test, TESTS)
+    assert marts._round and not marts._round.span.is_logged
+    monkeypatch.setattr(warm, "test", test)
+    marts._guarded(marts._test, TESTS)
+    assert ran[-1][0] == ["test.b"] and not ran[-1][1].is_logged
+    marts._follow_slowly()
+    assert marts._round is None
 
 
 def test_slow_marts_without_their_record_are_built_again(watched: Watched, clock: Clock) -> None:
