@@ -307,6 +307,7 @@ def test_the_mart_keeps_what_the_tables_have_no_longer(project: Path) -> None:
     trade(project)
     assert script(project, "build").status == 0
     after = asked(project, days)
-    old = {(date - timedelta(200), name, count) for date, name, count in before}
+    # The second build is one of these, and the mart did not know it yet.
+    old = {(date - timedelta(200), name, count + 1) for date, name, count in before}
     assert old <= set(after) and len(after) > len(old)
     assert asked(project, "select sum(run_count) from raw_classicmodels._run_days") == [(2,)]
