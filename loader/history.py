@@ -28,6 +28,7 @@ from .dialects.standard import literal, quote
 from .errors import BusyError, LoadError, UsageError
 from .run_record import (
     FAILED,
+    GONE,
     INTERRUPTED,
     KILLED,
     RUNNING,
@@ -211,7 +212,7 @@ class History:
 
     def _say_killed(self, run: RunRecord) -> None:
         run.outcome = KILLED
-        run.error = "its process was gone before it said how it ended"
+        run.error = GONE
         self._say(f"WARNING: {run.who} was killed: it is recorded as {run.run_id}")
 
     def _find_killed(self, ask: Ask) -> None:

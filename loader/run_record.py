@@ -15,6 +15,7 @@ from .result import LoadResult
 
 RUNNING, SUCCEEDED, FAILED, KILLED = "running", "succeeded", "failed", "killed"
 INTERRUPTED = "interrupted"
+GONE = "its process was gone before it said how it ended"
 # These have a lock of their own, and leave that of the warehouse to others between two batches.
 WATCHES = ("make watch", "python -m loader watch")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from loader.audit import COMMIT_TABLES, STATE_TABLES, TABLES
+from loader.audit import COMMIT_TABLES, RUN_TABLES, STATE_TABLES, TABLES
 from pipeline.changes import Changes, GreenBuild
 from pipeline.dbt_runner import Node, Result
 
@@ -24,7 +24,8 @@ def selected(nodes: Sequence[Node], changes: Changes) -> list[Node]:
     These are all that hang on what has changed. Views that say the same as before are left out, but
     not their tests.
     """
-    tables = {*changes.tables, *(COMMIT_TABLES if COMMITTED in changes.tables else ())}
+    # What is made of the runs follows, but each run changes them: they are no reason for a build.
+    tables = {*RUN_TABLES, *changes.tables, *(COMMIT_TABLES if COMMITTED in changes.tables else ())}
     starts = {
         node.id
         for node in nodes

@@ -9,7 +9,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -317,3 +319,49 @@ def test_a_load_is_recorded_with_its_batch(tmp_path: Path) -> None:
         ("python -m loader", "failed", None),
     ]
     assert "no.sqlite" in runs[2][2] and batches == [(2,)]
+
+
+def watched(folder: Path, end: signal.Signals) -> str:
+    """Watch a shop until something is published, and end that; what it said."""
+    command = (
+        *(sys.executable, "-m", "loader", "watch", "--source", "sqlite:///shop.sqlite"),
+        *("--raw-schema", "raw", "--every", "0.3s"),
+    )
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as watch:
+        board = folder / "warehouse.duckdb.watch.json"
+        until = time.monotonic() + 60
+        while watch.poll() is None and time.monotonic() < until:
+            with suppress(OSError, ValueError):
+                status = json.loads(board.read_text())
+                if status["process"] == watch.pid and status["batches"]:
+                    break
+            time.sleep(0.1)
+        watch.send_signal(end)
+        _, said = watch.communicate(timeout=60)
+    return said
+
+
+def test_a_watch_is_one_run(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "shop.sqlite") as shop:
+        shop.execute("create table t (id integer primary key)")
+        shop.execute("insert into t values (1), (2)")
+    watched(tmp_path, signal.SIGKILL)
+    with sqlite3.connect(tmp_path / "shop.sqlite") as shop:
+        shop.execute("insert into t values (3)")
+    said = watched(tmp_path, signal.SIGTERM)
+    assert "WARNING: python -m loader watch (since " in said and "was killed" in said
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as warehouse:
+        assert warehouse.execute(RUNS).fetchall() == [
+            ("python -m loader watch", "killed", run_record.GONE, None, None),
+            ("python -m loader watch", "succeeded", "", 1, 0),
+        ]
+        ((kind, message),) = warehouse.execute(
+            "select node_kind, message from raw._run_nodes"
+        ).fetchall()
+    assert kind == "watch" and message.endswith("batches; no error")

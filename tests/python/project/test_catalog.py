@@ -22,7 +22,7 @@ from support.project import (
 
 # What a column of a mart may be counted in.
 UNITS = {"none", "USD", "percent", "pieces", "days", "hour"}
-UNITS |= {"orders", "lines", "payments", "customers", "changes"}
+UNITS |= {"orders", "lines", "payments", "customers", "changes", "runs", "rows", "seconds"}
 SUMMABLE = UNITS - {"none", "percent", "hour"}
 TABLES = ("model", "seed", "snapshot", "source")
 PLACEHOLDERS = {"todo", "tbd", "fixme", "xxx", "lorem", "placeholder"}
@@ -329,10 +329,10 @@ FINDS = {
     (
         "models/marts/sales/sales_daily.yml",
         "personal_data: false, unit: lines, additive: true",
-        "personal_data: false, unit: rows, additive: true",
+        "personal_data: false, unit: items, additive: true",
     ): [
         "column sales_daily.line_count is not classified:"
-        " {'personal_data': False, 'unit': 'rows', 'additive': True}"
+        " {'personal_data': False, 'unit': 'items', 'additive': True}"
     ],
     (
         "models/marts/finance/payments_monthly.yml",

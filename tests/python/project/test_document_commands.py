@@ -42,6 +42,16 @@ ELSEWHERE = {
     "make build": "test_build.py::test_first_build_is_green_and_ends_with_a_summary",
     "time make build": "test_build.py::test_second_build_makes_nothing_again",
     "python scripts/build.py": "test_build_faults.py::test_two_builds_at_once",
+    "QUIET=1 make build": "test_build_output.py::test_quiet_is_one_line_when_green",
+    **dict.fromkeys(
+        (
+            "make runs",
+            "make runs LAST=100",
+            "make runs JSON=1",
+            "make run ID=20261127T195924350539Z_3101",
+        ),
+        "test_runs.py::test_make_lists_and_shows",
+    ),
     "make report": "test_build.py::test_build_writes_the_report_and_make_report_does_it_again",
     "make docs": "test_build.py::test_catalog_is_served_on_localhost",
     "make docs PORT=8081": "test_build.py::test_catalog_is_served_on_localhost",
@@ -128,7 +138,12 @@ NOT_RUN = {
     "sh scripts/environment.sh requirements/redshift.txt": "it installs packages",
     "make build SOURCE=mysql://reader:secret@shop.example/classicmodels": _THERE,
 }
-EXPORTED = ("export TARGET=redshift", "export REDSHIFT_", "export TARGET=postgres PGHOST=")
+EXPORTED = (
+    "export TARGET=redshift",
+    "export REDSHIFT_",
+    "export TARGET=postgres PGHOST=",
+    "export LOADER_PG",
+)
 
 # What takes the place of a part of a command here, so that it takes a minute and not ten.
 SMALLER = {"--scales 1000 --targets duckdb": "--scales 1 --targets duckdb"}

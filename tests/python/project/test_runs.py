@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,20 @@ def test_a_view_of_that_name_is_one_warning(project: Path) -> None:
     assert len(lines) == 1 and "this run is not recorded" in lines[0], done.err
 
 
+def test_make_lists_and_shows(project: Path) -> None:
+    assert script(project, "build").status == 0
+    lines = run(project, "make", "runs").out.splitlines()
+    assert len(lines) == 3 and lines[0].startswith("run ")
+    assert run(project, "make", "runs", "LAST=1").out.splitlines() == lines[:2]
+    newest = json.loads(run(project, "make", "runs", "LAST=1", "JSON=1").out)
+    assert lines[1].startswith(newest["run_id"]) and "nodes" not in newest
+    shown = run(project, "make", "run", f"ID={newest['run_id']}")
+    assert shown.status == 0 and "run_history" in shown.out
+    assert shown.out.startswith(f"{newest['run_id']}  succeeded  make build (since ")
+    nodes = json.loads(run(project, "make", "run", f"ID={newest['run_id']}", "JSON=1").out)["nodes"]
+    assert {"run_history", "orders"} <= {node["name"] for node in nodes}
+
+
 def test_an_unknown_run_is_one_sentence(project: Path) -> None:
     unknown = run(project, "make", "run", "ID=20260101")
     assert_one_sentence(unknown, "make run: there is no run 20260101 in duckdb: warehouse.duckdb")
@@ -273,3 +288,28 @@ def test_ten_thousand_runs(project: Path) -> None:
 
 # Beside the other tests on a busy machine.
 SLOWER = 4
+
+
+def test_the_mart_keeps_what_the_tables_have_no_longer(project: Path) -> None:
+    """It follows what else is built, up to the run before."""
+    trade(project)
+    assert script(project, "build").status == 0
+    days = "select run_date, node_name, run_count from marts.run_history where node_kind = 'test'"
+    before = asked(project, days)
+    assert ("it_fails", 1) in {row[1:] for row in before}
+    with duckdb.connect(str(project / "warehouse.duckdb")) as warehouse:
+        # As if the first build had been long ago.
+        for table in ("raw_classicmodels._runs", "marts.run_history"):
+            column = "started_at" if "runs" in table else "run_date"
+            warehouse.execute(f"update {table} set {column} = {column} - interval 200 day")
+    trade(project)
+    assert script(project, "build").status == 0
+    trade(project)
+    assert script(project, "build").status == 0
+    after = asked(project, days)
+    # With what the second build tested, which the mart did not know yet.
+    old = {(date - timedelta(200), name) for date, name, _ in before}
+    found = {(date, name): count for date, name, count in after}
+    assert old < found.keys()
+    assert found[before[0][0] - timedelta(200), "it_fails"] == 2
+    assert asked(project, "select sum(run_count) from raw_classicmodels._run_days") == [(2,)]

@@ -220,6 +220,8 @@ NODES = [
     Node("source.a", "a", "source", (), table="a"),
     Node("source.b", "b", "source", (), table="b"),
     Node("source.runs", "_load_runs", "source", (), table="_load_runs"),
+    Node("source.history", "_runs", "source", (), table="_runs"),
+    Node("history", "history", "model", ("source.history",)),
     Node("source.orders", "orders", "source", (), table="orders"),
     Node("source.commits", "_load_commits", "source", (), table="_load_commits"),
     Node("seed.s", "s", "seed", ()),
@@ -257,7 +259,8 @@ SINCE = GreenBuild("", "", "", "", "", "", "", [WARNED])
 )
 def test_what_hangs_on_a_change_is_selected(found: Changes, names: str) -> None:
     chosen = {node.name for node in selected(NODES, found)}
-    assert chosen == {*names.split(), "test_load"}  # each load is tested
+    # Each load is tested, and what is made of the runs follows everything else.
+    assert chosen == {*names.split(), "test_load", "history"}
 
 
 def test_results_of_others_are_those_of_the_last_green_build() -> None:
