@@ -164,9 +164,11 @@ def tell(
 ) -> list[str]:
     """Open and close incidents, tell the channels, write table, file and page; never an error.
 
+    The table is only for a team that is told: without channels a red build changes no warehouse.
     Returns what a person at the terminal should know.
     """
     made = warehouse.made if warehouse else MADE
+    in_table = in_table and bool(alerts.channels)
     incidents = Incidents(made, warehouse)
     lines = []
     try:
