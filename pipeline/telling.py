@@ -16,7 +16,7 @@ from pipeline.dbt_packages import PackageError
 from pipeline.dbt_runner import DbtError, Node, Result
 from pipeline.expectations import ODD, STALE, Expectations, Finding, unmet
 from pipeline.incidents import ACCEPTED, FAILED, SCHEMA, TEST, Incidents, Observed, Seen
-from pipeline.project import MADE, raw_schema, schema_name
+from pipeline.project import MADE, raw_schema, schema_name, shown
 from pipeline.settings import BuildError
 from pipeline.shop import OtherShopError
 from pipeline.summary import failure_paragraphs
@@ -178,7 +178,7 @@ def tell(
             lines.append(f"alert: {label}: {f'WARNING: not told: {why}' if why else 'told'}")
         incidents.store(in_table=in_table)
         if incidents.not_stored:
-            lines.append(f"WARNING: incidents are in {made} alone: {incidents.not_stored}")
+            lines.append(f"WARNING: incidents are in {shown(made)} alone: {incidents.not_stored}")
         write_incident_page(made, readers_see(warehouse))
         if read_note(made):
             write_start_page(made)
