@@ -188,7 +188,8 @@ class Incidents:
             lines += [f"{incident.kind.upper()}  {incident.subject}"]
             lines += [f"    {harmless(line)}" for line in incident.message.splitlines()[:LINES]]
             lines += [f"    marts below: {', '.join(incident.marts)}"] if incident.marts else []
-            lines += [f"    what to do: docs/runbook.md, {incident.kind}", ""]
+            what = f": {incident.subject.split()[0]}" if incident.kind == FAILED else ""
+            lines += [f"    what to do: docs/runbook.md, {incident.kind}{what}", ""]
         for incident in over:
             since = f"since {incident.opened_at[:16].replace('T', ' ')} UTC"
             lines.append(f"OVER  {incident.kind}: {incident.subject} ({since})")

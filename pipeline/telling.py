@@ -16,7 +16,7 @@ from pipeline.dbt_packages import PackageError
 from pipeline.dbt_runner import DbtError, Node, Result
 from pipeline.expectations import ODD, STALE, Expectations, Finding, unmet
 from pipeline.incidents import ACCEPTED, FAILED, SCHEMA, TEST, Incidents, Observed, Seen
-from pipeline.project import MADE, raw_schema, schema_name
+from pipeline.project import MADE, raw_schema, schema_name, shown
 from pipeline.settings import BuildError
 from pipeline.shop import OtherShopError
 from pipeline.summary import failure_paragraphs
@@ -164,9 +164,11 @@ def tell(
 ) -> list[str]:
     """Open and close incidents, tell the channels, write table, file and page; never an error.
 
+    The table is only for a team that is told: without channels a red build changes no warehouse.
     Returns what a person at the terminal should know.
     """
     made = warehouse.made if warehouse else MADE
+    in_table = in_table and bool(alerts.channels)
     incidents = Incidents(made, warehouse)
     lines = []
     try:
@@ -176,7 +178,7 @@ def tell(
             lines.append(f"alert: {label}: {f'WARNING: not told: {why}' if why else 'told'}")
         incidents.store(in_table=in_table)
         if incidents.not_stored:
-            lines.append(f"WARNING: incidents are in {made} alone: {incidents.not_stored}")
+            lines.append(f"WARNING: incidents are in {shown(made)} alone: {incidents.not_stored}")
         write_incident_page(made, readers_see(warehouse))
         if read_note(made):
             write_start_page(made)

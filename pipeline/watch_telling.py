@@ -42,6 +42,8 @@ class WatchTelling:
         self._looked_at, self._signs = float("-inf"), ""
         self._away_since, self._source_error = 0.0, ""
         self._marts: Mapping[str, Any] = {}
+        # Two threads look: two messages about the same would be one too many.
+        self._starting = threading.Lock()
         self._sending: threading.Thread | None = None
 
     def is_due(self, marts: Mapping[str, Any]) -> bool:
@@ -116,5 +118,7 @@ class WatchTelling:
                 if not line.startswith("nobody"):
                     self._say(f"watch: {line}")
 
-        self._sending = threading.Thread(target=work, name="alerts", daemon=True)
-        self._sending.start()
+        with self._starting:
+            if not self._is_sending:
+                self._sending = threading.Thread(target=work, name="alerts", daemon=True)
+                self._sending.start()

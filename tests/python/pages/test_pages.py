@@ -265,7 +265,8 @@ def test_start_page_says_what_the_artifacts_and_the_loader_say(
         for found in sources
     }
     assert cells(quiet, "freshness") == [
-        [name, f"{confirmed[name]} UTC", "good"] for name in sorted(confirmed)
+        [name, f"{confirmed[name]} UTC", "20% of the usual rows", "good"]
+        for name in sorted(confirmed)
     ]
 
     with duckdb.connect(str(built / "warehouse.duckdb"), read_only=True) as warehouse:
@@ -501,7 +502,8 @@ def test_what_cannot_be_drawn_is_said_and_the_rest_is_there(
     catalog.draw(copy / "target")
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2 and all(line.startswith("make docs: there is no new ") for line in said)
-    assert {path.name for path in site.iterdir()} == {"index.html", "docs.html", "report.html"}
+    left = {"index.html", "docs.html", "report.html", "incidents.html", "incidents.json"}
+    assert {path.name for path in site.iterdir()} == left
     start = (site / "index.html").read_text("utf-8")
     assert 'href="docs.html"' in start and 'href="lineage.html"' not in start
 

@@ -100,6 +100,14 @@ ELSEWHERE = {
         ),
         "test_watch_make.py::test_make_watches",
     ),
+    **dict.fromkeys(
+        (
+            *('python -m loader --plan --source "$SOURCE"', "make build ALLOW_OTHER_SOURCE=1"),
+            *("rm -rf dbt_packages", "git diff --stat", "dbt parse"),
+        ),
+        "test_incidents.py::test_the_runbook_mends_it",
+    ),
+    "make alert-test": "test_incidents.py::test_make_alert_test",
     "python -m tools.redshift_smoke": "test_redshift_smoke.py::test_the_smoke_script",
     "python -m tools.redshift_smoke copy lock": "test_redshift_smoke.py::test_the_smoke_script",
 }

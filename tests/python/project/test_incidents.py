@@ -14,7 +14,8 @@ import duckdb
 import psycopg
 import pytest
 
-from support.commands import Run, script, tiny_project
+from pages.incidents import paragraphs
+from support.commands import Run, assert_one_sentence, run, script, tiny_project
 from support.followed import Followed, ended, place_of
 from support.one_run import once, own
 from tools.servers import MariaDBServer, PostgresServer
@@ -280,27 +281,68 @@ def test_a_watch_tells_at_once(logging_mariadb: MariaDBServer, target: Any, tmp_
         followed.wait_for(lambda: "back to green" in events(tmp_path))
         followed.end()
     assert events(tmp_path) == ["stale", "test failed", "back to green"], followed.said
-    assert "Traceback" not in followed.said and "WARNING" not in followed.said
+    assert "Traceback" not in followed.said and "WARNING: " not in followed.said
 
 
+def test_make_alert_test(project: Path) -> None:
+    done = script(project, "alert_test")
+    assert (done.status, done.out) == (0, "  pager: sent\n"), done.err
+    assert events(project) == ["test"]
+    (project / "loader.yml").write_text(DEAD, "utf-8")
+    done = script(project, "alert_test")
+    assert done.status == 1 and "the line is dead" in done.out
+    (project / "loader.yml").write_text("alerts: {channels: [{url: '${NO_SUCH}'}]}", "utf-8")
+    assert_one_sentence(script(project, "alert_test"), "NO_SUCH")
+
+
+# By the kind of incident: a file, and what is planted at its end.
 PLANTED = {
     "failed: load": ("loader.yml", "required: [models/]\nexclude: [orders]\n"),
     "failed: settings": ("loader.yml", "expect: {orders: {fresh: 1 day}}\n"),
     "failed: dbt": ("models/marts/core/dim_dates.sql", "{{ no_such_macro() }}\n"),
     "failed: model": ("models/marts/core/dim_dates.sql", "\nwhere no_such_column = 1\n"),
+    "failed: crash": ("pipeline/changes.py", "\ndef inputs(*_):\n    raise RuntimeError('x')\n"),
+    "failed: working copy": ("", ""),
+    "failed: packages": ("", ""),
+    "failed: shop": ("", ""),
 }
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", PLANTED)
-def test_the_runbook_has_what_to_do(project: Path, kind: str) -> None:
+def test_the_runbook_mends_it(project: Path, tmp_path: Path, kind: str) -> None:
+    """Each kind is called so, and over after the commands of its paragraph."""
     name, text = PLANTED[kind]
-    path = project / name
-    before = path.read_text("utf-8")
-    path.write_text(before + text, "utf-8")
-    build(project, 1)
+    before = (project / name).read_text("utf-8") if name else ""
+    source = f"sqlite:///{project / 'shop.sqlite'}"
+    build(project, SOURCE=source, ALLOW_OTHER_SOURCE="1")
+    if name:
+        (project / name).write_text(before + text, "utf-8")
+    if kind == "failed: packages":
+        shutil.rmtree(project / "dbt_packages")
+        (project / "dbt_packages").write_text("in the way", "utf-8")
+    if kind == "failed: shop":
+        source = f"sqlite:///{shutil.copy(project / 'shop.sqlite', tmp_path / 'moved.sqlite')}"
+    with contextlib.ExitStack() as other:
+        if kind == "failed: working copy":
+            other.enter_context(duckdb.connect(str(project / "warehouse.duckdb")))
+        done = script(project, "build", SOURCE=source)
+    assert done.status == 1, done.out + done.err
     (open_,) = [i for i in page(project)["open"] if f"{i['kind']}: {i['subject']}".startswith(kind)]
-    assert open_["what_to_do"]["commands"] and open_["marts"]
-    path.write_text(before, "utf-8")
-    build(project)
+    assert events(project) == ["failed"] and open_["marts"]
+    if name:
+        (project / name).write_text(before, "utf-8")
+    for command in open_["what_to_do"]["commands"].splitlines():
+        mended = run(project, "sh", "-c", command, SOURCE=source)
+        assert mended.status == 0 or command.startswith("git"), mended.out + mended.err
     assert page(project)["open"] == []
+    assert events(project) == ["failed", "back to green"]
+
+
+def test_each_kind_has_a_paragraph() -> None:
+    """Those that are planted here or found by a test above, and no other."""
+    told_above = {"test failed", "stale", "volume odd", "schema changed", "acceptance ends"}
+    watched = {"failed: watch", "failed: source"}  # test_watch_telling.py
+    same = {"failed: snapshot", "failed: catalog"}
+    assert set(paragraphs()) == {*PLANTED, *told_above, *watched, *same}
+    assert all(part["text"] and part["commands"] for part in paragraphs().values())

@@ -154,6 +154,14 @@ def test_chats_see_no_mention_and_no_link() -> None:
     assert without_markup("orders: 3 rows, 12.50 USD") == "orders: 3 rows, 12.50 USD"
 
 
+def test_a_chat_gets_text_without_them(hook: int) -> None:
+    assert told(channels({"url": f"mmost://127.0.0.1:{hook}/token123"}), HOSTILE, HOSTILE) == [""]
+    ((path, got),) = Hook.got
+    assert path.endswith("token123") and "Ann" in got["text"]
+    for bad in ("@everyone", "<script", "](http", "://"):
+        assert bad not in got["text"]
+
+
 def test_a_command_gets_json_and_no_shell(tmp_path: Path) -> None:
     command = ["sh", "-c", f"cat > {tmp_path / 'got'}"]
     assert told(channels({"command": command}), HOSTILE, "$(touch pwned)", "`id`") == [""]
