@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from .errors import LoadError
+from .errors import LoadError, SilentError
 
 # Seconds between two looks at whether the server answers.
 EVERY = 30.0
@@ -14,7 +14,8 @@ EVERY = 30.0
 def answering(greet: Callable[[], object], abort: Callable[[], None]) -> Iterator[None]:
     """End what the block waits for if the server lets nobody in any more: a proxy may be silent.
 
-    `greet` logs in and out again; it raises LoadError where that cannot be done.
+    `greet` logs in and out again, or raises LoadError. A refusal (too many connections) is an
+    answer; only SilentError is none.
     """
     ended = threading.Event()
 
@@ -22,10 +23,12 @@ def answering(greet: Callable[[], object], abort: Callable[[], None]) -> Iterato
         while not ended.wait(EVERY):
             try:
                 greet()
-            except LoadError:
+            except SilentError:
                 if not ended.is_set():
                     abort()
                 return
+            except LoadError:
+                continue
 
     threading.Thread(target=look, daemon=True).start()
     try:

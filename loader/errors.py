@@ -5,6 +5,10 @@ class LoadError(Exception):
     """A load failed and left the warehouse as it was; the text is one sentence for a person."""
 
 
+class SilentError(LoadError):
+    """Nothing answers at a server's address; a login that is refused is an answer."""
+
+
 class UsageError(LoadError):
     """A request is wrong as written (exit code 2)."""
 

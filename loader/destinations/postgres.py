@@ -28,11 +28,12 @@ from ..dialects.postgres import (
     copied_out,
     hang_up,
     is_lost,
+    nothing_answers,
     said,
     server_alive,
 )
 from ..dialects.standard import literal, quote
-from ..errors import BusyError, LoadError
+from ..errors import BusyError, LoadError, SilentError
 from ..lock import holding
 from ..schema import BIGINT, INTEGER, MAX_DECIMAL_DIGITS, SMALLINT, Column, Kind, Table, Type
 from ..wire import NULL, Block, CalculatedTally, Tally, has_escapes
@@ -133,7 +134,8 @@ class PostgresDestination(SqlDestination):
             where = f"{options['host']}:{options.get('port', os.environ.get('PGPORT', '5432'))}"
             if loader := os.environ.get("LOADER_PGUSER"):
                 where += f" (user {loader})"  # dbt has another
-            raise LoadError(
+            kind = SilentError if nothing_answers(error) else LoadError
+            raise kind(
                 f"The PostgreSQL warehouse at {where} cannot be opened: {connection_problem(error)}"
             ) from None
 

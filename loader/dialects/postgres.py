@@ -130,7 +130,7 @@ def connection_problem(error: Exception) -> str:
         return "user or password was refused: check both, and pg_hba.conf on the server."
     if "does not exist" in text:
         return text.rsplit("FATAL: ", 1)[-1].strip() + ": check the database and user name."
-    if "Connection refused" in text or "No such file" in text or "timeout" in text.lower():
+    if nothing_answers(error):
         return "nothing answers there: check host and port, and that the server runs."
     if "resolve host" in text or "translate host" in text:
         return "the host name is unknown: check its spelling."
@@ -145,6 +145,12 @@ def hang_up(connection: psycopg.Connection) -> None:
         socket.socket(fileno=os.dup(connection.fileno())) as handle,
     ):
         handle.shutdown(socket.SHUT_RDWR)
+
+
+def nothing_answers(error: Exception) -> bool:
+    """Whether connecting failed because no server was there."""
+    text = str(error)
+    return "Connection refused" in text or "No such file" in text or "timeout" in text.lower()
 
 
 def is_lost(connection: psycopg.Connection, error: psycopg.Error) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pymysql
 
-from ..errors import LoadError, UsageError
+from ..errors import LoadError, SilentError, UsageError
 from ..urls import SourceUrl
 
 URL_OPTIONS = {"tls", "ssl_ca", "ssl_cert", "ssl_key", "unix_socket"}
@@ -109,7 +109,8 @@ def connect(url: SourceUrl) -> "pymysql.connections.Connection[Any]":
             reason = "cannot be reached: check host and port, and that the server runs"
         else:
             reason = f"said: {error.args[-1] if error.args else error}"
-        raise LoadError(f"The MySQL server at {url.address} {reason}.") from None
+        kind = SilentError if code in GONE else LoadError
+        raise kind(f"The MySQL server at {url.address} {reason}.") from None
     except (OSError, RuntimeError, ValueError) as error:
         raise LoadError(f"The MySQL server at {url.address} cannot be used: {error}.") from None
 

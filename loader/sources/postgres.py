@@ -15,9 +15,10 @@ from ..dialects.postgres import (
     copied_out,
     hang_up,
     is_lost,
+    nothing_answers,
     said,
 )
-from ..errors import LoadError, UsageError
+from ..errors import LoadError, SilentError, UsageError
 from ..ranges import Digest, Digests, Partition, Scope, cut
 from ..schema import BIGINT, INTEGER, SMALLINT, TEXT, Column, Table
 from ..urls import SourceUrl
@@ -377,6 +378,7 @@ def connect(url: SourceUrl, **more: str) -> psycopg.Connection:
             f"The source URL has an option PostgreSQL does not know: {error}"
         ) from None
     except (psycopg.Error, ValueError) as error:
-        raise LoadError(
+        kind = SilentError if nothing_answers(error) else LoadError
+        raise kind(
             f"The PostgreSQL source at {url.address} cannot be opened: {connection_problem(error)}"
         ) from None

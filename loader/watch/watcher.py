@@ -61,9 +61,8 @@ class Watcher:
         self._keyed, self._timed = dict[str, bool](), tuple[str, ...]()
         # Their live rows, as of the run that began then.
         self._live, self._as_of = dict[str, int](), datetime.min
-        self._saved_at = self._audited_at = 0.0
+        self._saved_at = self._audited_at = self._looked_at = self._compared_at = 0.0
         self._telling = threading.Lock()
-        self._looked_at = self._compared_at = 0.0
         self._turns, self._once = Turns(watch.stop, watch.kept), Once(watch.say)
         self._after = After(watch, board, figures, self._once)
         self._pause, self._last_error = FIRST_PAUSE, ""

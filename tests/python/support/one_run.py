@@ -68,7 +68,7 @@ SECONDS = {
     "test_watch_outages": 80,
     "test_the_network_to_the_source_is_cut": 160,
     "test_watch_cascades": 70,
-    "test_watch_warehouse": 90,
+    "test_watch_warehouse": 130,
     "test_live_page": 70,
     "test_real_input": 60,
     "test_report": 50,
