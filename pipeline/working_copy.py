@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from loader import LoadError
+from loader import LoadError, UsageError
 from loader.history import History
 from loader.run_record import FAILED, SUCCEEDED
 from pipeline.dbt_runner import close_connections
@@ -209,7 +209,8 @@ class WorkingCopy:
         if self._copy is None or self._file is None:
             return []
         close_connections()
-        if self._history and isinstance(self.warehouse, DuckDB):
+        is_run = self._history and not isinstance(failure, UsageError)
+        if self._history and is_run and isinstance(self.warehouse, DuckDB):
             copy = self.warehouse.copied_to(self._copy).destination(raw_schema())
             self._history.carry(copy, FAILED if failure else SUCCEEDED, str(failure or ""))
         notes = [f"{shown(self._file)} is what this build made"]

@@ -111,6 +111,9 @@ class DuckDBDestination(SqlDestination):
             raise BusyError(f"There is no warehouse {self.place} yet.")
         try:
             with duckdb.connect(str(self.path)) as file:
+                if Path(self.place) != self.path:
+                    # A copy is opened again, by models or by who publishes it.
+                    file.execute("pragma disable_checkpoint_on_shutdown")
                 file.execute("begin")
                 yield lambda sql: file.execute(sql).fetchall()
                 file.execute("commit")
