@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from loader import LoadError
+from loader import LoadError, UsageError
 from loader.history import History
 from loader.run_record import FAILED, SUCCEEDED
 from pipeline.dbt_runner import close_connections
@@ -209,12 +209,11 @@ class WorkingCopy:
         if self._copy is None or self._file is None:
             return []
         close_connections()
-        if self._history and isinstance(self.warehouse, DuckDB):
-            copy = self.warehouse.copied_to(self._copy).destination(raw_schema())
-            self._history.carry(copy, FAILED if failure else SUCCEEDED, str(failure or ""))
+        is_closed = self._record(failure)
         notes = [f"{shown(self._file)} is what this build made"]
         try:
-            close_log(self._copy)
+            if not is_closed:
+                close_log(self._copy)
             if self._before is not None:
                 notes += same_rights(self._before, self._copy, self._file)
                 self._refuse_changed(self._before)
@@ -231,6 +230,16 @@ class WorkingCopy:
         remove(self._copy)
         self._copy = None
         return notes
+
+    def _record(self, failure: LoadError | None) -> bool:
+        """Write into the copy how the run ended; whether its log is in the file then."""
+        wrong = isinstance(failure, UsageError)  # a wrong command is no run
+        if not self._history or not self._copy or wrong or not isinstance(self.warehouse, DuckDB):
+            return False
+        copy = self.warehouse.copied_to(self._copy).destination(raw_schema())
+        outcome = FAILED if failure else SUCCEEDED
+        done = self._history.carry(copy, outcome, str(failure or ""))
+        return done and not log_of(self._copy).exists()
 
     def _refuse_changed(self, before: os.stat_result) -> None:
         """Raise CopyError where the warehouse is not the file that was copied."""

@@ -139,6 +139,8 @@ class DuckDBDestination(SqlDestination):
                 file.execute("begin")
                 yield lambda sql: file.execute(sql).fetchall()
                 file.execute("commit")
+                # What replaces a warehouse has nothing in a log.
+                file.execute("force checkpoint")
         except duckdb.Error as error:
             kind = BusyError if "Could not set lock" in str(error) else LoadError
             raise kind(f"the warehouse {self.place} says: {what_failed(error)}.") from None
