@@ -126,17 +126,18 @@ def _channel(
                     f" {kind} names."
                 )
             secrets.append(environment[match[1]])
-            # In a URL a password may have any character.
-            return quote(environment[match[1]], safe="") if kind == "url" else secrets[-1]
+            # In a URL a password may have any character; a variable may also be the whole URL.
+            is_part = kind == "url" and match[0] != value
+            return quote(secrets[-1], safe="") if is_part else secrets[-1]
 
         return NAME.sub(value_of, text)
 
-    if kind == "url" and not re.match(r"[a-z0-9+]+://", value, re.IGNORECASE):
-        raise UsageError(
-            f"loader.yml, alerts{where}: url begins with the service, such as slack://."
-        )
     whole = [filled(part) for part in value] if is_list else filled(value)
-    what = value.partition("://")[0] if kind == "url" else kind
+    what = kind
+    if kind == "url":
+        if not (scheme := re.match(r"([a-z0-9+]+)://", str(whole), re.IGNORECASE)):
+            raise UsageError(f"loader.yml, alerts{where}: url begins with its service: slack://.")
+        what = scheme[1]
     label = given.get("name") or f"channel {number} ({what})"
     chosen = _events(given["events"], where) if "events" in given else events
     if kind == "url":

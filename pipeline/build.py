@@ -176,6 +176,16 @@ def readable_alerts() -> Alerts:
     return Alerts()
 
 
+def tell_early(
+    error: Exception, warehouse: Warehouse | None, settings: Settings | None, observed: Observed
+) -> None:
+    """Tell what ended a build before it had locked the warehouse; `told` does it later."""
+    if not observed.seen:
+        observed.seen.append(seen_early(error))
+        alerts = settings.alerts if settings else readable_alerts()
+        say_told(tell(warehouse, alerts, observed, in_table=False))
+
+
 @contextlib.contextmanager
 def told(warehouse: Warehouse, settings: Settings, observed: Observed) -> Iterator[None]:
     """Tell whom loader.yml names what a build came to, while no other one writes."""
@@ -264,11 +274,7 @@ def run(options: argparse.Namespace, steps: Steps) -> int:
             gone = error.gone if isinstance(error, ContractError) else ()
             with contextlib.suppress(OSError):  # the sentence above matters more
                 note_failure(made, said, label, gone)
-            if not observed.seen:
-                # It ended before the warehouse was locked.
-                observed.seen.append(seen_early(error))
-                alerts = settings.alerts if settings else readable_alerts()
-                say_told(tell(warehouse, alerts, observed, in_table=False))
+            tell_early(error, warehouse, settings, observed)
         return 1
     except KeyboardInterrupt:
         say("interrupted")
@@ -278,3 +284,6 @@ def run(options: argparse.Namespace, steps: Steps) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         print("make build: interrupted, because nobody reads what it prints", file=sys.stderr)
         return 1
+    except Exception as error:
+        tell_early(error, warehouse, settings, observed)
+        raise

@@ -299,11 +299,11 @@ def test_make_alert_test(project: Path) -> None:
 PLANTED = {
     "failed: load": ("loader.yml", "required: [models/]\nexclude: [orders]\n"),
     "failed: settings": ("loader.yml", "expect: {orders: {fresh: 1 day}}\n"),
-    "failed: dbt": ("models/marts/core/dim_dates.sql", "{{ no_such_macro() }}\n"),
-    "failed: model": ("models/marts/core/dim_dates.sql", "\nwhere no_such_column = 1\n"),
+    "failed: dbt": ("models/marts/core/dim_dates.sql", "-- {{ ref('no_such_model') }}\n"),
+    "failed: model": ("models/marts/core/dim_products_current.sql", "\nwhere no_such_column = 1\n"),
     "failed: crash": ("pipeline/changes.py", "\ndef inputs(*_):\n    raise RuntimeError('x')\n"),
     "failed: working copy": ("", ""),
-    "failed: packages": ("", ""),
+    "failed: packages": ("packages.yml", "  - package: somebody/no_such\n    version: 1.0.0\n"),
     "failed: shop": ("", ""),
 }
 
@@ -318,9 +318,6 @@ def test_the_runbook_mends_it(project: Path, tmp_path: Path, kind: str) -> None:
     build(project, SOURCE=source, ALLOW_OTHER_SOURCE="1")
     if name:
         (project / name).write_text(before + text, "utf-8")
-    if kind == "failed: packages":
-        shutil.rmtree(project / "dbt_packages")
-        (project / "dbt_packages").write_text("in the way", "utf-8")
     if kind == "failed: shop":
         source = f"sqlite:///{shutil.copy(project / 'shop.sqlite', tmp_path / 'moved.sqlite')}"
     with contextlib.ExitStack() as other:

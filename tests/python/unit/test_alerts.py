@@ -233,6 +233,14 @@ def test_no_secret_is_printed(hook: int) -> None:
     assert PASSWORD not in str(error.value) and "GONE" in str(error.value)
 
 
+def test_a_variable_may_be_the_whole_address(hook: int) -> None:
+    (channel,) = channels({"url": "${HOOK}"}, HOOK=f"json://127.0.0.1:{hook}/a%20b?x=y")
+    assert channel.label == "channel 1 (json)" and told([channel]) == [""]
+    assert Hook.got[0][0].startswith("/a%20b")
+    with pytest.raises(UsageError, match="service"):
+        channels({"url": "${HOOK}"}, HOOK="no address")
+
+
 @pytest.mark.parametrize(
     ("given", "word"),
     [
