@@ -79,7 +79,8 @@ SECONDS = {
     "test_redshift_loader": 40,
     "test_mutation": 40,
     "test_catalog": 40,
-    "test_incidents": 200,
+    "test_incidents": 300,
+    "test_a_watch_tells_at_once": 210,
     "test_questions": 30,
 }
 
