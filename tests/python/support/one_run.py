@@ -42,6 +42,8 @@ SECONDS = {
     "test_redshift_shim": 300,
     "test_roles": 230,
     "test_superset": 190,
+    "test_airflow": 130,
+    "test_dagster": 90,
     "test_history_faults": 170,
     "test_publish_builds": 140,
     "test_redshift_offline": 130,
