@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pytest
 
 from support.clone import REPO
 from support.commands import environment, tiny_build
+from tools.servers import free_port
 
 ENVIRONMENT = Path(os.environ.get("DAGSTER_VENV") or REPO / ".venv-dagster").absolute()
 RUN = REPO / "tests" / "python" / "support" / "dagster_run.py"
@@ -102,3 +106,34 @@ def test_a_load_is_tried_again_and_without_it_nothing_is_built(project: Path) ->
     assert red["materialized"] == []
     (wrong,) = in_dagster(project, "job", SOURCE="shop.example")
     assert (wrong["green"], wrong["tries"]) == (False, 1)
+
+
+def test_make_dagster_serves_on_this_machine_only(project: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    log = project / "make_dagster.log"
+    with log.open("w") as lines:
+        process = subprocess.Popen(
+            [sys.executable, "scripts/dagster_server.py", "--port", str(port)],
+            cwd=project,
+            env={**environment(), "DAGSTER_VENV": str(ENVIRONMENT), "SHOP_SCHEDULE": "none"},
+            stdout=lines,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        query = "{repositoriesOrError{... on RepositoryConnection{nodes{schedules{name}}}}}"
+        body = json.dumps({"query": query}).encode()
+        headers = {"Content-Type": "application/json"}
+        deadline = time.monotonic() + 120
+        answer = ""
+        while "shop_schedule" not in answer and time.monotonic() < deadline:
+            assert process.poll() is None, log.read_text("utf-8")
+            request = urllib.request.Request(f"{url}/graphql", body, headers)
+            with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=60) as got:
+                answer = got.read().decode()
+            time.sleep(0.5)
+        assert "shop_schedule" in answer
+    finally:
+        process.terminate()
+        assert process.wait(timeout=60) == 130
+    assert not subprocess.run(["pgrep", "-f", str(project)], capture_output=True).stdout
