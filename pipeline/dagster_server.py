@@ -63,6 +63,12 @@ def serve(port: int) -> None:
         "DAGSTER_HOME": str(STATE),
         "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",
     }
+    # Both processes would make its database at the same time.
+    log = STATE / "prepare.log"
+    with log.open("wb") as lines:
+        migrate = [str(folder / "dagster"), "instance", "migrate"]
+        if subprocess.run(migrate, env=environment, stdout=lines, stderr=lines).returncode:
+            raise ServerError(f"Dagster could not be prepared; see {log}.")
     print(
         f"Dagster is at http://localhost:{port} in a few seconds (Ctrl-C ends it; logs: {STATE})."
         f"\nIt loads and builds {warehouse.label}",

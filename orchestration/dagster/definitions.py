@@ -38,8 +38,9 @@ PYTHON = os.environ.get("SHOP_PYTHON") or str(PROJECT / ".venv" / "bin" / "pytho
 MANIFEST = Path(os.environ.get("SHOP_MANIFEST") or PROJECT / "target" / "manifest.json")
 TARGET = os.environ.get("TARGET") or "duckdb"
 SCHEDULE = os.environ.get("SHOP_SCHEDULE") or "@hourly"
-# For orchestration/dagster/dbt.
+# For orchestration/dagster/dbt, which has no second try, and so waits for another run.
 os.environ.update(SHOP_PROJECT=str(PROJECT), SHOP_PYTHON=PYTHON)
+os.environ.setdefault("WAIT", "600")
 
 DONE, DONE_WITH_ISSUES, USAGE = 0, 3, 2  # exit codes of the loader
 RETRIES = 3

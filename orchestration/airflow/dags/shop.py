@@ -173,7 +173,12 @@ def task_a_model() -> tuple[Any, BaseOperator]:
         operator_args={
             "install_deps": False,
             "append_env": True,
-            "env": {**PATHS, "SHOP_PROJECT": str(PROJECT), "SHOP_PYTHON": PYTHON},
+            "env": {
+                **PATHS,
+                "SHOP_PROJECT": str(PROJECT),
+                "SHOP_PYTHON": PYTHON,
+                "WAIT": os.environ.get("WAIT") or "600",
+            },
             # A trigger that fires at once may overtake the scheduler, which then takes the task for
             # lost: a scheduler that is busy has seen it. To come again later needs no slot either.
             "deferrable": False,

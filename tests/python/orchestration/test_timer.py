@@ -1,12 +1,15 @@
-"""Without an orchestrator: systemd's timer and service, and the line for cron."""
+"""Without an orchestrator: a timer of systemd, and cron. And the lock of all of them."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import re
 import shutil
 import sqlite3
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,12 +48,19 @@ def cron(project: Path, **variables: str) -> Run:
     return run(project.parent, "sh", str(project / CRON), **variables)
 
 
-def test_cron_says_nothing_when_green_and_all_when_not(project: Path) -> None:
-    assert cron(project) == Run(0, "", "")
+@contextlib.contextmanager
+def locked(project: Path) -> Iterator[None]:
+    """While another run writes."""
     with (project / "warehouse.duckdb.lock").open("w") as lock:
         lock.write("make build (since noon)")
         lock.flush()
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def test_cron_says_nothing_when_green_and_all_when_not(project: Path) -> None:
+    assert cron(project) == Run(0, "", "")
+    with locked(project):
         busy = cron(project, WAIT="2")
     assert busy.status == 75
     assert "make build (since noon) is writing into warehouse.duckdb" in busy.out
@@ -61,3 +71,21 @@ def test_cron_says_nothing_when_green_and_all_when_not(project: Path) -> None:
     red = cron(project)
     assert red.status == 1
     assert "order_statuses_are_known" in red.out
+
+
+def test_dbt_by_itself_writes_where_nobody_else_does(project: Path) -> None:
+    orchestrators = {"SHOP_PYTHON": sys.executable, "SHOP_PROJECT": str(project)}
+    dagster, airflow = (f"orchestration/{name}/dbt" for name in ("dagster", "airflow"))
+    with locked(project):
+        busy = run(project, dagster, "build", "-s", "dim_offices", **orchestrators)
+        listed = run(project, dagster, "--quiet", "ls", "-s", "dim_offices", **orchestrators)
+    assert (busy.status, busy.out) == (75, "")
+    assert "dbt: make build (since noon) is writing into warehouse.duckdb" in busy.err
+    assert listed.status == 0
+    built = run(project, airflow, "build", "-s", "dim_offices", **orchestrators)
+    assert built.status == 0, built.out
+    assert not (project / "warehouse.duckdb.lock").exists()
+    # What Cosmos tries where the one build failed.
+    single = run(project, airflow, "run", "-s", "dim_offices", **orchestrators)
+    assert single.status == 1
+    assert "trigger the whole DAG again" in single.err
