@@ -125,6 +125,8 @@ busy (exit 75) or cannot be reached is."""
 
 PREPARE_DOC = "`scripts/build.py --prepare`: gives dbt its packages and a profile."
 
+PRODUCER_DOC = "The one `dbt build`; the other tasks wait for what it says of their nodes."
+
 MARTS_DOC = "Says that all marts are new: DAGs that wait for one of these assets start now."
 
 
@@ -148,12 +150,13 @@ def task_a_model() -> tuple[Any, BaseOperator]:
 
     # A second try of the first would build nothing, and one of the others single models.
     once = {"retries": 0}
+    manifest = Path(os.environ.get("SHOP_MANIFEST") or PROJECT / "target" / "manifest.json")
     profiles = Path(os.environ.get("DBT_PROFILES_DIR") or PROJECT) / "profiles.yml"
     group = DbtTaskGroup(
         group_id="dbt",
         project_config=ProjectConfig(
             dbt_project_path=PROJECT,
-            manifest_path=os.environ.get("SHOP_MANIFEST") or PROJECT / "target" / "manifest.json",
+            manifest_path=manifest,
             install_dbt_deps=False,
         ),
         profile_config=ProfileConfig(
@@ -187,6 +190,10 @@ def task_a_model() -> tuple[Any, BaseOperator]:
             **once,
         },
     )
+    nodes = json.loads(manifest.read_text("utf-8"))["nodes"]
+    for task in group.iter_tasks():
+        node = nodes.get(getattr(task, "model_unique_id", None), {})
+        task.doc_md = node.get("description") or task.doc_md or PRODUCER_DOC
     last = EmptyOperator(task_id="marts", outlets=marts(), doc_md=MARTS_DOC)
     return group, last
 
