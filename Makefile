@@ -4,11 +4,13 @@
 
 VENV ?= .venv
 BI_VENV ?= .venv-bi
+AIRFLOW_VENV ?= .venv-airflow
+DAGSTER_VENV ?= .venv-dagster
 PYTHON_IN_VENV = "$(VENV)/bin/python"
-export VENV BI_VENV
+export VENV BI_VENV AIRFLOW_VENV DAGSTER_VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help build runs run report watch alert-test undo-load roles test test-long redshift-check metrics docs bi lint bench bench-loader bench-live clean requirements runtime-environment docs-environment metrics-environment dev-environment bi-environment
+.PHONY: help build runs run report watch alert-test undo-load roles test test-long redshift-check metrics docs bi airflow dagster lint bench bench-loader bench-live clean requirements runtime-environment docs-environment metrics-environment dev-environment bi-environment airflow-environment dagster-environment
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -87,6 +89,14 @@ bi: PORT ?= 8088
 bi: runtime-environment bi-environment ## open the dashboards in Apache Superset on localhost (PORT=8088)
 	@exec $(PYTHON_IN_VENV) scripts/dashboards.py --port "$(PORT)"
 
+airflow: PORT ?= 8089
+airflow: runtime-environment airflow-environment ## run load and build by Apache Airflow, on localhost (PORT=8089, SHOP_DAG=models)
+	@exec $(PYTHON_IN_VENV) scripts/airflow_server.py --port "$(PORT)"
+
+dagster: PORT ?= 8087
+dagster: runtime-environment dagster-environment ## the same by Dagster, on localhost (PORT=8087)
+	@exec $(PYTHON_IN_VENV) scripts/dagster_server.py --port "$(PORT)"
+
 lint: dev-environment ## check the project's rules, style and types: dbt-bouncer, sqlfluff, ruff, mypy
 	@$(PYTHON_IN_VENV) scripts/build.py --prepare
 	@"$(VENV)/bin/dbt" --quiet parse
@@ -108,7 +118,7 @@ bench-loader: dev-environment ## measure the loader at scale 1,000 (PEERS=1: oth
 bench-live: dev-environment ## measure how long a commit takes to raw tables and marts (BENCH="--scale 1 --minutes 1"; else an hour; PEERS=1: Debezium too)
 	@$(PYTHON_IN_VENV) -m tools.benchmark_live $(if $(PEERS),--peers .peers) $(BENCH)
 
-clean: ## remove what a build made: sample shop, warehouse.duckdb, catalog, packages (not .venv, .venv-bi, .superset)
+clean: ## remove what a build made: sample shop, warehouse.duckdb, catalog, packages (not .venv*, .superset, .airflow, .dagster)
 	@rm -rf target logs dbt_packages shop.sqlite* warehouse.duckdb*
 	@if cmp -s profiles.yml profiles.example.yml; then rm profiles.yml; fi
 
@@ -120,6 +130,8 @@ requirements: dev-environment ## pin the newest versions that requirements/*.in 
 	@$(call pin,redshift,--constraints requirements/dev.txt)
 	@$(call pin,metrics,--constraints requirements/dev.txt)
 	@$(call pin,superset)
+	@$(call pin,airflow)
+	@$(call pin,dagster)
 	@$(call pin,next-duckdb,--no-deps)
 	@$(call pin,next-dbt,--no-deps)
 
@@ -143,3 +155,10 @@ dev-environment: runtime-environment
 # Superset pins other versions than dbt, and has no packages for Python 3.13.
 bi-environment:
 	@VENV="$(BI_VENV)" PYTHON="$${PYTHON:-python3.11 python3.12}" sh scripts/environment.sh requirements/superset.txt
+
+# Both have other pins than dbt, which they start in the project's own environment.
+airflow-environment:
+	@VENV="$(AIRFLOW_VENV)" sh scripts/environment.sh requirements/airflow.txt
+
+dagster-environment:
+	@VENV="$(DAGSTER_VENV)" sh scripts/environment.sh requirements/dagster.txt

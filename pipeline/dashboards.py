@@ -15,7 +15,6 @@ import json
 import os
 import re
 import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from pathlib import Path
 import yaml
 
 from loader import UsageError
+from pipeline.local_server import ServerError, private_folder, refuse_taken
 from pipeline.project import PROJECT
 from pipeline.target import chosen_warehouse
 from pipeline.warehouse import ProfileError, Warehouse, WarehouseError
@@ -34,7 +34,7 @@ SUPERSET = PROJECT / "bi" / "superset"
 FOREIGN = ("SUPERSET_", "FLASK_", "GUNICORN_", "TALISMAN_")
 
 
-class DashboardError(RuntimeError):
+class DashboardError(ServerError):
     """The dashboards cannot be opened; the text says why and what to do."""
 
 
@@ -113,18 +113,6 @@ def prepare(python: Path, environment: dict[str, str], files: dict[str, str]) ->
     mark.write_text(wanted, "ascii")
 
 
-def refuse_taken(port: int) -> None:
-    """Raise DashboardError when the port cannot be listened on."""
-    try:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-    except (OSError, OverflowError) as error:
-        raise DashboardError(
-            f"Port {port} cannot be used ({error}); try make bi PORT={port + 1}."
-        ) from None
-
-
 def secret_key() -> None:
     """Make the key that signs sessions, once; only its owner can read it."""
     with contextlib.suppress(FileExistsError):
@@ -142,10 +130,8 @@ def serve(port: int) -> None:
     if not python.is_file():
         raise DashboardError(f"There is no Superset in {python.parents[1]}: run make bi.")
     warehouse = readable_warehouse()
-    refuse_taken(port)
-    os.umask(0o077)
-    STATE.mkdir(exist_ok=True)
-    STATE.chmod(0o700)
+    refuse_taken(port, "make bi")
+    private_folder(STATE)
     secret_key()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)},
@@ -170,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.chdir(PROJECT)
     try:
         serve(port)
-    except (DashboardError, ProfileError, UsageError) as error:
+    except (ServerError, ProfileError, UsageError) as error:
         print(f"make bi: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("make bi: interrupted", file=sys.stderr)

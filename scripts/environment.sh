@@ -3,7 +3,7 @@
 #   sh scripts/environment.sh requirements/runtime.txt
 # Does nothing when it is installed: the environment has a copy of each installed requirements file.
 # The project's own packages are installed too, in editable form, so that `python -m loader` runs from
-# any folder. Only Superset's environment does not need them.
+# any folder. Superset's, Airflow's and Dagster's environments do not need them.
 # VENV (default .venv) is the environment, PYTHON the interpreter that makes it (default: the newest
 # of 3.11 to 3.13).
 set -eu
@@ -23,8 +23,10 @@ is_right() {
 }
 
 has_project() {
-    [ "$requirements" = requirements/superset.txt ] ||
-        { [ -f "$project" ] && [ -f "$(cat "$project")/loader/__main__.py" ]; }
+    case $requirements in
+        */superset.txt | */airflow.txt | */dagster.txt) return 0 ;;
+    esac
+    [ -f "$project" ] && [ -f "$(cat "$project")/loader/__main__.py" ]
 }
 
 find_python() {

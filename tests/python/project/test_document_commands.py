@@ -66,6 +66,14 @@ ELSEWHERE = {
     "make metrics": "test_metrics.py::test_make_metrics_lists_them",
     f'make metrics QUERY="{QUERY}"': "test_metrics.py::test_the_page_shows_what_is_answered",
     "make bi": "test_superset.py::test_each_chart_shows_what_the_marts_say",
+    **dict.fromkeys(
+        ("make airflow", "make airflow SHOP_DAG=models SHOP_SCHEDULE=none"),
+        "test_airflow.py::test_a_task_for_each_node_on_a_scheduler",
+    ),
+    "make dagster": "test_dagster.py::test_make_dagster_serves_on_this_machine_only",
+    "systemd-analyze verify /etc/systemd/system/classicmodels.service": (
+        "test_timer.py::test_the_units_are_valid"
+    ),
     "make bi TARGET=postgres": "test_superset.py::test_each_chart_shows_what_the_marts_say",
     "python scripts/catalog.py --diagram": (
         "test_pages.py::test_diagrams_in_the_documents_are_those_of_the_project"
@@ -114,6 +122,7 @@ ELSEWHERE = {
 
 _ITSELF = "it runs these tests"
 _LONG = "it measures for minutes or hours"
+_ROOT = "it needs systemd, and changes the machine"
 _THERE = "it needs Redshift; the shim's tests build in its place"
 NOT_RUN = {
     "git clone <this repository> classicmodels && cd classicmodels": "a copy is the clone",
@@ -144,6 +153,17 @@ NOT_RUN = {
     "make requirements && make build && make lint && make test": "it asks the package index",
     "python -m loader --source file:////data/dumps": "tests write to no such folder",
     "sh scripts/environment.sh requirements/redshift.txt": "it installs packages",
+    **dict.fromkeys(
+        (
+            "cp orchestration/systemd/classicmodels.* /etc/systemd/system/",
+            "systemctl enable --now classicmodels.timer",
+            "journalctl -u classicmodels",
+        ),
+        _ROOT,
+    ),
+    'airflow pools set shop_warehouse 1 "One process writes into a DuckDB warehouse"': (
+        "it is for another Airflow; make airflow does the same for its own"
+    ),
     "make build SOURCE=mysql://reader:secret@shop.example/classicmodels": _THERE,
 }
 EXPORTED = (

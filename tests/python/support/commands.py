@@ -288,3 +288,13 @@ def tiny_project(place: Path) -> Path:
     for path in (project / "models").rglob("_*__unit_tests.yml"):
         path.unlink()
     return project
+
+
+def tiny_build() -> Path:
+    """The tiny project after a green build. Only to be copied."""
+
+    def make(folder: Path) -> None:
+        done = script(tiny_project(folder / "project"), "build")
+        assert done.status == 0, done.out + done.err
+
+    return once("tiny_build", make) / "project"

@@ -27,10 +27,15 @@ MADE = {
     *(f"warehouse.duckdb.{what}/warehouse.duckdb" for what in ("building", "failed")),
     *("target/", "target/build.json", "target/compiled/", "target/screenshots/", "target/site/"),
     "warehouse.duckdb.readers/",
+    "target/manifest.json",
     "target/own-duckdb-1a2b3c4d/site/",
     *(
         "target/site/report.html",
         ".superset/",
+        ".airflow",
+        ".venv-airflow",
+        ".dagster",
+        ".venv-dagster",
         ".venv-bi/",
         ".venv/bin/activate",
         ".venv/bin/python",
@@ -51,7 +56,8 @@ def tracked() -> list[str]:
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=REPO, capture_output=True, text=True
     )
     if listed.returncode:  # an archive without a repository
-        skipped = {".venv", ".venv-bi", ".superset", "target", "logs", "dbt_packages"}
+        skipped = {".venv", ".venv-bi", ".superset", ".airflow", ".venv-airflow", ".dagster"}
+        skipped |= {".venv-dagster", "target", "logs", "dbt_packages"}
         found = (path.relative_to(REPO) for path in REPO.rglob("*") if path.is_file())
         return [str(path) for path in found if path.parts[0] not in skipped]
     return [name for name in listed.stdout.splitlines() if (REPO / name).is_file()]
