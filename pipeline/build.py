@@ -128,7 +128,6 @@ def build(
             steps, copy, warehouse, settings, now, changes, has_pages, began, facts, *watched
         )
         green = build_changes(work, sample=sample)
-    print(f"\n{'Green' if green else 'FAILED'} after {time.monotonic() - steps.started:.1f} s.")
     return green
 
 
@@ -261,7 +260,9 @@ def run(options: argparse.Namespace, steps: Steps) -> int:
         ):
             steps.output.run = record
             green = build(steps, settings, copy, history, observed, loaded=options.loaded)
-            return 0 if green else 1
+        # The last line, by which schedulers know a build that is red from one that could not begin.
+        print(f"\n{'Green' if green else 'FAILED'} after {time.monotonic() - steps.started:.1f} s.")
+        return 0 if green else 1
     except BusyError as error:
         say(str(error))
         return BUSY

@@ -12,6 +12,8 @@ from pipeline.dbt_runner.rows import Node, Owner, Result
 # The codes that the macro report_outcome gives to a model of which it counted the rows, and to one
 # that dbt rebuilt because its columns changed.
 ROWS_WERE_COUNTED, WAS_REBUILT = "WRITTEN", "REBUILT"
+# dbt colours what a unit test found other than it expected, also where no terminal shows it.
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def nodes_of(manifest: Any) -> list[Node]:
@@ -67,7 +69,7 @@ def result_of(found: Any) -> Result:
         kind=kind,
         status=str(found.status),
         seconds=found.execution_time,
-        message=str(found.message or ""),
+        message=COLOURS.sub("", str(found.message or "")),
         description=one_line(node.description),
         path=node.original_file_path,
         compiled_path=getattr(node, "compiled_path", None) or "",

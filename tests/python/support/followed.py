@@ -24,7 +24,7 @@ from tools.servers import PostgresServer, Server
 # Seconds within which a first build is through, and within which marts must have followed.
 FIRST, PATIENCE = 400.0, 120.0
 # What is made at other times than when rows change.
-EXCEPT = ("recommendation_evaluation",)
+EXCEPT = ("recommendation_evaluation", "run_history")
 Ask = Callable[[str], list[tuple[Any, ...]]]
 
 

@@ -541,7 +541,10 @@ class Mart:
 
 
 def marts_of(manifest_json: Path, *more: str) -> list[Mart]:
-    """The models in the schema marts, and in `more` schemas, from what dbt wrote of the project."""
+    """The models in the schema marts, and in `more` schemas, from what dbt wrote of the project.
+
+    Without those that tell of runs, in which each run is another one.
+    """
     nodes = json.loads(manifest_json.read_text("utf-8"))["nodes"]
     keys: dict[str, tuple[str, ...]] = {}
     for node in nodes.values():
@@ -558,7 +561,9 @@ def marts_of(manifest_json: Path, *more: str) -> list[Mart]:
             node["config"]["schema"],
         )
         for unique_id, node in nodes.items()
-        if node["resource_type"] == "model" and node["config"]["schema"] in ("marts", *more)
+        if node["resource_type"] == "model"
+        and node["config"]["schema"] in ("marts", *more)
+        and "operations" not in node["fqn"]
     ]
     assert marts
     return marts
