@@ -30,8 +30,8 @@ from tools.servers import PostgresServer
 pytestmark = pytest.mark.long
 
 FOLDER = Path(os.environ.get("NEXT_VERSIONS") or REPO / "target" / "environments")
-# Each mart with a hash of its rows; that of runs is another one after each. By a process of its own:
-# DuckDB's version is that of its path.
+# Each mart with a hash of its rows; that of runs is another one after each run. By a process of its
+# own: DuckDB's version is that of its path.
 DIGESTS = """
 import hashlib, sys, duckdb
 with duckdb.connect(sys.argv[1], read_only=True) as warehouse:
