@@ -58,6 +58,7 @@ def locked(project: Path) -> Iterator[None]:
         yield
 
 
+@pytest.mark.long
 def test_cron_says_nothing_when_green_and_all_when_not(project: Path) -> None:
     assert cron(project) == Run(0, "", "")
     with locked(project):
@@ -73,6 +74,7 @@ def test_cron_says_nothing_when_green_and_all_when_not(project: Path) -> None:
     assert "order_statuses_are_known" in red.out
 
 
+@pytest.mark.long
 def test_dbt_by_itself_writes_where_nobody_else_does(project: Path) -> None:
     orchestrators = {"SHOP_PYTHON": sys.executable, "SHOP_PROJECT": str(project)}
     dagster, airflow = (f"orchestration/{name}/dbt" for name in ("dagster", "airflow"))

@@ -136,6 +136,7 @@ def test_one_message_for_each_incident_and_one_when_it_is_over(project: Path) ->
     assert events(project) == ["test failed", "back to green", "test failed"]
 
 
+@pytest.mark.long
 def test_a_dead_channel_fails_nothing_and_is_tried_again(project: Path) -> None:
     (project / "loader.yml").write_text(DEAD, "utf-8")
     lose_an_order(project)
@@ -163,6 +164,7 @@ def test_nobody_is_told_of_what_nobody_asked_for(project: Path) -> None:
     assert not told(project) and incidents(project) == [(*TEST, True)]
 
 
+@pytest.mark.long
 def test_a_red_load_does_not_end_what_was_red(project: Path) -> None:
     lose_an_order(project)
     build(project, 1)
@@ -229,6 +231,7 @@ def test_what_is_accepted_until_today_is_told(project: Path) -> None:
     assert "until today: being looked for (Ann)" in told(project)[-1]["body"]
 
 
+@pytest.mark.long
 def test_incidents_of_two_machines_and_one_postgres(
     tmp_path: Path, project: Path, postgres: PostgresServer
 ) -> None:

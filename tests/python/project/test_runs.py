@@ -132,6 +132,7 @@ def test_a_shop_that_is_away(project: Path) -> None:
     assert (command, outcome) == ("make build", "failed") and "shop.sqlite" in error
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_at_a_step(step: str, project: Path) -> None:
     """Readers are as before, or see a whole build; the next run says which was killed."""
@@ -263,6 +264,7 @@ def test_while_another_program_has_the_file(project: Path) -> None:
     assert "Only runs that are not in it yet are shown" in alone.err
 
 
+@pytest.mark.long
 def test_ten_thousand_runs(project: Path) -> None:
     """They are listed within a second, and one more costs no more than before."""
     with duckdb.connect(str(project / "warehouse.duckdb")) as warehouse:

@@ -73,6 +73,7 @@ def trade(project: Path, comment: str) -> None:
         )
 
 
+@pytest.mark.long
 def test_one_command_two_users(
     project: Path, there: dict[str, str], server: PostgresServer
 ) -> None:
@@ -115,6 +116,7 @@ def test_one_command_two_users(
     assert listed.status == 0 and len(listed.out.splitlines()) == 6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("role", "sql"),
     [
