@@ -235,11 +235,12 @@ class Story:
     def begin(self) -> None:
         """The first load and build, and the SQL of each incremental model without its history."""
         self.load()
-        self.fresh = self.project.compiled(
+        anew = self.project.compiled(
             self.warehouse, "--full-refresh", "--select", "config.materialized:incremental"
         )
         marts = self.project.marts(self.warehouse, "intermediate")
-        self.marts = {mart.name: mart for mart in marts if mart.name in self.fresh}
+        self.marts = {mart.name: mart for mart in marts if mart.name in anew}
+        self.fresh = {name: anew[name] for name in self.marts}
         self.build("--full-refresh")
         self.project.leave_comments(self.warehouse)
 
