@@ -67,7 +67,7 @@ test: dev-environment ## run the tests of every change (PYTEST=... for options)
 	@$(PYTHON_IN_VENV) -m tools.servers --install || true
 	@$(SIDE_BY_SIDE) -m "not long" $(PYTEST)
 
-test-long: dev-environment ## run all other tests: about 35 minutes on two cores
+test-long: dev-environment ## run all other tests: about 40 minutes on two cores
 	@$(PYTHON_IN_VENV) -m tools.servers --install || true
 	@$(SIDE_BY_SIDE) -m long $(PYTEST)
 

@@ -107,6 +107,7 @@ def test_each_documented_code_is_tried() -> None:
     assert documented() == TRIALS.keys()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("code", "command"), TRIALS)
 def test_exit_codes(code: int, command: str, project: Path) -> None:
     assert TRIALS[code, command](project) == code

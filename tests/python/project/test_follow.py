@@ -31,7 +31,9 @@ def copy_of(target: Any, postgres: PostgresServer) -> Any:
     return copied_database(postgres, place["PGDATABASE"])
 
 
-@TARGETS
+@pytest.mark.parametrize(
+    "target", ["duckdb", pytest.param("postgres", marks=pytest.mark.long)], indirect=True
+)
 def test_marts_follow(
     logging_mariadb: MariaDBServer, postgres: PostgresServer, target: Any, tmp_path: Path
 ) -> None:

@@ -187,6 +187,7 @@ def test_killed_at_a_step_on_postgres(step: str, project: Path, postgres: Postgr
     assert (newest["outcome"], newest["error"]) == ("failed", "failed: it_fails")
 
 
+@pytest.mark.long
 def test_tables_of_an_older_version_or_without_rights_fail_no_build(
     project: Path, postgres: PostgresServer
 ) -> None:
@@ -200,6 +201,7 @@ def test_tables_of_an_older_version_or_without_rights_fail_no_build(
     assert len(listed(project, "--id", listed(project)[0]["run_id"])[0]["nodes"]) > 5
 
 
+@pytest.mark.long
 def test_a_view_of_that_name_is_one_warning(project: Path) -> None:
     """Nothing can be written there; the build is as green as without."""
     with duckdb.connect(str(project / "warehouse.duckdb")) as warehouse:
@@ -292,6 +294,7 @@ def test_ten_thousand_runs(project: Path) -> None:
 SLOWER = 4
 
 
+@pytest.mark.long
 def test_the_mart_keeps_what_the_tables_have_no_longer(project: Path) -> None:
     """It follows what else is built, up to the run before."""
     trade(project)
