@@ -9,22 +9,19 @@ owner can read it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import secrets
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from loader import LoadError
+from pipeline import local_server
 from pipeline.build import prepare
-from pipeline.dbt_packages import PackageError
 from pipeline.local_server import (
     ServerError,
     own_environment,
+    parse_project,
     private_folder,
     refuse_taken,
     run_together,
@@ -32,8 +29,6 @@ from pipeline.local_server import (
 )
 from pipeline.project import PROJECT
 from pipeline.steps import Steps
-from pipeline.warehouse import ProfileError
-from sample_shop.shop import ShopError
 
 STATE = PROJECT / ".airflow"
 DAGS = PROJECT / "orchestration" / "airflow" / "dags"
@@ -108,9 +103,7 @@ def serve(port: int) -> None:
     variables = shop_variables(warehouse, started)
     if os.environ.get("SHOP_DAG") == "models":
         # The DAG is drawn from it.
-        dbt = str(Path(sys.executable).with_name("dbt"))
-        if subprocess.run([dbt, "--quiet", "parse", *warehouse.options], check=False).returncode:
-            raise ServerError("dbt cannot read the project; see its message above.")
+        parse_project(warehouse)
     private_folder(STATE)
     environment = {
         **without_airflow(os.environ),
@@ -133,15 +126,4 @@ def serve(port: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C; exit status 1, with a sentence, when Airflow cannot be started."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--port", type=int, default=8089)
-    port = parser.parse_args(arguments).port
-    os.chdir(PROJECT)
-    try:
-        serve(port)
-    except (LoadError, PackageError, ProfileError, ServerError, ShopError) as error:
-        print(f"{COMMAND}: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print(f"{COMMAND}: interrupted", file=sys.stderr)
-        return 130
-    return 1
+    return local_server.main(arguments, __doc__ or "", COMMAND, 8089, serve)

@@ -8,20 +8,17 @@ owner can read it. Dagster has no login: everybody on this machine can open it.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-from loader import LoadError
+from pipeline import local_server
 from pipeline.build import prepare
-from pipeline.dbt_packages import PackageError
 from pipeline.local_server import (
     ServerError,
     own_environment,
+    parse_project,
     private_folder,
     refuse_taken,
     run_together,
@@ -29,8 +26,6 @@ from pipeline.local_server import (
 )
 from pipeline.project import PROJECT
 from pipeline.steps import Steps
-from pipeline.warehouse import ProfileError
-from sample_shop.shop import ShopError
 
 STATE = PROJECT / ".dagster"
 DEFINITIONS = PROJECT / "orchestration" / "dagster" / "definitions.py"
@@ -52,9 +47,7 @@ def serve(port: int) -> None:
     warehouse = prepare(Steps(started))
     variables = shop_variables(warehouse, started)
     # The assets are those of its manifest.
-    dbt = str(Path(sys.executable).with_name("dbt"))
-    if subprocess.run([dbt, "--quiet", "parse", *warehouse.options], check=False).returncode:
-        raise ServerError("dbt cannot read the project; see its message above.")
+    parse_project(warehouse)
     private_folder(STATE)
     (STATE / "dagster.yaml").write_text(SETTINGS, "utf-8")
     environment = {
@@ -82,15 +75,4 @@ def serve(port: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C; exit status 1, with a sentence, when Dagster cannot be started."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--port", type=int, default=8087)
-    port = parser.parse_args(arguments).port
-    os.chdir(PROJECT)
-    try:
-        serve(port)
-    except (LoadError, PackageError, ProfileError, ServerError, ShopError) as error:
-        print(f"{COMMAND}: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print(f"{COMMAND}: interrupted", file=sys.stderr)
-        return 130
-    return 1
+    return local_server.main(arguments, __doc__ or "", COMMAND, 8087, serve)

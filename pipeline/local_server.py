@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import ctypes
 import os
@@ -10,20 +11,52 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from loader import LoadError
 from loader.config import find_config
+from pipeline.dbt_packages import PackageError
 from pipeline.project import PROJECT
 from pipeline.shop import SAMPLE_URL, make_sample
 from pipeline.steps import Steps
-from pipeline.warehouse import DuckDB, Warehouse
+from pipeline.warehouse import DuckDB, ProfileError, Warehouse
+from sample_shop.shop import ShopError
 
 PATIENCE = 30.0  # seconds in which a part has to end
 
 
 class ServerError(RuntimeError):
     """The service cannot be started, or a part of it ended; the text says why and what to do."""
+
+
+def main(
+    arguments: Sequence[str] | None,
+    about: str,
+    command: str,
+    port: int,
+    serve: Callable[[int], None],
+) -> int:
+    """Serve until Ctrl-C; exit status 1, with a sentence, when the service cannot be started."""
+    parser = argparse.ArgumentParser(description=about.partition("\n")[0])
+    parser.add_argument("--port", type=int, default=port)
+    given = parser.parse_args(arguments)
+    os.chdir(PROJECT)
+    try:
+        serve(given.port)
+    except (LoadError, PackageError, ProfileError, ServerError, ShopError) as error:
+        print(f"{command}: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"{command}: interrupted", file=sys.stderr)
+        return 130
+    return 1
+
+
+def parse_project(warehouse: Warehouse) -> None:
+    """Let dbt write the manifest, from which DAGs and assets are drawn. Raises ServerError."""
+    dbt = str(Path(sys.executable).with_name("dbt"))
+    if subprocess.run([dbt, "--quiet", "parse", *warehouse.options], check=False).returncode:
+        raise ServerError("dbt cannot read the project; see its message above.")
 
 
 def refuse_taken(port: int, command: str) -> None:

@@ -21,7 +21,7 @@ import duckdb
 import pytest
 
 from support.clone import REPO
-from support.commands import environment, tiny_build
+from support.commands import environment, install, tiny_build
 from tools.servers import free_port
 
 ENVIRONMENT = Path(os.environ.get("AIRFLOW_VENV") or REPO / ".venv-airflow").absolute()
@@ -32,14 +32,7 @@ pytestmark = pytest.mark.long
 @pytest.fixture(scope="module")
 def airflow() -> Path:
     """The environment of `make airflow`, installed unless it is there; its folder bin."""
-    done = subprocess.run(
-        ["make", "airflow-environment"],
-        cwd=REPO,
-        env={**os.environ, "AIRFLOW_VENV": str(ENVIRONMENT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    install("airflow-environment", "AIRFLOW_VENV", ENVIRONMENT)
     return ENVIRONMENT / "bin"
 
 

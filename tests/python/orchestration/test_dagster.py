@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from support.clone import REPO
-from support.commands import environment, tiny_build
+from support.commands import environment, install, tiny_build
 from tools.servers import free_port
 
 ENVIRONMENT = Path(os.environ.get("DAGSTER_VENV") or REPO / ".venv-dagster").absolute()
@@ -34,14 +34,7 @@ FAULT = SHOP.format("update orders set status = char(63) where rowid = 1")
 @pytest.fixture(scope="module")
 def dagster() -> None:
     """The environment of `make dagster`, installed unless it is there."""
-    done = subprocess.run(
-        ["make", "dagster-environment"],
-        cwd=REPO,
-        env={**os.environ, "DAGSTER_VENV": str(ENVIRONMENT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    install("dagster-environment", "DAGSTER_VENV", ENVIRONMENT)
 
 
 @pytest.fixture

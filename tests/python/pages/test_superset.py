@@ -31,6 +31,7 @@ from pipeline.dashboards import SUPERSET, assets
 from pipeline.warehouse import Postgres
 from support.built import DAY, BuiltWarehouses
 from support.clone import REPO
+from support.commands import install
 from support.one_run import own
 from support.project import DuckDBWarehouse, PostgresWarehouse, Project, Warehouse, answer
 from tools.servers import free_port
@@ -304,14 +305,7 @@ class Served:
 @pytest.fixture(scope="module")
 def superset() -> None:
     """The environment of `make bi`, installed unless it is there."""
-    done = subprocess.run(
-        ["make", "bi-environment"],
-        cwd=REPO,
-        env={**os.environ, "BI_VENV": str(ENVIRONMENT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    install("bi-environment", "BI_VENV", ENVIRONMENT)
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ import psycopg
 import pytest
 
 from loader.lock import BUSY
-from support.commands import Started, assert_one_sentence, run, script, tiny_project
-from support.one_run import once, own
+from support.commands import Started, assert_one_sentence, run, script, tiny_build
+from support.one_run import own
 from tools.servers import PostgresServer
 
 pytestmark = pytest.mark.long
@@ -40,17 +40,10 @@ PLAIN = (
 )
 
 
-def built(folder: Path) -> None:
-    project = tiny_project(folder / "project")
-    done = script(project, "build")
-    assert done.status == 0, done.out + done.err
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A tiny project that was built."""
-    made = once("tiny_built", built)
-    return Path(shutil.copytree(made / "project", tmp_path / "project"))
+    return Path(shutil.copytree(tiny_build(), tmp_path / "project"))
 
 
 def trade(project: Path, number: int) -> int:

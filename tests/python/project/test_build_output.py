@@ -16,8 +16,7 @@ import pytest
 
 from loader import DuckDBDestination
 from support.clone import REPO
-from support.commands import environment, run, script, tiny_project
-from support.one_run import once
+from support.commands import environment, run, script, tiny_build
 
 COMMANDS = ("build", "load", "watch", "undo-load", "runs")
 SHOP = ("--source", "sqlite:///shop.sqlite")
@@ -32,17 +31,10 @@ sys.exit(pipeline.build.main([]))
 """
 
 
-def built(folder: Path) -> None:
-    project = tiny_project(folder / "project")
-    done = script(project, "build")
-    assert done.status == 0, done.out + done.err
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny project that was built."""
-    made = once("tiny_built", built)
-    return Path(shutil.copytree(made / "project", tmp_path_factory.mktemp("output") / "project"))
+    return Path(shutil.copytree(tiny_build(), tmp_path_factory.mktemp("output") / "project"))
 
 
 def documented() -> set[tuple[int, str]]:

@@ -15,9 +15,9 @@ import psycopg
 import pytest
 
 from pages.incidents import paragraphs
-from support.commands import Run, assert_one_sentence, run, script, tiny_project
+from support.commands import Run, assert_one_sentence, run, script, tiny_build
 from support.followed import Followed, ended, place_of
-from support.one_run import once, own
+from support.one_run import own
 from tools.servers import MariaDBServer, PostgresServer
 
 CHANNEL = """\
@@ -30,17 +30,10 @@ alerts:
 """
 
 
-def built(folder: Path) -> None:
-    project = tiny_project(folder / "project")
-    done = script(project, "build")
-    assert done.status == 0, done.out + done.err
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A tiny project that was built, with a channel that writes what it is told into a file."""
-    made = once("tiny_built", built)
-    project = Path(shutil.copytree(made / "project", tmp_path / "project"))
+    project = Path(shutil.copytree(tiny_build(), tmp_path / "project"))
     (project / "loader.yml").write_text(CHANNEL, "utf-8")
     return project
 

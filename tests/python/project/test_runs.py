@@ -18,8 +18,8 @@ import pytest
 
 from loader import DuckDBDestination
 from loader.history import History
-from support.commands import assert_one_sentence, environment, run, script, tiny_project
-from support.one_run import once, own
+from support.commands import assert_one_sentence, environment, run, script, tiny_build
+from support.one_run import own
 from tools.servers import PostgresServer
 
 RUNS = "select command, outcome, error from raw_classicmodels._runs order by run_id"
@@ -46,17 +46,10 @@ STEPS = {
 }
 
 
-def built(folder: Path) -> None:
-    project = tiny_project(folder / "project")
-    done = script(project, "build")
-    assert done.status == 0, done.out + done.err
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A tiny project that was built."""
-    made = once("tiny_built", built)
-    return Path(shutil.copytree(made / "project", tmp_path / "project"))
+    return Path(shutil.copytree(tiny_build(), tmp_path / "project"))
 
 
 def trade(project: Path, *, comment: str = "Fine.") -> None:

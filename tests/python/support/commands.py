@@ -21,7 +21,7 @@ from pathlib import Path
 
 import duckdb
 
-from support.clone import copy_project
+from support.clone import REPO, copy_project
 from support.one_run import once
 
 ENVIRONMENT = Path(sys.executable).parents[1]
@@ -288,6 +288,18 @@ def tiny_project(place: Path) -> Path:
     for path in (project / "models").rglob("_*__unit_tests.yml"):
         path.unlink()
     return project
+
+
+def install(environment: str, variable: str, folder: Path) -> None:
+    """Let make install the environment of a service in a folder, unless it is there."""
+    done = subprocess.run(
+        ["make", environment],
+        cwd=REPO,
+        env={**os.environ, variable: str(folder)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def tiny_build() -> Path:
